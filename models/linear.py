@@ -1,0 +1,103 @@
+"""Linear models, L = 1: their margin problems are convex, so their references are certified."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import ClassVar
+
+from torch import Tensor
+from typing_extensions import override
+
+from maxmargin.models.blocks import flatten, unflatten
+from maxmargin.models.model import HomogeneousModel
+
+
+@dataclass(frozen=True)
+class MulticlassLinear(HomogeneousModel):
+    """f(W; x) = W x with one block W (classes, features)."""
+
+    classes: int
+    inputs: int
+    name: ClassVar[str] = "linear"
+    linear: ClassVar[bool] = True
+
+    @property
+    @override
+    def degree(self) -> int:
+        return 1
+
+    @property
+    @override
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {"W": (self.classes, self.inputs)}
+
+    @property
+    @override
+    def outputs(self) -> int:
+        return self.classes
+
+    @property
+    @override
+    def features(self) -> int:
+        return self.inputs
+
+    @property
+    @override
+    def block_degrees(self) -> Mapping[str, int]:
+        return {"W": 1}
+
+    @override
+    def scores(self, theta: Mapping[str, Tensor], X: Tensor) -> Tensor:
+        return X @ theta["W"].T
+
+    @override
+    def pullback(self, theta: Mapping[str, Tensor], X: Tensor, c: Tensor) -> dict[str, Tensor]:
+        return {"W": c.T @ X}
+
+
+@dataclass(frozen=True)
+class BlockLinear(HomogeneousModel):
+    """Binary, f(θ; x) = Σ_k ⟨θ_k, x_k⟩: the input x is the blocks' features one after the other, each row-major.
+
+    With one vector block it is the ordinary linear classifier. With matrices and vectors together it is the
+    convex problem on which every block's norm, and its weight, shows.
+    """
+
+    blocks: tuple[tuple[str, tuple[int, ...]], ...]
+    name: ClassVar[str] = "linear"
+    linear: ClassVar[bool] = True
+
+    @property
+    @override
+    def degree(self) -> int:
+        return 1
+
+    @property
+    @override
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return dict(self.blocks)
+
+    @property
+    @override
+    def outputs(self) -> int:
+        return 1
+
+    @property
+    @override
+    def features(self) -> int:
+        return sum(prod(shape) for _, shape in self.blocks)
+
+    @property
+    @override
+    def block_degrees(self) -> None:
+        return None  # the blocks add, they do not multiply
+
+    @override
+    def scores(self, theta: Mapping[str, Tensor], X: Tensor) -> Tensor:
+        return (X @ flatten(theta, self.shapes)).unsqueeze(-1)
+
+    @override
+    def pullback(self, theta: Mapping[str, Tensor], X: Tensor, c: Tensor) -> dict[str, Tensor]:
+        return unflatten(c[:, 0] @ X, self.shapes)

@@ -1,0 +1,82 @@
+"""The contract of a homogeneous model: f(c θ; x) = c^L f(θ; x) for c > 0."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from maxmargin.models.blocks import Blocks
+
+
+class HomogeneousModel(ABC):
+    """A model f(θ; x), positively homogeneous of degree L in its parameters θ (a mapping of blocks).
+
+    Written for ONE set of parameters, in torch operations that ``torch.func.vmap`` can batch. Subclasses are
+    frozen dataclasses; a new model is one file with one such class and a row in ``problems.MODELS``.
+
+    Laws (checked by :func:`maxmargin.models.checks.check_homogeneity`, not believed):
+        - homogeneity: ``scores(c θ, X) = c**degree scores(θ, X)`` for c > 0;
+        - Euler: ``⟨∇ scores, θ⟩ = degree · scores``, and block by block with ``block_degrees``;
+        - ``pullback`` is the vector-Jacobian product of ``scores``.
+    """
+
+    name: ClassVar[str]
+    smooth: ClassVar[bool] = True
+    """Whether f is C¹ in θ (hypothesis M1 of Gronich & Vardi 2602.16340)."""
+    linear: ClassVar[bool] = False
+    """Whether f is linear in θ, so that its margin problem is convex."""
+
+    @property
+    @abstractmethod
+    def degree(self) -> int:
+        """Degree of homogeneity L in all parameters together."""
+
+    @property
+    @abstractmethod
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each block, in order: ``(rows, columns)`` of a matrix or ``(length,)`` of a vector."""
+
+    @property
+    @abstractmethod
+    def outputs(self) -> int:
+        """Scores per sample: 1 for a binary model, the number of classes otherwise."""
+
+    @property
+    @abstractmethod
+    def features(self) -> int:
+        """Length of one input x."""
+
+    @property
+    @abstractmethod
+    def block_degrees(self) -> Mapping[str, int] | None:
+        """Degree d_k in each block alone, summing to ``degree``; None where the blocks add instead of multiply."""
+
+    @abstractmethod
+    def scores(self, theta: Mapping[str, Tensor], X: Tensor) -> Tensor:
+        """f(θ; x) for each row of X (n, features): shape (n, outputs)."""
+
+    def pullback(self, theta: Mapping[str, Tensor], X: Tensor, c: Tensor) -> dict[str, Tensor]:
+        """Σ c[i, o] ∇_θ f_o(θ; x_i), one array a block, for c of shape (n, outputs).
+
+        The default differentiates ``scores``; a model overrides it with the closed form where speed asks for it
+        (the tests compare the two).
+        """
+        _, vjp = torch.func.vjp(lambda t: self.scores(t, X), dict(theta))
+        return dict(vjp(c)[0])
+
+    def init(self, seed: int, scale: float = 1.0) -> dict[str, Tensor]:
+        """A random start: entries N(0, scale² / fan-in) with fan-in the last axis, float64, on the CPU."""
+        generator = torch.Generator().manual_seed(seed)
+        return {
+            name: scale * torch.randn(shape, generator=generator, dtype=torch.float64) / shape[-1] ** 0.5
+            for name, shape in self.shapes.items()
+        }
+
+
+def copy_blocks(theta: Blocks) -> dict[str, Tensor]:
+    """Fresh float64 tensors with the same values."""
+    return {name: torch.as_tensor(block, dtype=torch.float64).clone() for name, block in theta.items()}

@@ -1,0 +1,1 @@
+"""What people look at: figures, templates, HTML pages rendered from stored data."""

@@ -1,0 +1,26 @@
+"""What happened: optimizers, engine, the black-box adapter, evidence, claims and verdicts.
+
+The names below load on first use, so that ``maxmargin --help`` need not load torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from maxmargin.verify.campaign import verify
+    from maxmargin.verify.checking import check
+
+_HOME = {
+    "check": "maxmargin.verify.checking",
+    "verify": "maxmargin.verify.campaign",
+}
+
+__all__ = ["check", "verify"]
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
