@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from maxmargin.models.blocks import flatten, unflatten
 from maxmargin.models.model import HomogeneousModel
+from maxmargin.models.registry import Data, family
 
 
 @dataclass(frozen=True)
@@ -101,3 +102,11 @@ class BlockLinear(HomogeneousModel):
     @override
     def pullback(self, theta: Mapping[str, Tensor], X: Tensor, c: Tensor) -> dict[str, Tensor]:
         return unflatten(c[:, 0] @ X, self.shapes)
+
+
+@family("linear", "f = W x (L = 1); a vector, or the data's own blocks, for two classes")
+def linear(data: Data) -> HomogeneousModel:
+    """One vector ``w`` or the data's blocks for two classes, a matrix ``W`` (classes, features) for more."""
+    if data.classes > 2:
+        return MulticlassLinear(data.classes, data.features)
+    return BlockLinear(data.blocks or (("w", (data.features,)),))
