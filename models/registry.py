@@ -163,6 +163,30 @@ def look_up(registry: Mapping[str, Row], kind: str, name: str) -> Row:
     return registry[name]
 
 
+def two_classes(model: str, data: Data) -> None:
+    """Raise unless the data have two classes.
+
+    Raises:
+        ProblemError: saying how many they have.
+    """
+    if data.classes != 2:
+        raise ProblemError(
+            f"model {model!r} is for two classes, the data have {data.classes}; "
+            "models for more classes: linear, deep-linear, relu2"
+        )
+
+
+def at_least(name: str, least: int, **values: int) -> None:
+    """Raise unless every value is at least ``least``.
+
+    Raises:
+        ProblemError: naming the option and its value.
+    """
+    for option, value in values.items():
+        if value < least:
+            raise ProblemError(f"{name}: {option}={value}; needed is {option} >= {least}")
+
+
 def suggest(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
     """``" — did you mean 'x'?"`` when something known is close, else nothing.
 

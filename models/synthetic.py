@@ -43,7 +43,7 @@ def push_multiclass(X: np.ndarray, y: np.ndarray, teacher: np.ndarray) -> np.nda
 
 
 @dataset("multiclass", "k classes, separable by a drawn unit teacher with margin >= 1", listed=["linear"])
-def multiclass(*, n: int = 8, d: int = 8, k: int = 3, seed: int = 0) -> Data:
+def multiclass(*, n: int = 8, d: int = 8, k: int = 3, seed: int = 11) -> Data:
     """n Gaussian samples of k balanced classes in d dimensions, pushed to a teacher's margin of 1."""
     rng = np.random.default_rng(seed)
     teacher = rng.standard_normal((k, d))
