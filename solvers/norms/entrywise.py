@@ -1,0 +1,62 @@
+"""Entrywise ℓ_p norms of a block: l1 (greedy coordinate descent), l2 (gradient descent), linf (Signum, Adam)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
+
+from array_api_compat import array_namespace
+from typing_extensions import override
+
+from maxmargin.models.blocks import Array
+from maxmargin.solvers.norms import lp
+from maxmargin.solvers.norms.atoms import lp_atom, vector
+from maxmargin.solvers.norms.block import GaugeNorm, Rebuild
+from maxmargin.solvers.norms.families import register
+
+
+@register
+@final
+@dataclass(frozen=True)
+class Entrywise(GaugeNorm):
+    """(Σ |x_ij|^P)^(1/P), whatever the block's shape.
+
+    ``lmo``: −G/‖G‖ for l2, −sign(G) with sign(0) = 0 for linf, and for l1 a signed unit vector at one of the
+    largest entries (which of several equal ones is not specified).
+
+    Example:
+        >>> import numpy as np
+        >>> Entrywise(math.inf).lmo(np.array([3.0, -4.0]))
+        array([-1.,  1.])
+        >>> float(Entrywise(2.0).value(np.array([3e200, -4e200])))
+        5e+200
+    """
+
+    family: ClassVar[str] = "entrywise"
+    members: ClassVar[Mapping[str, float]] = {"l1": 1.0, "l2": 2.0, "linf": math.inf}
+
+    @override
+    def magnitudes(self, x: Array) -> Array:
+        xp = array_namespace(x)
+        return xp.reshape(xp.abs(x), (-1,))
+
+    @override
+    def split(self, x: Array) -> tuple[Array, Rebuild]:
+        xp = array_namespace(x)
+        sign, shape = xp.sign(x), tuple(x.shape)
+        return self.magnitudes(x), lambda t: sign * xp.reshape(t, shape)
+
+    @override
+    def lmo(self, G: Array) -> Array:
+        xp = array_namespace(G)
+        if math.isinf(self.p):
+            return -xp.sign(G)
+        if self.p == 2:
+            return -lp.maximiser(G, 2)
+        return -xp.sign(G) * lp.maximiser(xp.abs(G), self.p)
+
+    @override
+    def atom(self, x: Any) -> Any:
+        return lp_atom(vector(x), self.p)
