@@ -29,12 +29,12 @@ def inner(a: Blocks, b: Blocks) -> Array:
 
 
 def scale(a: Blocks, factor: Any) -> dict[str, Array]:
-    """factor · a, block by block."""
+    """Multiply by a number: factor · a, block by block."""
     return {name: factor * block for name, block in a.items()}
 
 
 def add(a: Blocks, b: Blocks, factor: Any = 1.0) -> dict[str, Array]:
-    """a + factor · b, block by block."""
+    """Add: a + factor · b, block by block."""
     return {name: block + factor * b[name] for name, block in a.items()}
 
 

@@ -162,9 +162,7 @@ def _pullback(problem: Problem, theta: Mapping[str, Tensor], seed: int) -> float
     return max(_relative(own[name] - true[name], true[name]) for name in true)
 
 
-def _kink(
-    problem: Problem, start: Mapping[str, Tensor], end: Mapping[str, Tensor], seed: int
-) -> float:
+def _kink(problem: Problem, start: Mapping[str, Tensor], end: Mapping[str, Tensor], seed: int) -> float:
     """The jump of the gradient that survives halving, relative to the gradient's size on the segment."""
     c = _weights(problem, seed)
 

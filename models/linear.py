@@ -60,7 +60,7 @@ class MulticlassLinear(HomogeneousModel):
 
 @dataclass(frozen=True)
 class BlockLinear(HomogeneousModel):
-    """Binary, f(θ; x) = Σ_k ⟨θ_k, x_k⟩: the input x is the blocks' features one after the other, each row-major.
+    """Binary, f(θ; x) = Σ_k ⟨θ_k, x_k⟩: the input x is the blocks' features in turn, each row-major.
 
     With one vector block it is the ordinary linear classifier. With matrices and vectors together it is the
     convex problem on which every block's norm, and its weight, shows.

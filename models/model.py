@@ -16,7 +16,8 @@ class HomogeneousModel(ABC):
     """A model f(θ; x), positively homogeneous of degree L in its parameters θ (a mapping of blocks).
 
     Written for ONE set of parameters, in torch operations that ``torch.func.vmap`` can batch. Subclasses are
-    frozen dataclasses; a new model is one file with one such class and a row in ``problems.MODELS``.
+    frozen dataclasses; a new model is one file with such a class and a function marked
+    ``@registry.family(name, summary)`` that builds it for given data.
 
     Laws (checked by :func:`maxmargin.models.checks.check_homogeneity`, not believed):
         - homogeneity: ``scores(c θ, X) = c**degree scores(θ, X)`` for c > 0;
@@ -53,7 +54,7 @@ class HomogeneousModel(ABC):
     @property
     @abstractmethod
     def block_degrees(self) -> Mapping[str, int] | None:
-        """Degree d_k in each block alone, summing to ``degree``; None where the blocks add instead of multiply."""
+        """Degree d_k in each block alone, summing to ``degree``; None where the blocks add, not multiply."""
 
     @abstractmethod
     def scores(self, theta: Mapping[str, Tensor], X: Tensor) -> Tensor:
@@ -62,8 +63,11 @@ class HomogeneousModel(ABC):
     def pullback(self, theta: Mapping[str, Tensor], X: Tensor, c: Tensor) -> dict[str, Tensor]:
         """Σ c[i, o] ∇_θ f_o(θ; x_i), one array a block, for c of shape (n, outputs).
 
-        The default differentiates ``scores``; a model overrides it with the closed form where speed asks for it
-        (the tests compare the two).
+        The default differentiates ``scores``; a model overrides it with the closed form where speed asks for
+        it (:func:`maxmargin.models.checks.check_homogeneity` compares the two).
+
+        Returns:
+            One array a block, of the block's shape.
         """
         _, vjp = torch.func.vjp(lambda t: self.scores(t, X), dict(theta))
         return dict(vjp(c)[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maxmargin.models.blocks import Array, Blocks, as_torch, check_shapes
+from maxmargin.models.blocks import Array, Blocks, as_torch, check_shapes, flatten, unflatten
 from maxmargin.models.model import HomogeneousModel
 
 
@@ -25,14 +26,14 @@ class Problem:
     ``m_i(θ) = y_i f(θ; x_i)`` for a binary model and ``f_{y_i} − f_c`` for every c ≠ y_i for a multiclass one.
     All margins of sample i stand together: margin index = sample · contrasts + contrast. ``n_margins`` counts all.
 
-    Every method takes one set of parameters and answers in its kind: torch in, torch out (and may be vmapped);
-    numpy in, numpy out.
+    Every method takes one set of parameters and answers in its kind: torch in, torch out (and may be
+    vmapped); numpy in, numpy out.
 
     Attributes:
         name: How the command line and the reports call it.
         model: The homogeneous model.
         X: Inputs, (n, features), float64.
-        contrasts: (n, c, outputs): row (i, j) times the scores of sample i is one margin. ±1 for a binary model.
+        contrasts: (n, c, outputs): row (i, j) times the scores of sample i is one margin; ±1 for two classes.
         labels: The labels as given, (n,), for display.
         note: Where the data come from.
     """
@@ -45,17 +46,35 @@ class Problem:
     note: str = ""
 
     @classmethod
-    def of(cls, name: str, model: HomogeneousModel, X: Any, y: Any, note: str = "") -> Problem:
+    def of(
+        cls,
+        name: str,
+        model: HomogeneousModel,
+        X: Any,
+        y: Any,
+        note: str = "",
+        classes: Sequence[Any] | None = None,
+    ) -> Problem:
         """Build from inputs X (n, features) and labels y (n,).
 
-        A binary model (one output) takes exactly two distinct labels, the larger is +1; a multiclass model takes
-        as many distinct labels as it has outputs, in sorted order.
+        A binary model (one output) takes exactly two classes, the larger label is +1; a multiclass model takes as
+        many classes as it has outputs, in sorted order.
+
+        Args:
+            name: How the command line and the reports call it.
+            model: The homogeneous model.
+            X: Inputs, (n, features).
+            y: Labels, (n,): integers, text or ±1.
+            note: Where the data come from.
+            classes: All the classes, where y need not show every one of them (a single point has one label).
+
+        Returns:
+            The problem.
 
         Raises:
-            DataError: X or y of the wrong shape, NaN or infinite entries, or a wrong number of classes.
+            DataError: X or y of the wrong shape or kind, NaN or infinite entries, or a wrong number of classes.
         """
-        X = np.asarray(X, dtype=np.float64)
-        y = np.asarray(y)
+        X, y = _as_inputs(name, X), np.asarray(y)
         if X.ndim != 2 or X.shape[0] == 0:
             raise DataError(
                 f"{name}: X has shape {X.shape}; needed is (samples, features), at least one sample"
@@ -73,22 +92,7 @@ class Problem:
             raise DataError(
                 f"{name}: X[{i}, {j}] is {X[i, j]}; every entry must be finite — drop or impute the sample"
             )
-        if y.dtype.kind == "f" and not np.isfinite(y).all():
-            raise DataError(f"{name}: y[{int(np.argmin(np.isfinite(y)))}] is not finite; labels must be")
-        classes, index = np.unique(y, return_inverse=True)
-        needed = max(2, model.outputs)
-        if len(classes) != needed:
-            shown = ", ".join(map(str, classes[:6])) + ("…" if len(classes) > 6 else "")
-            raise DataError(
-                f"{name}: y has {len(classes)} distinct label(s) ({shown}); the model {model.name!r} needs {needed}"
-            )
-        n, k = X.shape[0], model.outputs
-        if k == 1:
-            contrasts = (2.0 * index - 1.0).reshape(n, 1, 1)
-        else:
-            eye = np.eye(k)
-            contrasts = np.stack([eye[c] - np.delete(eye, c, axis=0) for c in index])
-        return cls(name, model, torch.as_tensor(X), torch.as_tensor(contrasts), y, note)
+        return cls(name, model, torch.as_tensor(X), _contrasts(name, model, y, classes), y, note)
 
     def __repr__(self) -> str:
         n, d = self.X.shape
@@ -149,8 +153,6 @@ class Problem:
 
     def hessian_of(self, theta: Blocks, lam: Array) -> np.ndarray:
         """The Hessian of Σ λ_i m_i at θ as a (p, p) numpy matrix, blocks in order, each row-major."""
-        from maxmargin.models.blocks import flatten, unflatten
-
         blocks = as_torch(theta, self.X.device)
         weights = torch.as_tensor(lam, dtype=torch.float64, device=self.X.device)
 
@@ -170,3 +172,42 @@ class Problem:
             return theta, lambda a: a
         check_shapes(theta, self.shapes)
         return as_torch(theta, self.X.device), lambda a: a.detach().cpu().numpy()
+
+
+def _as_inputs(name: str, X: Any) -> np.ndarray:
+    """X as a float64 array that nobody else holds.
+
+    Raises:
+        DataError: where the entries are not real numbers.
+    """
+    given = np.asarray(X)
+    if given.dtype.kind not in "biuf":
+        raise DataError(f"{name}: X has entries of type {given.dtype}; needed are real numbers")
+    return np.array(given, dtype=np.float64)
+
+
+def _contrasts(name: str, model: HomogeneousModel, y: np.ndarray, classes: Sequence[Any] | None) -> Tensor:
+    """The rows (n, c, outputs) that turn scores into margins.
+
+    Raises:
+        DataError: a number of classes that is not the model's, or labels that are no classes.
+    """
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise DataError(f"{name}: y[{int(np.argmin(np.isfinite(y)))}] is not finite; labels must be")
+    if y.dtype.kind not in "biufSU":
+        raise DataError(f"{name}: y has entries of type {y.dtype}; needed are integers or text")
+    known = np.unique(y if classes is None else np.asarray(classes))
+    if classes is not None and not np.isin(y, known).all():
+        stray = y[~np.isin(y, known)][0]
+        raise DataError(f"{name}: y has the label {stray}, which is not among the classes {known.tolist()}")
+    needed = max(2, model.outputs)
+    if len(known) != needed:
+        shown = ", ".join(map(str, known[:6])) + ("…" if len(known) > 6 else "")
+        raise DataError(
+            f"{name}: y has {len(known)} distinct label(s) ({shown}); the model {model.name!r} needs {needed}"
+        )
+    index = np.searchsorted(known, y)
+    if model.outputs == 1:
+        return torch.as_tensor((2.0 * index - 1.0).reshape(-1, 1, 1))
+    eye = np.eye(model.outputs)
+    return torch.as_tensor(np.stack([eye[c] - np.delete(eye, c, axis=0) for c in index]))

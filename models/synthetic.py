@@ -1,10 +1,18 @@
-"""Data separable by construction: draw a unit teacher, then push every sample to a margin of at least 1."""
+"""Data separable by construction: draw a unit teacher, then push every sample to a margin of at least 1.
+
+Nothing is filtered out, so every seed gives a problem. The default seeds were chosen among the first 150 by two
+measurements (tests/models/test_synthetic.py repeats them): the optimal margin over the largest dual norm of a
+margin's gradient, q*/max‖g_i‖_* >= 0.1, or training takes 10–100 times longer; and the smallest KKT gap under
+one norm that any optimal point of another norm reaches, so that the norms can be told apart.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from maxmargin.models.registry import Data, dataset
+from maxmargin.models.registry import Data, ProblemError, at_least, dataset
+
+BLOCK_SHAPES = (("tall", (6, 3)), ("wide", (3, 6)), ("square", (4, 4)), ("vector", (6,)))
 
 
 def push(X: np.ndarray, signs: np.ndarray, teacher: np.ndarray) -> np.ndarray:
@@ -17,6 +25,11 @@ def push(X: np.ndarray, signs: np.ndarray, teacher: np.ndarray) -> np.ndarray:
 
     Returns:
         The samples, (n, d); those that had the margin are unchanged.
+
+    Example:
+        >>> push(np.array([[0.5, 3.0], [-2.0, 1.0]]), np.array([1, -1]), np.array([1.0, 0.0]))
+        array([[ 1.,  3.],
+               [-2.,  1.]])
     """
     short = np.maximum(0.0, 1.0 - signs * (X @ teacher))
     return X + (signs * short)[:, None] * teacher
@@ -33,7 +46,7 @@ def push_multiclass(X: np.ndarray, y: np.ndarray, teacher: np.ndarray) -> np.nda
     Returns:
         The samples, (n, d); those that had the margin are unchanged.
     """
-    # Column c of the pseudo-inverse raises score c alone: one step along column y_i lifts all its contrasts alike.
+    # Column c of the pseudo-inverse raises score c alone, so a step along column y_i lifts all contrasts alike.
     raise_score = np.linalg.pinv(teacher)[:, y].T
     scores = X @ teacher.T
     own = np.take_along_axis(scores, y[:, None], axis=1)[:, 0]
@@ -42,12 +55,91 @@ def push_multiclass(X: np.ndarray, y: np.ndarray, teacher: np.ndarray) -> np.nda
     return X + short[:, None] * raise_score
 
 
-@dataset("multiclass", "k classes, separable by a drawn unit teacher with margin >= 1", listed=["linear"])
+def teacher_of(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """A Gaussian direction of unit Euclidean norm."""
+    drawn = rng.standard_normal(shape)
+    return drawn / np.linalg.norm(drawn)
+
+
+@dataset(
+    "multiclass",
+    "k classes, separable by a drawn unit teacher with margin >= 1",
+    listed=["@linear", "@deep-linear:depth=2,width=4", "@relu2:h=8"],
+)
 def multiclass(*, n: int = 8, d: int = 8, k: int = 3, seed: int = 11) -> Data:
-    """n Gaussian samples of k balanced classes in d dimensions, pushed to a teacher's margin of 1."""
+    """Gaussian samples of k balanced classes in d dimensions, pushed to a teacher's margin of 1.
+
+    Returns:
+        n samples with labels 0 … k−1.
+
+    Raises:
+        ProblemError: for k < 2, n < k or d < k (the push needs a teacher with independent rows).
+    """
+    at_least("multiclass", 2, k=k)
+    at_least("multiclass", 0, seed=seed)
+    if min(n, d) < k:
+        raise ProblemError(f"multiclass: n={n}, d={d}, k={k}; needed are n >= k and d >= k")
     rng = np.random.default_rng(seed)
-    teacher = rng.standard_normal((k, d))
-    teacher /= np.linalg.norm(teacher)
+    teacher = teacher_of(rng, (k, d))
     y = np.arange(n) % k
     X = push_multiclass(rng.standard_normal((n, d)), y, teacher)
     return Data(X, y, note=f"Gaussian, pushed to margin 1 of a drawn unit teacher (seed {seed})")
+
+
+@dataset(
+    "binary",
+    "two classes, separable by a drawn unit teacher with margin >= 1",
+    listed=[
+        "@linear",
+        "@deep-linear:depth=2,width=4",
+        "@deep-linear:depth=3,width=4",
+        "@diagonal:depth=2",
+        "@diagonal:depth=3",
+        "@relu2-fixed:h=8",
+        "@relu2:h=8",
+        "@relu:h=8",
+    ],
+)
+def binary(*, n: int = 6, d: int = 6, seed: int = 6) -> Data:
+    """Gaussian samples of two balanced classes in d dimensions, pushed to a teacher's margin of 1.
+
+    Returns:
+        n samples with labels ±1.
+
+    Raises:
+        ProblemError: for n < 2 or d < 1.
+    """
+    at_least("binary", 2, n=n)
+    at_least("binary", 1, d=d)
+    at_least("binary", 0, seed=seed)
+    rng = np.random.default_rng(seed)
+    teacher = teacher_of(rng, (d,))
+    y = 1 - 2 * (np.arange(n) % 2)
+    X = push(rng.standard_normal((n, d)), y, teacher)
+    return Data(X, y, note=f"Gaussian, pushed to margin 1 of a drawn unit teacher (seed {seed})")
+
+
+@dataset(
+    "blocks",
+    "two classes; a linear model with a tall, a wide and a square matrix and a vector",
+    listed=["@linear"],
+)
+def blocks(*, n: int = 8, seed: int = 3) -> Data:
+    """Gaussian samples that a linear model sees as four blocks, pushed to a teacher's margin of 1.
+
+    Returns:
+        n samples with labels ±1; the features are the blocks' entries in turn.
+
+    Raises:
+        ProblemError: for n < 2.
+    """
+    at_least("blocks", 2, n=n)
+    at_least("blocks", 0, seed=seed)
+    rng = np.random.default_rng(seed)
+    # Every block of the teacher has the same norm, so none can be left out of a good classifier.
+    parts = [teacher_of(rng, shape).reshape(-1) for _, shape in BLOCK_SHAPES]
+    teacher = np.concatenate(parts) / np.sqrt(len(parts))
+    y = 1 - 2 * (np.arange(n) % 2)
+    X = push(rng.standard_normal((n, len(teacher))), y, teacher)
+    note = f"Gaussian, pushed to margin 1 of a drawn teacher, its four blocks of equal norm (seed {seed})"
+    return Data(X, y, note=note, blocks=BLOCK_SHAPES)
