@@ -6,13 +6,13 @@ import math
 from collections.abc import Mapping
 
 from array_api_compat import array_namespace
-
 from maxmargin.models.blocks import Array
 from maxmargin.solvers.norms import lp
 from maxmargin.solvers.norms.block import BlockNorm, GaugeNorm, Rebuild
 from maxmargin.solvers.norms.entrywise import Entrywise
 
 BISECTIONS = 60
+_SHRUNK: dict[BlockNorm, float] = {Entrywise(1.0): 1.0, Entrywise(2.0): 2.0, Entrywise(math.inf): math.inf}
 Row = tuple[BlockNorm, float, Array]
 
 
@@ -81,7 +81,7 @@ def _shared(rows: dict[str, Row], p: float, radius: float) -> dict[str, Array]:
     lengths = _lengths(rows, p, high, radius)
     # Rounding and the bracket's last step: the lengths are brought to ‖·‖_p = 1 exactly.
     total = lp.value(lengths, p)
-    lengths = lengths / (total + xp.astype(total == 0, total.dtype))
+    lengths = lengths / lp.nonzero(total)
     return {
         name: xp.where(inside, x, norm.project(x, lengths[i] * radius / w))
         for i, (name, (norm, w, x)) in enumerate(rows.items())
@@ -99,6 +99,8 @@ def _length(norm: BlockNorm, w: float, x: Array, p: float, nu: Array, radius: fl
     xp = array_namespace(x)
     if p == 1:
         return norm.value(x - norm.dual_norm.project(x, nu * w)) * w / radius
+    if p == 2 and norm in _SHRUNK:
+        return lp.shrunk_length(x, _SHRUNK[norm], nu * w**2 / radius) * w / radius
     high = xp.minimum(norm.value(x) * w / radius, xp.ones_like(nu))
     low = xp.zeros_like(high)
     for _ in range(BISECTIONS):

@@ -8,10 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from typing_extensions import override
-
 from maxmargin.models.blocks import Array
 from maxmargin.solvers.norms import lp
+from typing_extensions import override
 
 
 class NormError(ValueError):

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 from array_api_compat import array_namespace
-from typing_extensions import override
-
 from maxmargin.models.blocks import Array
 from maxmargin.solvers.norms import lp
 from maxmargin.solvers.norms.atoms import lp_atom, vector
 from maxmargin.solvers.norms.block import GaugeNorm, Rebuild
 from maxmargin.solvers.norms.families import register
+from typing_extensions import override
 
 
 @register
@@ -45,17 +44,17 @@ class Entrywise(GaugeNorm):
     @override
     def split(self, x: Array) -> tuple[Array, Rebuild]:
         xp = array_namespace(x)
-        sign, shape = xp.sign(x), tuple(x.shape)
+        sign, shape = lp.sign(x), tuple(x.shape)
         return self.magnitudes(x), lambda t: sign * xp.reshape(t, shape)
 
     @override
     def lmo(self, G: Array) -> Array:
         xp = array_namespace(G)
         if math.isinf(self.p):
-            return -xp.sign(G)
+            return -lp.sign(G)
         if self.p == 2:
-            return -lp.maximiser(G, 2)
-        return -xp.sign(G) * lp.maximiser(xp.abs(G), self.p)
+            return -lp.unit(G)
+        return -lp.sign(G) * lp.maximiser(xp.abs(G), self.p)
 
     @override
     def atom(self, x: Any) -> Any:

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from array_api_compat import array_namespace
-from typing_extensions import override
-
 from maxmargin.models.blocks import Array, Blocks, flatten, inner, shapes_of, unflatten
 from maxmargin.solvers.norms import lp
 from maxmargin.solvers.norms.aggregation import project_blocks
@@ -18,6 +16,7 @@ from maxmargin.solvers.norms.atoms import lp_atom
 from maxmargin.solvers.norms.block import BlockNorm, NormError, number
 from maxmargin.solvers.norms.entrywise import Entrywise
 from maxmargin.solvers.norms.families import get_block_norm
+from typing_extensions import override
 
 
 class Norm(ABC):
@@ -78,10 +77,9 @@ class Norm(ABC):
         """
         xp = array_namespace(*theta.values())
         norm, dual = self.value(theta), self.dual(H)
-        zero_theta, zero_H = xp.astype(norm == 0, norm.dtype), xp.astype(dual == 0, dual.dtype)
-        unit = {name: block / (norm + zero_theta) for name, block in theta.items()}
-        cosine = inner({name: block / (dual + zero_H) for name, block in H.items()}, unit)
-        return (1 - cosine) * (1 - zero_H)
+        unit = {name: block / lp.nonzero(norm) for name, block in theta.items()}
+        cosine = inner({name: block / lp.nonzero(dual) for name, block in H.items()}, unit)
+        return (1 - cosine) * xp.astype(dual > 0, dual.dtype)
 
 
 @final
@@ -205,7 +203,7 @@ class ParameterNorm(Norm):
 
     @override
     def lmo(self, G: Blocks) -> dict[str, Array]:
-        if self._joint(G):
+        if len(G) > 1 and self._joint(G):
             shapes = shapes_of(G)
             return unflatten(Entrywise(self.aggregation).lmo(flatten(G, shapes)), shapes)
         rows = {name: self.block(name, tuple(g.shape)) for name, g in G.items()}

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar, final
 
-from typing_extensions import override
-
 from maxmargin.solvers.norms.block import NormError
 from maxmargin.solvers.norms.families import MEMBERS, get_block_norm, unknown
 from maxmargin.solvers.norms.parameter import Norm, ParameterNorm, Rule
+from typing_extensions import override
 
 
 @final
@@ -118,17 +117,13 @@ def get_norm(spec: str | Norm) -> Norm:
 
 def _whole(text: str, row: Whole, argument: str | None, join: str | None) -> Norm:
     if join is not None:
-        raise NormError(
-            f"norm {text!r}: {row.name} has its own aggregation; write it as blocks:… to change it"
-        )
+        raise NormError(f"norm {text!r}: {row.name} has its own aggregation; write it as blocks:… to change it")
     if argument is None:
         return row.make()
     try:
         number = float(argument)
     except ValueError:
-        raise NormError(
-            f"norm {text!r}: needed is {row.name} or {row.name}:{row.argument} with a number"
-        ) from None
+        raise NormError(f"norm {text!r}: needed is {row.name} or {row.name}:{row.argument} with a number") from None
     return row.make(number)
 
 
@@ -152,6 +147,4 @@ def _exponent(text: str, join: str) -> float:
     try:
         return names[join.strip()] if join.strip() in names else float(join)
     except ValueError:
-        raise NormError(
-            f"norm {text!r}: blocks are joined by max, sum, l2 or a number P, not {join!r}"
-        ) from None
+        raise NormError(f"norm {text!r}: blocks are joined by max, sum, l2 or a number P, not {join!r}") from None

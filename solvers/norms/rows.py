@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 from array_api_compat import array_namespace
-from typing_extensions import override
-
 from maxmargin.models.blocks import Array
 from maxmargin.solvers.norms import lp
 from maxmargin.solvers.norms.atoms import lp_atom
 from maxmargin.solvers.norms.block import GaugeNorm, Rebuild, matrix_only
 from maxmargin.solvers.norms.families import register
+from typing_extensions import override
 
 
 @register
@@ -66,10 +65,10 @@ def row_norms(x: Array) -> tuple[Array, Array]:
         Norms (m,) and unit rows (m, n).
     """
     xp = array_namespace(x)
-    top = xp.max(xp.abs(x), axis=1, keepdims=True)
-    y = x / (top + xp.astype(top == 0, x.dtype))
-    norm = xp.sqrt(xp.sum(y * y, axis=1, keepdims=True))
-    return xp.reshape(top * norm, (-1,)), y / (norm + xp.astype(norm == 0, x.dtype))
+    top = lp.nonzero(xp.max(xp.abs(x), axis=1, keepdims=True))
+    y = x / top
+    norm = xp.linalg.vector_norm(y, axis=1, keepdims=True)
+    return xp.reshape(top * norm, (-1,)), y / lp.nonzero(norm)
 
 
 def _matrix(x: Array) -> Array:
