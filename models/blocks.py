@@ -51,6 +51,9 @@ def shapes_of(a: Blocks) -> dict[str, tuple[int, ...]]:
 def flatten(a: Blocks, shapes: Shapes) -> Array:
     """One vector (…, p) of the blocks in the order of ``shapes``, each row-major; leading axes are kept.
 
+    Returns:
+        The vector, of the blocks' own kind.
+
     Example:
         >>> flatten({"W": np.array([[1.0, 2.0], [3.0, 4.0]]), "a": np.array([5.0])}, {"W": (2, 2), "a": (1,)})
         array([1., 2., 3., 4., 5.])
@@ -100,6 +103,4 @@ def check_shapes(a: Blocks, shapes: Shapes) -> None:
         raise BlockError(f"parameters have blocks {sorted(a)}, the model needs {sorted(shapes)}")
     for name, shape in shapes.items():
         if tuple(a[name].shape) != tuple(shape):
-            raise BlockError(
-                f"block {name!r} has shape {tuple(a[name].shape)}, the model needs {tuple(shape)}"
-            )
+            raise BlockError(f"block {name!r} has shape {tuple(a[name].shape)}, the model needs {tuple(shape)}")

@@ -1,7 +1,7 @@
 """The UCI handwritten digits: 1797 images of 8 × 8 pixels, 0 … 16 (models/data/README.md has the licence).
 
-A subset takes the first images of each class in the file's order, divides by 16, and drops the pixels that are
-0 in all of them: their gradients are exactly 0, which leaves Adam without eps at 0/0.
+A subset takes the first images of each class in the file's order, divides by 16, and drops the pixels that
+are 0 in all of them: their gradients are exactly 0, which leaves Adam without eps at 0/0.
 """
 
 from __future__ import annotations
@@ -63,9 +63,7 @@ def digits(*, classes: str = "0-1", per: int = 15) -> Data:
     at_least("digits", 1, per=per)
     chosen = sorted(int(c) for c in wanted)
     X, group = first_of_each([(c,) for c in chosen], per)
-    return Data(
-        X, np.array(chosen)[group], note=f"UCI digits {classes}, first {per} images of each, pixels / 16"
-    )
+    return Data(X, np.array(chosen)[group], note=f"UCI digits {classes}, first {per} images of each, pixels / 16")
 
 
 @dataset(
@@ -93,8 +91,8 @@ def digits_3(*, per: int = 15) -> Data:
 def digits_odd_even(*, per: int = 8) -> Data:
     """Odd against even digits.
 
-    With 8 images each q*/max‖g_i‖_* is 0.155 (ℓ2) and 0.147 (ℓ∞); with 10 it is 0.112 and 0.095, with 50 0.055
-    and 0.040, and training takes accordingly longer.
+    With 8 images each q*/max‖g_i‖_* is 0.155 (ℓ2) and 0.147 (ℓ∞); with 10 it is 0.112 and 0.095, with 50
+    0.055 and 0.040, and training takes accordingly longer.
 
     Returns:
         The first ``per`` odd and ``per`` even images, labels +1 and −1.

@@ -1,11 +1,11 @@
 """The user's own data: ``file.npz`` and ``file.csv``.
 
-npz: arrays ``X`` (samples, features) and ``y`` (samples,), no pickled objects. An X of three axes (samples, a, b)
-is a matrix block (a, b) for two classes, and is flattened, row-major, for more.
+npz: arrays ``X`` (samples, features) and ``y`` (samples,), no pickled objects. An X of three axes
+(samples, a, b) is a matrix block (a, b) for two classes, and is flattened, row-major, for more.
 
-csv: one sample a row; comma, semicolon or tab between the cells, whichever the first line has most of. The first
-line is a header if it names a column ``y``, ``label`` or ``target``, or has a cell, other than the last, that is
-not a number. The labels are that column, or else the last one; they may be integers or text.
+csv: one sample a row; comma, semicolon or tab between the cells, whichever the first line has most of. The
+first line is a header if it names a column ``y``, ``label`` or ``target``, or if none of its cells before the
+last is a number. The labels are that column, or else the last one; they may be integers or text.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def load(path: str) -> Data:
 def _checked(path: str, X: np.ndarray, y: np.ndarray) -> Data:
     if X.ndim not in (2, 3) or 0 in X.shape:
         raise DataError(
-            f"{path}: X has shape {X.shape}; needed is (samples, features) or (samples, rows, columns), not empty"
+            f"{path}: X has shape {X.shape}; needed is (samples, features) or (samples, rows, columns), "
+            "at least one of each"
         )
     if y.ndim == 2 and 1 in y.shape:
         y = y.reshape(-1)
@@ -80,6 +81,9 @@ def _checked(path: str, X: np.ndarray, y: np.ndarray) -> Data:
 def _classes(path: str, y: np.ndarray) -> np.ndarray:
     """Labels as integers or text.
 
+    Returns:
+        The labels, (n,).
+
     Raises:
         DataError: for a label that is missing, or a real number that is no class.
     """
@@ -99,9 +103,7 @@ def _read_npz(path: str) -> tuple[np.ndarray, np.ndarray]:
     try:
         archive = np.load(path, allow_pickle=False)
     except (ValueError, BadZipFile, EOFError):
-        raise DataError(
-            f"{path}: is not an npz archive; write one with numpy.savez(path, X=X, y=y)"
-        ) from None
+        raise DataError(f"{path}: is not an npz archive; write one with numpy.savez(path, X=X, y=y)") from None
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise DataError(f"{path}: holds one bare array; write X and y with numpy.savez(path, X=X, y=y)")
     with archive:
@@ -133,7 +135,7 @@ def _read_csv(path: str) -> tuple[np.ndarray, np.ndarray]:
     rows = _rows(path)
     first = rows[0][1]
     names = [cell.lower() for cell in first]
-    header = any(name in LABEL_NAMES for name in names) or not all(map(_is_number, first[:-1]))
+    header = any(name in LABEL_NAMES for name in names) or not any(map(_is_number, first[:-1]))
     columns = first if header else [str(j + 1) for j in range(len(first))]
     body = rows[1:] if header else rows
     if not body:

@@ -1,4 +1,4 @@
-"""Data on which theory states the answer: single points, pairs of points, basis vectors, scaled Rademacher."""
+"""Data on which theory states the answer: one point, two points, basis vectors, scaled Rademacher."""
 
 from __future__ import annotations
 
@@ -34,12 +34,8 @@ def point(*, x: str = "3:4") -> Data:
     try:
         coordinates = [float(Fraction(part)) for part in x.split(":")]
     except (ValueError, ZeroDivisionError):
-        raise ProblemError(
-            f"point: x={x!r}; needed are numbers with colons between, as in 3:4 or 1/4:-1"
-        ) from None
-    return Data(
-        np.array([coordinates]), np.array([1]), note=f"the point ({x.replace(':', ', ')})", labels=SIGNS
-    )
+        raise ProblemError(f"point: x={x!r}; needed are numbers with colons between, as in 3:4 or 1/4:-1") from None
+    return Data(np.array([coordinates]), np.array([1]), note=f"the point ({x.replace(':', ', ')})", labels=SIGNS)
 
 
 @dataset(
@@ -81,10 +77,10 @@ def basis(*, k: int = 3, s: float = 1.0) -> Data:
 def rademacher(*, n: int = 6, d: int = 8, seed: int = 23) -> Data:
     """Scaled Rademacher data, x_i = a_i y_i (1, ±1, …, ±1): every feature of a sample has the same size a_i.
 
-    On it batch-1 Adam goes to the ℓ2 margin and full-batch Adam to the ℓ∞ margin (Baek, Song, Yun 2510.26303).
+    On it batch-1 Adam goes to the ℓ2 margin, full-batch Adam to the ℓ∞ margin (Baek, Song, Yun 2510.26303).
 
     Returns:
-        n samples with alternating labels ±1 and a_i uniform in [1/2, 3/2]; e_1 separates them. With n well above d
+        n samples with alternating labels ±1 and a_i uniform in [1/2, 3/2]; e_1 separates them. With n above d
         it is often optimal under both norms; the default keeps them 0.22 apart in KKT gap.
 
     Raises:

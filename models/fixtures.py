@@ -1,11 +1,13 @@
 """Points, optima and reductions that theory states exactly: what the solvers are tested against.
 
-Three kinds of record, each with its source: a :class:`Point` is a stated parameter vector and what it is under one
-norm; an :class:`Optimum` is the best margin over a norm's unit ball; a :class:`Reduction` says that the optimum of
-one problem is a multiple of another's. Margins are normalized, q(θ)/‖θ‖^L. ``exact`` is the value in sympy's syntax.
+Three kinds of record, each with its source: a :class:`Point` is a stated parameter vector and what it is
+under one norm; an :class:`Optimum` is the best margin over a norm's unit ball; a :class:`Reduction` says that
+the optimum of one problem is a multiple of another's. Margins are normalized, q(θ)/‖θ‖^L; ``exact`` is the
+value in sympy's syntax.
 
-Sources: F1 … F4 after Vardi, Shamir, Srebro 2110.02732 (the verdicts checked by algebra and numerically); G1 … G6
-by convex duality and the arithmetic–geometric inequality, G3 and G5 known since Gunasekar et al. 1806.00468.
+Sources: F1 … F4 after Vardi, Shamir, Srebro 2110.02732 (the verdicts checked by algebra and numerically);
+G1 … G6 by convex duality and the arithmetic–geometric inequality, G3 and G5 known since Gunasekar et al.
+1806.00468.
 """
 
 from __future__ import annotations
@@ -63,7 +65,7 @@ class Optimum:
         margin: max q(θ) over ‖θ‖ <= 1.
         exact: The same in sympy's syntax.
         theta: A point that attains it, not normalized.
-        unique: Whether its direction is the only one, up to the model's symmetries; None where nobody has said.
+        unique: Whether its direction is the only one, up to the model's symmetries; None where not settled.
         source: Where it is stated.
     """
 
@@ -80,7 +82,7 @@ class Optimum:
 @final
 @dataclass(frozen=True)
 class Reduction:
-    """Optimal margin of ``problem`` under ``norm`` = factor · optimal margin of ``linear`` under ``linear_norm``.
+    """Optimal margin of ``problem`` under ``norm`` = factor · that of ``linear`` under ``linear_norm``.
 
     Attributes:
         id: Fixture and norm.
@@ -143,9 +145,7 @@ POINTS: tuple[Point, ...] = (
         "the second neuron costs nothing under this norm",
     ),
     Point("F2/l2", _D2, "l2", _same([1, 0], 2), _ONE, 1 / 2, "1/2", "saddle", _same([0, 1], 2), _VSS),
-    Point(
-        "F2/l2/global", _D2, "l2", _same([0, 1], 2), _ONE, 1.0, "1", "global", None, "G3: the l1 margin of x"
-    ),
+    Point("F2/l2/global", _D2, "l2", _same([0, 1], 2), _ONE, 1.0, "1", "global", None, "G3: the l1 margin of x"),
     Point("F2/linf", _D2, "linf", _same([1, 0], 2), _ONE, 1.0, "1", "saddle", _same([1, 1], 2), _VSS),
     Point(
         "F2/linf/global",
@@ -223,7 +223,7 @@ POINTS: tuple[Point, ...] = (
 )
 """Fixtures F1 … F4 of Vardi, Shamir, Srebro, with both norms' verdicts.
 
-At F1/l2 the second neuron is exactly 0 and the ReLU has a kink there; torch's subgradient 0 makes it a KKT point.
+At F1/l2 the second neuron is exactly 0, where ReLU has a kink; with torch's subgradient 0 it is a KKT point.
 """
 
 
@@ -313,9 +313,7 @@ def basis_two_layers(k: int) -> list[Optimum]:
     l2 = {"W1": centred, "W2": centred}  # a projection is its own square root
     return [
         Optimum(f"G5/k={k}/l2", problem, "l2", 1 / (2 * (k - 1)), f"1/(2*({k}-1))", l2, None, source),
-        Optimum(
-            f"G5/k={k}/spectral", problem, "spectral", 1.0, "1", {"W1": eye, "W2": eye}, False, "‖W2 W1‖ <= 1"
-        ),
+        Optimum(f"G5/k={k}/spectral", problem, "spectral", 1.0, "1", {"W1": eye, "W2": eye}, False, "‖W2 W1‖ <= 1"),
     ]
 
 
@@ -348,9 +346,7 @@ def squared_relu_point(m: int, x: tuple[float, ...] = (3.0, 4.0)) -> list[Optimu
         "spectral": (float(v @ v), squares, {"W": np.outer(first, unit), "a": first}),
     }
     return [
-        Optimum(
-            f"G6/m={m}/{norm}", problem, norm, value, exact, theta, None, "arithmetic-geometric inequality"
-        )
+        Optimum(f"G6/m={m}/{norm}", problem, norm, value, exact, theta, None, "arithmetic-geometric inequality")
         for norm, (value, exact, theta) in rows.items()
     ]
 
@@ -366,7 +362,7 @@ OPTIMA: tuple[Optimum, ...] = (
 
 
 def reductions(data: str = "binary", width: int = 4) -> list[Reduction]:
-    """G3 and G4: margins of diagonal and deep linear networks as margins of their predictor, on any binary data.
+    """G3 and G4: margins of diagonal and deep linear networks as margins of their predictor, any binary data.
 
     Args:
         data: Name of a data set of two classes.
@@ -393,9 +389,7 @@ def reductions(data: str = "binary", width: int = 4) -> list[Reduction]:
         diagonal, deep = f"{data}@diagonal:depth={depth}", f"{data}@deep-linear:depth={depth},width={width}"
         balanced = depth ** (-depth / 2)
         rows += [
-            Reduction(
-                f"G3/depth={depth}/linf", diagonal, "linf", linear, "linf", 1.0, "β_i = Π u_i over a box"
-            ),
+            Reduction(f"G3/depth={depth}/linf", diagonal, "linf", linear, "linf", 1.0, "β_i = Π u_i over a box"),
             Reduction(f"G4/depth={depth}/l2", deep, "l2", linear, "l2", balanced, "balanced rank-one layers"),
             Reduction(f"G4/depth={depth}/spectral", deep, "spectral", linear, "l2", 1.0, "‖W x‖ <= ‖W‖ ‖x‖"),
             Reduction(

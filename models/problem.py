@@ -23,8 +23,9 @@ class DataError(ValueError):
 class Problem:
     """Model + data → margins.
 
-    ``m_i(θ) = y_i f(θ; x_i)`` for a binary model and ``f_{y_i} − f_c`` for every c ≠ y_i for a multiclass one.
-    All margins of sample i stand together: margin index = sample · contrasts + contrast. ``n_margins`` counts all.
+    ``m_i(θ) = y_i f(θ; x_i)`` for a binary model, ``f_{y_i} − f_c`` for every c ≠ y_i for a multiclass one.
+    All margins of sample i stand together: margin index = sample · contrasts + contrast. ``n_margins`` counts
+    them all.
 
     Every method takes one set of parameters and answers in its kind: torch in, torch out (and may be
     vmapped); numpy in, numpy out.
@@ -57,8 +58,8 @@ class Problem:
     ) -> Problem:
         """Build from inputs X (n, features) and labels y (n,).
 
-        A binary model (one output) takes exactly two classes, the larger label is +1; a multiclass model takes as
-        many classes as it has outputs, in sorted order.
+        A binary model (one output) takes exactly two classes, the larger label is +1; a multiclass model
+        takes as many classes as it has outputs, in sorted order.
 
         Args:
             name: How the command line and the reports call it.
@@ -72,26 +73,18 @@ class Problem:
             The problem.
 
         Raises:
-            DataError: X or y of the wrong shape or kind, NaN or infinite entries, or a wrong number of classes.
+            DataError: X or y of the wrong shape or kind, NaN or infinite entries, a wrong number of classes.
         """
         X, y = _as_inputs(name, X), np.asarray(y)
         if X.ndim != 2 or X.shape[0] == 0:
-            raise DataError(
-                f"{name}: X has shape {X.shape}; needed is (samples, features), at least one sample"
-            )
+            raise DataError(f"{name}: X has shape {X.shape}; needed is (samples, features), at least one sample")
         if y.shape != X.shape[:1]:
-            raise DataError(
-                f"{name}: y has shape {y.shape}, X has {X.shape[0]} samples; give one label a sample"
-            )
+            raise DataError(f"{name}: y has shape {y.shape}, X has {X.shape[0]} samples; give one label a sample")
         if X.shape[1] != model.features:
-            raise DataError(
-                f"{name}: X has {X.shape[1]} features, the model {model.name!r} takes {model.features}"
-            )
+            raise DataError(f"{name}: X has {X.shape[1]} features, the model {model.name!r} takes {model.features}")
         if not np.isfinite(X).all():
             i, j = np.argwhere(~np.isfinite(X))[0]
-            raise DataError(
-                f"{name}: X[{i}, {j}] is {X[i, j]}; every entry must be finite — drop or impute the sample"
-            )
+            raise DataError(f"{name}: X[{i}, {j}] is {X[i, j]}; every entry must be finite — drop or impute the sample")
         return cls(name, model, torch.as_tensor(X), _contrasts(name, model, y, classes), y, note)
 
     def __repr__(self) -> str:
@@ -160,7 +153,7 @@ class Problem:
             g = self.pullback(unflatten(vector, self.shapes), weights)
             return flatten(g, self.shapes)
 
-        return torch.func.jacfwd(gradient)(flatten(blocks, self.shapes)).detach().cpu().numpy()
+        return torch.func.jacrev(gradient)(flatten(blocks, self.shapes)).detach().cpu().numpy()
 
     def _margins(self, theta: Blocks) -> Tensor:
         scores = self.model.scores(theta, self.X)
@@ -177,6 +170,9 @@ class Problem:
 def _as_inputs(name: str, X: Any) -> np.ndarray:
     """X as a float64 array that nobody else holds.
 
+    Returns:
+        The copy.
+
     Raises:
         DataError: where the entries are not real numbers.
     """
@@ -187,7 +183,10 @@ def _as_inputs(name: str, X: Any) -> np.ndarray:
 
 
 def _contrasts(name: str, model: HomogeneousModel, y: np.ndarray, classes: Sequence[Any] | None) -> Tensor:
-    """The rows (n, c, outputs) that turn scores into margins.
+    """The rows that turn scores into margins.
+
+    Returns:
+        Contrasts, (n, c, outputs).
 
     Raises:
         DataError: a number of classes that is not the model's, or labels that are no classes.

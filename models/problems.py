@@ -100,9 +100,7 @@ def _listing(name: str) -> Listing:
 
 
 def _with_options(row: Row) -> str:
-    return (
-        row.name + ":" * bool(row.options) + ",".join(f"{key}={value}" for key, value in row.options.items())
-    )
+    return row.name + ":" * bool(row.options) + ",".join(f"{key}={value}" for key, value in row.options.items())
 
 
 def _data(source: str) -> Data:

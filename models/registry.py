@@ -34,7 +34,7 @@ class Data:
         X: Inputs, (n, features), float64.
         y: Labels, (n,).
         note: Where the data come from.
-        blocks: How the features divide into the blocks of a linear model, each row-major; None for one vector.
+        blocks: How the features divide into a linear model's blocks, each row-major; None for one vector.
         labels: All classes, sorted, where y need not show every one of them (a single point has one label).
     """
 
@@ -65,7 +65,7 @@ class Row:
         kind: ``"data set"`` or ``"model"``.
         summary: One line for ``maxmargin list problems``.
         build: The function; its keyword options, their types and defaults are read from its signature.
-        listed: For a data set: the models, with options, under which ``names()`` shows it.
+        listed: For a data set: what ``names()`` shows after its name, ``@linear`` or ``:n=4@linear``.
     """
 
     name: str
@@ -93,9 +93,7 @@ class Row:
         for item in filter(None, text.split(",")):
             key, equals, value = item.partition("=")
             if not equals:
-                raise ProblemError(
-                    f"{self.kind} {self.name!r}: {item!r} is not option=value; options: {self._usage()}"
-                )
+                raise ProblemError(f"{self.kind} {self.name!r}: {item!r} is not option=value; options: {self._usage()}")
             if key not in known:
                 raise ProblemError(
                     f"{self.kind} {self.name!r} has no option {key!r}{suggest(key, known)}; options: {self._usage()}"
@@ -125,7 +123,16 @@ ModelBuilder = TypeVar("ModelBuilder", bound=Callable[..., HomogeneousModel])
 
 
 def dataset(name: str, summary: str, listed: Sequence[str] = ()) -> Callable[[DataBuilder], DataBuilder]:
-    """Register ``build(*, options) -> Data`` under ``name``, shown by ``names()`` with the ``listed`` models."""
+    """Register ``build(*, options) -> Data`` under ``name``.
+
+    Args:
+        name: What a user types.
+        summary: One line about the data.
+        listed: Shown by ``names()``: options and model after the name, ``:n=4@linear``.
+
+    Returns:
+        The decorator; it gives the function back unchanged.
+    """
 
     def register(build: DataBuilder) -> DataBuilder:
         _add(DATASETS, Row(name, "data set", summary, build, tuple(listed)))
@@ -135,7 +142,15 @@ def dataset(name: str, summary: str, listed: Sequence[str] = ()) -> Callable[[Da
 
 
 def family(name: str, summary: str) -> Callable[[ModelBuilder], ModelBuilder]:
-    """Register ``build(data, *, options) -> HomogeneousModel`` under ``name``."""
+    """Register ``build(data, *, options) -> HomogeneousModel`` under ``name``.
+
+    Args:
+        name: What a user types after the @.
+        summary: One line about the model, its degree among it.
+
+    Returns:
+        The decorator; it gives the function back unchanged.
+    """
 
     def register(build: ModelBuilder) -> ModelBuilder:
         _add(MODELS, Row(name, "model", summary, build))
@@ -153,13 +168,14 @@ def _add(registry: dict[str, Row], row: Row) -> None:
 def look_up(registry: Mapping[str, Row], kind: str, name: str) -> Row:
     """The row called ``name``.
 
+    Returns:
+        The row.
+
     Raises:
         ProblemError: naming the nearest registered names.
     """
     if name not in registry:
-        raise ProblemError(
-            f"unknown {kind} {name!r}{suggest(name, registry)}; known: {', '.join(sorted(registry))}"
-        )
+        raise ProblemError(f"unknown {kind} {name!r}{suggest(name, registry)}; known: {', '.join(sorted(registry))}")
     return registry[name]
 
 
@@ -189,6 +205,9 @@ def at_least(name: str, least: int, **values: int) -> None:
 
 def suggest(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
     """``" — did you mean 'x'?"`` when something known is close, else nothing.
+
+    Returns:
+        Text to follow the name in a message.
 
     Example:
         >>> suggest("diagnoal", ["diagonal", "linear"])

@@ -1,4 +1,4 @@
-"""The two-layer ReLU network: homogeneous but not C¹, so outside hypothesis M1 of Gronich & Vardi 2602.16340."""
+"""The two-layer ReLU network: homogeneous, but not C¹ (hypothesis M1 of Gronich & Vardi 2602.16340)."""
 
 from __future__ import annotations
 

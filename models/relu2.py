@@ -181,9 +181,7 @@ def relu2(data: Data, *, h: int = 8) -> HomogeneousModel:
     return SquaredReLUMulticlass(data.classes, data.features, h)
 
 
-@family(
-    "relu2-fixed", "two-layer squared ReLU, second layer fixed to +-1, half and half (L = 2, two classes)"
-)
+@family("relu2-fixed", "two-layer squared ReLU, second layer fixed to +-1, half and half (L = 2, two classes)")
 def relu2_fixed(data: Data, *, h: int = 8) -> HomogeneousModel:
     """The network with fixed output signs: the first ⌈h/2⌉ neurons +1, the others −1.
 

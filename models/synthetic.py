@@ -1,9 +1,10 @@
 """Data separable by construction: draw a unit teacher, then push every sample to a margin of at least 1.
 
-Nothing is filtered out, so every seed gives a problem. The default seeds were chosen among the first 150 by two
-measurements (tests/models/test_synthetic.py repeats them): the optimal margin over the largest dual norm of a
-margin's gradient, q*/max‖g_i‖_* >= 0.1, or training takes 10–100 times longer; and the smallest KKT gap under
-one norm that any optimal point of another norm reaches, so that the norms can be told apart.
+Nothing is filtered out, so every seed gives a problem. The default seeds were chosen by two measurements
+(tests/models/test_apart.py repeats them): the optimal margin over the largest dual norm of a margin's
+gradient, q*/max‖g_i‖_* >= 0.1, or training takes 10–100 times longer; and the smallest KKT gap under one norm that any
+optimal point of another norm reaches, so that the norms can be told apart. Of 150 seeds of ``multiclass`` the
+worst such pair of norms has a gap between 0.001 and 0.09, ℓ2 and spectral being the close ones.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def push_multiclass(X: np.ndarray, y: np.ndarray, teacher: np.ndarray) -> np.nda
     Returns:
         The samples, (n, d); those that had the margin are unchanged.
     """
-    # Column c of the pseudo-inverse raises score c alone, so a step along column y_i lifts all contrasts alike.
+    # Column c of the pseudo-inverse raises score c alone: a step along column y_i lifts all contrasts alike.
     raise_score = np.linalg.pinv(teacher)[:, y].T
     scores = X @ teacher.T
     own = np.take_along_axis(scores, y[:, None], axis=1)[:, 0]
