@@ -1,0 +1,105 @@
+"""The theorem's hypotheses, measured on each trajectory rather than believed."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+from maxmargin.models.problem import Problem
+from maxmargin.solvers.norms import Norm
+from maxmargin.verify.trajectory import Trajectory
+from maxmargin.verify.verdict import Hypothesis
+
+SETTLED = 0.05  # path length of the direction over the last half decade of steps
+REPEATABLE = 1e-12  # below this a gradient entry relative to the largest counts as exactly absent
+
+
+def measured(problem: Problem, trajectory: Trajectory, norm: Norm, *, needs_a1: bool = False) -> dict[str, Hypothesis]:
+    """Every hypothesis that a trajectory can show, by name.
+
+    ``separated`` (T1: the data are fitted), ``direction settles`` (T2), ``schedule`` (η = o(t^{1/L−1}) and ∫η = ∞,
+    as realized), ``kappa`` (‖Δθ‖/η relative to its median, the lag of the moments), ``R`` (‖θ‖/N, theorem C.17 asks
+    limsup ≤ 1), ``smooth`` (M1), and where Adam runs ``A1`` (no coordinate without gradient).
+
+    Args:
+        problem: The problem.
+        trajectory: The runs.
+        norm: The optimizer's norm, in which lengths are measured.
+        needs_a1: Whether A1 is a hypothesis (it is for Adam without eps).
+
+    Returns:
+        name → Hypothesis.
+    """
+    good = trajectory.separated
+    share = float(good.mean())
+    found = {
+        "smooth": Hypothesis(problem.model.smooth, "C¹ in θ" if problem.model.smooth else "not C¹: M1 unmet"),
+        "separated": Hypothesis(share > 0, share),
+    }
+    if not good.any():
+        return found
+    runs = np.flatnonzero(good)
+    found["direction settles"] = _settles(trajectory, runs)
+    found["schedule"] = _schedule(problem.degree, trajectory, runs)
+    found["kappa"] = _kappa(trajectory, norm, runs)
+    found["R"] = _radius(trajectory, norm, runs)
+    if needs_a1:
+        found["A1"] = _a1(trajectory, runs)
+    return found
+
+
+def _settles(trajectory: Trajectory, runs: np.ndarray) -> Hypothesis:
+    """T2: the path length of θ/‖θ‖₂ over the last half decade, worst run."""
+    late = np.flatnonzero(trajectory.steps >= trajectory.steps[-1] / 10**0.5)
+    worst = 0.0
+    for run in runs:
+        unit = np.stack([_unit(trajectory, t, int(run)) for t in late])
+        worst = max(worst, float(np.linalg.norm(np.diff(unit, axis=0), axis=1).sum()))
+    return Hypothesis(worst <= SETTLED if trajectory.margin[-1, runs].min() > 0 else None, worst)
+
+
+def _unit(trajectory: Trajectory, t: int, run: int) -> np.ndarray:
+    flat = np.concatenate([np.ravel(b[t, run]) for b in trajectory.theta.values()])
+    return flat / max(np.linalg.norm(flat), 1e-300)
+
+
+def _schedule(degree: int, trajectory: Trajectory, runs: np.ndarray) -> Hypothesis:
+    """Exponent a of the realized η ~ t^{−a}, last decade; admissible iff 1 − 1/L < a ≤ 1 (a ≥ 0 for L = 1)."""
+    late = trajectory.steps >= max(1, trajectory.steps[-1] / 10)
+    if late.sum() < 3:
+        return Hypothesis(None, None)
+    exponents = [-stats.linregress(np.log(trajectory.steps[late]), np.log(trajectory.eta[late, r])).slope for r in runs]
+    a = float(np.median(exponents))
+    low = 1 - 1 / degree
+    return Hypothesis((low - 0.02 < a if degree > 1 else a > -0.02) and a <= 1.0, a)
+
+
+def _kappa(trajectory: Trajectory, norm: Norm, runs: np.ndarray) -> Hypothesis:
+    """‖Δθ‖/η in the optimizer's norm at the end: 1 when no moment lags (Adam's step shrinks if one does)."""
+    values = [
+        float(norm.value(trajectory.at(t, int(r), "update"))) / trajectory.eta[t, r]
+        for t in range(max(0, len(trajectory.steps) - 5), len(trajectory.steps))
+        for r in runs
+    ]
+    return Hypothesis(None, float(np.median(values)))
+
+
+def _radius(trajectory: Trajectory, norm: Norm, runs: np.ndarray) -> Hypothesis:
+    """‖θ‖/N at the end, worst run; N = ∫η is only meaningful where η is the length of a step."""
+    ratio = [
+        float(norm.value(trajectory.at(-1, int(r)))) / trajectory.travelled[-1, r]
+        if trajectory.travelled[-1, r]
+        else np.nan
+        for r in runs
+    ]
+    return Hypothesis(None, float(np.nanmax(ratio)))
+
+
+def _a1(trajectory: Trajectory, runs: np.ndarray) -> Hypothesis:
+    """A1: share of coordinates whose gradient was exactly 0 at every checkpoint of some run (0/0 in Adam)."""
+    dead, total = 0, 0
+    for block in trajectory.gradient.values():
+        top = np.abs(block[:, runs]).max(axis=0)
+        dead += int((top == 0).sum())
+        total += top.size
+    return Hypothesis(dead == 0, dead / total)

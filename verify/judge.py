@@ -1,0 +1,110 @@
+"""From evidence to an outcome on one problem: matching gap small, the others' not, alignment, slope."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import exp, log
+
+from maxmargin.verify.verdict import Hypothesis, NormEvidence, Outcome
+
+APART = 0.03  # a norm whose gap at the claimed norm's optimum is below this is not a control on that problem
+FALLING = -0.1  # d log Γ / d log t: flatter than this is a plateau
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What is asked of a trajectory before a claim may hold.
+
+    Attributes:
+        gap: Largest final KKT gap under the claimed norm.
+        ratio: Smallest ratio of any other norm's gap to it.
+        alignment: Smallest alignment r of the late steps with steepest descent under the claimed norm.
+    """
+
+    gap: float
+    ratio: float
+    alignment: float
+
+
+def judge(
+    claim: str,
+    evidence: Mapping[str, NormEvidence],
+    hypotheses: Mapping[str, Hypothesis],
+    bounds: Bounds,
+    *,
+    steps: int,
+) -> tuple[Outcome, tuple[str, ...]]:
+    """Judge one claim on one problem.
+
+    Args:
+        claim: The claimed norm's name; a key of ``evidence``.
+        evidence: What was measured, by norm.
+        hypotheses: The theorem's hypotheses as measured.
+        bounds: What is asked.
+        steps: Steps taken, for the extrapolation.
+
+    Returns:
+        The outcome and its reasons, most important first.
+    """
+    unmet = [name for name, h in hypotheses.items() if h.met is False]
+    if claim not in evidence:
+        return Outcome.INCONCLUSIVE, (
+            "no run separated the data with finite weights, so there is no margin to speak of",
+        )
+    own = evidence[claim]
+    gap = own.kkt_gap_range[1]
+    controls = controls_of(claim, evidence)
+    rival = min(controls, key=lambda n: evidence[n].kkt_gap_range[0], default=None)
+    rival_gap = evidence[rival].kkt_gap_range[0] if rival is not None else None
+
+    if rival_gap is not None and rival_gap * bounds.ratio <= gap and rival_gap <= bounds.gap:
+        assert rival is not None
+        return Outcome.FAILS, (
+            f"the margin that is maximized is another norm's: KKT gap {rival_gap:.1e} under {rival}, "
+            f"{gap:.1e} under {claim}",
+        )
+    shortfalls = []
+    if gap > bounds.gap:
+        shortfalls.append(f"KKT gap {gap:.1e} under {claim}, needed ≤ {bounds.gap:.0e}")
+    if rival_gap is not None and rival_gap < bounds.ratio * gap:
+        shortfalls.append(
+            f"{rival}'s gap {rival_gap:.1e} is only {rival_gap / max(gap, 1e-300):.1f} times {claim}'s {gap:.1e}, "
+            f"needed ≥ {bounds.ratio:g} times"
+        )
+    misaligned = own.alignment < bounds.alignment
+    if misaligned:
+        shortfalls.append(
+            f"steps are only {own.alignment:.3f} aligned with steepest descent under {claim}, "
+            f"needed ≥ {bounds.alignment:g}"
+        )
+    if not shortfalls:
+        if unmet:
+            return Outcome.INCONCLUSIVE, (
+                f"the {claim} gap closes ({gap:.1e}), but a hypothesis of the theorem is unmet: {', '.join(unmet)}",
+            )
+        beside = f"; nearest other norm: {rival} at {rival_gap:.1e}" if rival is not None else ""
+        return Outcome.HOLDS, (f"KKT gap {gap:.1e} under {claim}{beside}",)
+    trend, still_falling = _trend(own, gap, bounds.gap, steps)
+    if still_falling and not misaligned:
+        return Outcome.INCONCLUSIVE, (*shortfalls, trend)
+    return Outcome.FAILS, (*shortfalls, trend)
+
+
+def controls_of(claim: str, evidence: Mapping[str, NormEvidence]) -> list[str]:
+    """The norms that this problem can tell from the claimed one."""
+    return [name for name, e in evidence.items() if name != claim and (e.apart is None or e.apart >= APART)]
+
+
+def _trend(own: NormEvidence, gap: float, bound: float, steps: int) -> tuple[str, bool]:
+    """A sentence on how the gap moves, and whether more steps would help."""
+    if own.slope is None or own.slope_interval is None:
+        return "too few checkpoints for a slope", True
+    low, high = own.slope_interval
+    text = f"the gap moves like t^{own.slope:.2f} (95 %: {low:.2f} … {high:.2f})"
+    if high >= FALLING:
+        return f"{text}: a plateau", False
+    if gap <= bound:
+        return f"{text}: still closing", True
+    more = steps * exp(log(gap / bound) / -own.slope)
+    return f"{text}: still closing, the bound would be met after about {more:.1e} steps", True

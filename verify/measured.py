@@ -1,0 +1,44 @@
+"""Everything that was seen of one optimizer on one problem, as a worker hands it over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from maxmargin.models.problem import Problem
+from maxmargin.verify.evidence import Evidence
+from maxmargin.verify.fingerprint import Fingerprint
+from maxmargin.verify.probes import Probe
+from maxmargin.verify.trajectory import Trajectory
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One optimizer on one problem.
+
+    Attributes:
+        problem: The problem.
+        trajectory: The runs.
+        evidence: Measured under every candidate norm.
+        fingerprint: The norm that the steps follow; None where nothing moved.
+        probe: The short experiments; None for the engine's own optimizers, which are known.
+    """
+
+    problem: Problem
+    trajectory: Trajectory
+    evidence: Evidence
+    fingerprint: Fingerprint | None
+    probe: Probe | None
+
+    def step_below(self, floor: float) -> int | None:
+        """First checkpoint at which the true gradient's norm (run 0) is below ``floor``; None if none is."""
+        sizes = np.sqrt(
+            sum(
+                (g[:, 0] ** 2).reshape(len(self.trajectory.steps), -1).sum(-1)
+                for g in self.trajectory.gradient.values()
+            )
+        )
+        log_true = self.trajectory.log_scale[:, 0] + np.log(np.maximum(sizes, 1e-300))
+        below = np.flatnonzero(log_true < np.log(floor))
+        return int(self.trajectory.steps[below[0]]) if len(below) else None

@@ -1,0 +1,160 @@
+"""Steepest descent under a norm, plain and with momentum: the family that theory speaks of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+from typing_extensions import override
+
+from maxmargin.models.blocks import Blocks
+from maxmargin.solvers.norms import Norm, get_norm
+from maxmargin.verify.logscale import Scaled, combine, zeros_like
+from maxmargin.verify.optimizers.base import Optimizer, OptimizerError, State, check_beta, register
+
+Kind = Literal["ema", "heavy-ball", "nesterov"]
+
+
+@dataclass(frozen=True)
+class SteepestDescent(Optimizer):
+    """Normalized steepest descent: direction = lmo(g) = argmin over the unit ball of ⟨g, ·⟩."""
+
+    of: Norm
+
+    @property
+    @override
+    def norm(self) -> Norm:
+        return self.of
+
+    @property
+    @override
+    def recursion(self) -> str:
+        return f"θ ← θ + η lmo(g), {self.of.name} ball"
+
+    @property
+    @override
+    def source(self) -> str:
+        return "Tsilivis, Gronich, Kempe & Vardi 2410.22069; Gronich & Vardi 2602.16340"
+
+    @property
+    @override
+    def memory(self) -> float:
+        return 1.0
+
+    @property
+    @override
+    def lag_limit(self) -> float:
+        return 1.0
+
+    @override
+    def init(self, theta: Blocks) -> State:
+        return ()
+
+    @override
+    def direction(self, state: State, gradient: Scaled, step: Tensor) -> tuple[dict[str, Tensor], State]:
+        return self.of.lmo(gradient.blocks), state
+
+
+@dataclass(frozen=True)
+class MomentumSteepestDescent(Optimizer):
+    """Steepest descent along an average of gradients: direction = lmo(m).
+
+    ``ema``: m ← β m + (1−β) g; ``heavy-ball``: m ← β m + g, the same direction in exact arithmetic;
+    ``nesterov``: the EMA, and the step along β m + (1−β) g.
+    """
+
+    of: Norm
+    beta: float = 0.9
+    kind: Kind = "ema"
+
+    def __post_init__(self) -> None:
+        check_beta(self.beta)
+        if self.kind not in ("ema", "heavy-ball", "nesterov"):
+            raise OptimizerError(f"kind is {self.kind!r}; needed is 'ema', 'heavy-ball' or 'nesterov'")
+
+    @property
+    @override
+    def norm(self) -> Norm:
+        return self.of
+
+    @property
+    @override
+    def recursion(self) -> str:
+        take = {"ema": f"{1 - self.beta:g} g", "heavy-ball": "g", "nesterov": f"{1 - self.beta:g} g"}[self.kind]
+        along = "lmo(β m + (1−β) g)" if self.kind == "nesterov" else "lmo(m)"
+        return f"m ← {self.beta:g} m + {take};  θ ← θ + η {along}, {self.of.name} ball"
+
+    @property
+    @override
+    def source(self) -> str:
+        return "Gronich & Vardi 2602.16340, theorem on momentum steepest descent"
+
+    @property
+    @override
+    def memory(self) -> float:
+        return 1.0 / (1.0 - self.beta)
+
+    @property
+    @override
+    def lag_limit(self) -> float:
+        return 1.0 - self.beta
+
+    @override
+    def init(self, theta: Blocks) -> State:
+        return zeros_like(theta)
+
+    @override
+    def direction(self, state: State, gradient: Scaled, step: Tensor) -> tuple[dict[str, Tensor], State]:
+        take = 1.0 if self.kind == "heavy-ball" else 1.0 - self.beta
+        moment = combine(state, self.beta, gradient, take)
+        ahead = combine(moment, self.beta, gradient, 1.0 - self.beta) if self.kind == "nesterov" else moment
+        return self.of.lmo(ahead.blocks), moment
+
+
+@register("steepest", "normalized steepest descent under any norm, no momentum (norm=l2)")
+def steepest(norm: str = "l2") -> Optimizer:
+    """Normalized steepest descent under ``norm``."""
+    return SteepestDescent(get_norm(norm))
+
+
+@register("momentum-steepest", "momentum steepest descent under any norm (norm=l2, beta=0.9, kind=ema)")
+def momentum_steepest(norm: str = "l2", beta: float = 0.9, kind: Kind = "ema") -> Optimizer:
+    """Momentum steepest descent under ``norm``."""
+    return MomentumSteepestDescent(get_norm(norm), beta, kind)
+
+
+@register("ngd", "normalized gradient descent, no momentum: l2")
+def ngd() -> Optimizer:
+    """Normalized gradient descent."""
+    return SteepestDescent(get_norm("l2"))
+
+
+@register("momentum-gd", "gradient descent with momentum, normalized: l2 (beta=0.9)")
+def momentum_gd(beta: float = 0.9, kind: Kind = "ema") -> Optimizer:
+    """Momentum gradient descent; the normalization is a learning-rate schedule."""
+    return MomentumSteepestDescent(get_norm("l2"), beta, kind)
+
+
+@register("sign-gd", "sign of the gradient, no momentum: linf")
+def sign_gd() -> Optimizer:
+    """Sign gradient descent."""
+    return SteepestDescent(get_norm("linf"))
+
+
+@register("signum", "sign of the momentum: linf (beta=0.9)")
+def signum(beta: float = 0.9, kind: Kind = "ema") -> Optimizer:
+    """Signum (Bernstein et al. 1802.04434)."""
+    return MomentumSteepestDescent(get_norm("linf"), beta, kind)
+
+
+@register("spectral-gd", "polar factor of the gradient, no momentum: spectral")
+def spectral_gd() -> Optimizer:
+    """Spectral gradient descent with the exact pseudo-polar factor."""
+    return SteepestDescent(get_norm("spectral"))
+
+
+@register("muon", "exact pseudo-polar factor of the momentum: spectral (beta=0.9)")
+def muon(beta: float = 0.9, kind: Kind = "ema") -> Optimizer:
+    """Muon with the polar factor from a float64 SVD; null directions do not move."""
+    return MomentumSteepestDescent(get_norm("spectral"), beta, kind)

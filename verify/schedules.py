@@ -1,0 +1,88 @@
+"""Learning-rate schedules: constant, power law, and paced (the fastest that the optimizer's memory can follow).
+
+A schedule sees, for each run, how fast one unit of learning rate changes a margin, and how large θ is; both are
+measured by the engine in the optimizer's own norm.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+
+class ScheduleError(ValueError):
+    """A schedule with a parameter out of its range."""
+
+
+class Schedule(ABC):
+    """Learning rate η at a step; frozen dataclasses."""
+
+    @property
+    @abstractmethod
+    def needs_speed(self) -> bool:
+        """Whether ``rate`` looks at ``speed`` and ``length``; if not, the engine does not measure them."""
+
+    @abstractmethod
+    def rate(self, step: int, speed: Tensor, length: Tensor) -> Tensor:
+        """η of each run.
+
+        Args:
+            step: The step about to be taken, counted from 1.
+            speed: (B,) worst change of one margin per unit of η, max_i ‖g_i(θ)‖_* times the step's norm.
+            length: (B,) ‖θ‖ in the optimizer's norm, per unit of the step's norm; inf where θ may start at 0.
+
+        Returns:
+            (B,) learning rates.
+        """
+
+
+@dataclass(frozen=True)
+class PowerLaw(Schedule):
+    """η = eta · t^(−a): admissible for degree L iff 1 − 1/L < a ≤ 1 (a = 0 too for L = 1 in practice)."""
+
+    eta: float
+    a: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 < self.eta < float("inf") and 0 <= self.a <= 1):
+            raise ScheduleError(f"power law eta={self.eta}, a={self.a}; needed: eta > 0 and 0 <= a <= 1")
+
+    @property
+    @override
+    def needs_speed(self) -> bool:
+        return False
+
+    @override
+    def rate(self, step: int, speed: Tensor, length: Tensor) -> Tensor:
+        return torch.full_like(speed, self.eta * step**-self.a)
+
+
+@dataclass(frozen=True)
+class Paced(Schedule):
+    """The worst change of a single margin in a step is ``pace · (1 + t/knee)^(−decay)``.
+
+    Near convergence ‖θ‖ grows at bounded pace like t^{1/L}, so η ~ pace(t) ‖θ‖^{1−L} = o(t^{1/L−1}) as theory asks.
+    A step is also capped at ``cap`` of ‖θ‖, which governs the start from a small θ₀.
+    """
+
+    pace: float = 0.2
+    decay: float = 0.2
+    knee: float = 1000.0
+    cap: float = 0.02
+
+    def __post_init__(self) -> None:
+        if not (self.pace > 0 and 0 <= self.decay <= 1 and self.knee > 0 and self.cap > 0):
+            raise ScheduleError(f"{self}: pace, knee and cap must be > 0 and decay in [0, 1]")
+
+    @property
+    @override
+    def needs_speed(self) -> bool:
+        return True
+
+    @override
+    def rate(self, step: int, speed: Tensor, length: Tensor) -> Tensor:
+        return torch.minimum(self.pace * (1 + step / self.knee) ** -self.decay / speed, self.cap * length)
