@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 from array_api_compat import array_namespace
+
 from maxmargin.models.blocks import Array
 from maxmargin.solvers.norms import lp
 from maxmargin.solvers.norms.block import BlockNorm, GaugeNorm, Rebuild

@@ -39,4 +39,4 @@ def lp_atom(v: Any, p: float) -> Any:
         return cp.norm1(v)
     if p == 2:
         return cp.norm(v, 2)
-    return cp.pnorm(v, p, approx=False)
+    return cp.pnorm(v, p, approx=False)  # type: ignore[arg-type]  # annotated int, takes float

@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from array_api_compat import array_namespace
+from typing_extensions import override
+
 from maxmargin.models.blocks import Array
 from maxmargin.solvers.norms import lp
-from typing_extensions import override
 
 
 class NormError(ValueError):
@@ -60,19 +62,28 @@ class BlockNorm(ABC):
 
     @abstractmethod
     def atom(self, x: Any) -> Any:
-        """‖x‖ as a convex cvxpy expression of the cvxpy expression x.
+        """The norm as a convex cvxpy expression of the cvxpy expression x.
 
         Raises:
             NormError: no cvxpy form is known.
         """
 
     def dual(self, G: Array) -> Array:
-        """‖G‖_*.
+        """The dual norm ‖G‖_*.
 
         Returns:
             A scalar of the array's kind.
         """
         return self.dual_norm.value(G)
+
+    def normal_cone_residual(self, x: Array, H: Array) -> Array:
+        """How far H is from the normal cone of the ball at x; see :func:`cone_residual`.
+
+        Returns:
+            A scalar of the arrays' kind, in [0, 2].
+        """
+        norm, dual = self.value(x), self.dual(H)
+        return cone_residual((H / lp.nonzero(dual) * (x / lp.nonzero(norm))).sum(), dual)
 
 
 Rebuild = Callable[[Array], Array]
@@ -80,7 +91,7 @@ Rebuild = Callable[[Array], Array]
 
 @dataclass(frozen=True)
 class GaugeNorm(BlockNorm):
-    """‖x‖ = ‖v(x)‖_p with v(x) ≥ 0 the magnitudes of x: |entries|, singular values, row norms, …
+    """‖x‖ = ‖v(x)‖_p with v(x) ≥ 0 the magnitudes of x: |entries|, singular values, row norms and the like.
 
     The magnitudes must be such that x ↦ ‖v(x)‖_p is a norm for every p, with dual exponent q for the dual norm,
     and that ``rebuild`` of :meth:`split` turns magnitudes t into an array aligned with x: v(rebuild(t)) = t up to
@@ -122,11 +133,11 @@ class GaugeNorm(BlockNorm):
 
     @abstractmethod
     def magnitudes(self, x: Array) -> Array:
-        """v(x) ≥ 0, one axis."""
+        """The magnitudes v(x) ≥ 0, one axis."""
 
     @abstractmethod
     def split(self, x: Array) -> tuple[Array, Rebuild]:
-        """v(x), and the map from magnitudes to arrays aligned with x."""
+        """Magnitudes v(x), and the map from magnitudes to arrays aligned with x."""
 
     @override
     def value(self, x: Array) -> Array:
@@ -136,6 +147,18 @@ class GaugeNorm(BlockNorm):
     def project(self, x: Array, radius: float) -> Array:
         v, rebuild = self.split(x)
         return rebuild(lp.project(v, self.p, radius))
+
+
+def cone_residual(cosine: Array, dual: Array) -> Array:
+    """1 − ⟨H, x⟩ / (‖H‖_* ‖x‖), of the quotient ``cosine`` and of ‖H‖_*; scale free, in [0, 2].
+
+    Zero iff H lies in the normal cone of the ball at x, that is iff H is a nonnegative multiple of a subgradient
+    of the norm at x. H = 0 lies in every cone (0); at x = 0 every other H is outside (1).
+
+    Returns:
+        A scalar of the arrays' kind.
+    """
+    return (1 - cosine) * array_namespace(dual).astype(dual > 0, dual.dtype)
 
 
 def number(x: float) -> str:

@@ -108,7 +108,9 @@ def _points(shapes: Mapping[str, tuple[int, ...]], seed: int) -> list[Blocks]:
     rng = np.random.default_rng(seed)
     normal = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
     thin = {name: np.ones(shape) * rng.standard_normal(shape[-1:]) for name, shape in shapes.items()}
-    tied = {name: np.eye(*(shape if len(shape) == 2 else (1, *shape))).reshape(shape) for name, shape in shapes.items()}
+    tied = {
+        name: np.eye(shape[0] if len(shape) == 2 else 1, shape[-1]).reshape(shape) for name, shape in shapes.items()
+    }
     return [normal, thin, tied]
 
 

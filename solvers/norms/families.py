@@ -40,7 +40,7 @@ def register(cls: _Class) -> _Class:
 
 
 def get_block_norm(spec: str | BlockNorm) -> BlockNorm:
-    """The block norm called ``spec``: ``linf``, ``spectral``, ``schatten:1.5``, …
+    """The block norm of a name: ``linf``, ``spectral``, ``schatten:1.5``, and so on.
 
     Returns:
         The norm; a norm that comes is handed back.
@@ -69,19 +69,19 @@ def get_block_norm(spec: str | BlockNorm) -> BlockNorm:
             ) from None
     if name in MEMBERS:
         raise NormError(f"norm {spec!r}: {name} takes no argument; write {name!r}")
-    raise unknown(spec, name)
+    raise NormError(unknown(spec, name))
 
 
-def unknown(spec: str, name: str, more: Iterable[str] = ()) -> NormError:
-    """The error of a name that nobody registered, with the nearest known one.
+def unknown(spec: str, name: str, more: Iterable[str] = ()) -> str:
+    """What to say of a name that nobody registered, with the nearest known one.
 
     Returns:
-        The error, to be raised.
+        The text.
     """
     shown = [*MEMBERS, *more, *(f"{family}:P" for family in FAMILIES)]
     near = difflib.get_close_matches(name, [known.partition(":")[0] for known in shown], n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ";"
-    return NormError(f"unknown norm {spec!r}{hint} known: {' '.join(shown)}")
+    return f"unknown norm {spec!r}{hint} known: {' '.join(shown)}"
 
 
 def _free(names: Iterable[str]) -> None:

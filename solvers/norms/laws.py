@@ -51,7 +51,8 @@ class Sample:
             The sample.
         """
         rng = np.random.default_rng(seed)
-        return cls(*({n: rng.standard_normal(s) for n, s in shapes.items()} for _ in range(3)), radius)
+        theta, eta, G = ({n: rng.standard_normal(s) for n, s in shapes.items()} for _ in range(3))
+        return cls(theta, eta, G, radius)
 
 
 Law = Callable[[Norm, Sample], None]

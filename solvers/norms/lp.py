@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from array_api_compat import array_namespace, device
+
 from maxmargin.models.blocks import Array
 
 # Bisection steps of a scalar root: a bracket as wide as float64's whole range of exponents (2^11 in log2)
@@ -36,16 +37,18 @@ def conjugate(p: float) -> float:
 
 
 def sign(x: Array) -> Array:
-    """−1, 0 or 1 by entry. (``array_api_compat``'s for torch indexes by a mask, which vmap refuses.)
+    """The sign of each entry, 0 for 0.
+
+    (``array_api_compat``'s for torch indexes by a mask, which vmap refuses.)
 
     Returns:
-        An array of x's shape.
+        −1, 0 or 1, of x's shape.
     """
     return torch.sign(x) if isinstance(x, torch.Tensor) else np.sign(x)
 
 
 def nonzero(x: Array) -> Array:
-    """x ≥ 0, raised to the smallest normal number where it is less: a divisor that leaves 0 at 0.
+    """X ≥ 0, raised to the smallest normal number where it is less: a divisor that leaves 0 at 0.
 
     Returns:
         An array of x's shape.
@@ -82,7 +85,7 @@ def value(v: Array, p: float) -> Array:
 
 
 def unit(x: Array) -> Array:
-    """x / ‖x‖_2, and 0 for x = 0.
+    """X / ‖x‖_2, and 0 for x = 0.
 
     Returns:
         An array of x's shape.
@@ -181,9 +184,12 @@ def _project_l1(v: Array, radius: float, weights: Any) -> Array:
 
 
 def _project_root(v: Array, p: float, radius: float, weights: Any) -> Array:
-    """Stationarity s + mu w² s^(p-1) = w v of s = w t / radius, and the mu ≥ 0 that makes ‖s‖_p = 1.
+    """By a root: stationarity s + mu w² s^(p-1) = w v of s = w t / radius, and the mu ≥ 0 that makes ‖s‖_p = 1.
 
     mu = ‖(w v - s)/w²‖_q at the solution, since ‖s^(p-1)‖_q = 1: this brackets it.
+
+    Returns:
+        t, of v's shape.
     """
     xp = array_namespace(v)
     w = weights + xp.zeros_like(v)

@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from array_api_compat import array_namespace
+from typing_extensions import override
+
 from maxmargin.models.blocks import Array, Blocks, flatten, inner, shapes_of, unflatten
 from maxmargin.solvers.norms import lp
 from maxmargin.solvers.norms.aggregation import project_blocks
 from maxmargin.solvers.norms.atoms import lp_atom
-from maxmargin.solvers.norms.block import BlockNorm, NormError, number
+from maxmargin.solvers.norms.block import BlockNorm, NormError, cone_residual, number
 from maxmargin.solvers.norms.entrywise import Entrywise
 from maxmargin.solvers.norms.families import get_block_norm
-from typing_extensions import override
 
 
 class Norm(ABC):
@@ -52,11 +53,11 @@ class Norm(ABC):
 
     @abstractmethod
     def dual(self, G: Blocks) -> Array:
-        """‖G‖_*."""
+        """The dual norm ‖G‖_*."""
 
     @abstractmethod
     def lmo(self, G: Blocks) -> dict[str, Array]:
-        """A minimiser of ⟨G, ·⟩ over the unit ball: ⟨G, lmo(G)⟩ = −‖G‖_*; zero for G = 0."""
+        """A minimiser of ⟨G, ·⟩ over the unit ball, where it is −‖G‖_*; zero for G = 0."""
 
     @abstractmethod
     def project(self, theta: Blocks, radius: float = 1.0) -> dict[str, Array]:
@@ -64,22 +65,18 @@ class Norm(ABC):
 
     @abstractmethod
     def atom(self, variables: Mapping[str, Any]) -> Any:
-        """‖·‖ as a convex cvxpy expression of cvxpy expressions of the blocks' shapes."""
+        """The norm as a convex cvxpy expression of cvxpy expressions of the blocks' shapes."""
 
     def normal_cone_residual(self, theta: Blocks, H: Blocks) -> Array:
-        """How far H is from the normal cone of the ball at θ: 1 − ⟨H, θ⟩ / (‖H‖_* ‖θ‖), in [0, 2], scale free.
-
-        Zero iff H lies in the cone, that is iff H is a nonnegative multiple of a subgradient of the norm at θ.
-        H = 0 lies in every cone (0); at θ = 0 every other H is outside (1).
+        """How far H is from the normal cone of the ball at θ: 1 − ⟨H, θ⟩ / (‖H‖_* ‖θ‖).
 
         Returns:
-            A scalar of the arrays' kind.
+            A scalar of the arrays' kind, in [0, 2], zero iff H lies in the cone; see :func:`cone_residual`.
         """
-        xp = array_namespace(*theta.values())
         norm, dual = self.value(theta), self.dual(H)
         unit = {name: block / lp.nonzero(norm) for name, block in theta.items()}
         cosine = inner({name: block / lp.nonzero(dual) for name, block in H.items()}, unit)
-        return (1 - cosine) * xp.astype(dual > 0, dual.dtype)
+        return cone_residual(cosine, dual)
 
 
 @final
@@ -92,6 +89,11 @@ class Rule:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
+        if not self.selector or (self.selector != "*" and set(self.selector) & set(",;=*")):
+            raise NormError(
+                f"block name {self.selector!r} is empty or has one of , ; = * in it, which a norm's text form "
+                "cannot carry; rename the block"
+            )
         if not (self.weight > 0 and math.isfinite(self.weight)):
             raise NormError(
                 f"block {self.selector!r}: the weight is {self.weight:g}, needed is a positive finite number"
@@ -235,9 +237,9 @@ class ParameterNorm(Norm):
 
     def _join(self, blocks: Blocks, dual: bool) -> Array:
         if self._joint(blocks):
-            norm = Entrywise(self.aggregation)
+            whole = Entrywise(self.aggregation)
             vector = flatten(blocks, shapes_of(blocks))
-            return norm.dual(vector) if dual else norm.value(vector)
+            return whole.dual(vector) if dual else whole.value(vector)
         parts = []
         for name, x in blocks.items():
             norm, weight = self.block(name, tuple(x.shape))

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 from array_api_compat import array_namespace
+from typing_extensions import override
+
 from maxmargin.models.blocks import Array
 from maxmargin.solvers.norms import lp
 from maxmargin.solvers.norms.atoms import lp_atom
 from maxmargin.solvers.norms.block import GaugeNorm, Rebuild, matrix_only
 from maxmargin.solvers.norms.families import register
-from typing_extensions import override
 
 
 @register

@@ -90,7 +90,7 @@ class Schatten(GaugeNorm):
 
 
 def _majorized(x: Any, p: float) -> Any:
-    """min ‖t‖_p over t whose partial sums are at least the Ky Fan norms of x, which is ‖σ(x)‖_p.
+    """Min ‖t‖_p over t whose partial sums are at least the Ky Fan norms of x, which is ‖σ(x)‖_p.
 
     Source: Ben-Tal & Nemirovski, Lectures on Modern Convex Optimization (2001), Proposition 4.2.2 (weak
     majorization, Fan's dominance theorem). The sum of the k largest singular values is that of the k largest
@@ -109,7 +109,7 @@ def _majorized(x: Any, p: float) -> Any:
     t = cp.Variable(rank)
     dominates = [cp.sum(t[: k + 1]) >= fan for k, fan in enumerate(fans)]
     inner = cp.Problem(cp.Minimize(lp_atom(t, p)), dominates)
-    tight = dict.fromkeys(("tol_gap_abs", "tol_gap_rel", "tol_feas"), 1e-10)
+    tight: dict[str, Any] = dict.fromkeys(("tol_gap_abs", "tol_gap_rel", "tol_feas"), 1e-10)
     return partial_optimize(inner, opt_vars=[t], solver=cp.CLARABEL, **tight)
 
 
