@@ -166,7 +166,7 @@ def _additivity(problem: Problem, one: Mapping[str, Tensor], other: Mapping[str,
 
 
 def _gradient(problem: Problem, theta: Mapping[str, Tensor], c: Tensor) -> dict[str, Tensor]:
-    _, vjp = torch.func.vjp(lambda t: problem.model.scores(t, problem.X), dict(theta))
+    vjp = torch.func.vjp(lambda t: problem.model.scores(t, problem.X), dict(theta))[1]
     return dict(vjp(c)[0])
 
 

@@ -33,7 +33,7 @@ def point(*, x: str = "3:4") -> Data:
     """
     try:
         coordinates = [float(Fraction(part)) for part in x.split(":")]
-    except (ValueError, ZeroDivisionError):
+    except (ValueError, ArithmeticError):
         raise ProblemError(f"point: x={x!r}; needed are numbers with colons between, as in 3:4 or 1/4:-1") from None
     return Data(np.array([coordinates]), np.array([1]), note=f"the point ({x.replace(':', ', ')})", labels=SIGNS)
 

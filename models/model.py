@@ -69,7 +69,7 @@ class HomogeneousModel(ABC):
         Returns:
             One array a block, of the block's shape.
         """
-        _, vjp = torch.func.vjp(lambda t: self.scores(t, X), dict(theta))
+        vjp = torch.func.vjp(lambda t: self.scores(t, X), dict(theta))[1]
         return dict(vjp(c)[0])
 
     def init(self, seed: int, scale: float = 1.0) -> dict[str, Tensor]:

@@ -98,6 +98,8 @@ class Row:
                 raise ProblemError(
                     f"{self.kind} {self.name!r} has no option {key!r}{suggest(key, known)}; options: {self._usage()}"
                 )
+            if key in given:
+                raise ProblemError(f"{self.kind} {self.name!r}: option {key!r} is given twice")
             wanted = type(known[key])
             try:
                 given[key] = wanted(value)
