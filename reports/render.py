@@ -1,0 +1,197 @@
+"""A self-contained page from stored data: ``render(DIR)`` writes ``DIR/index.html`` and computes nothing anew."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from maxmargin.reports.curves import load_curves
+from maxmargin.reports.data import ClaimResult, Evidence, ProblemResult, Results, load
+from maxmargin.reports.figures import Drawing, gap_figure
+from maxmargin.reports.palette import FAMILIES, OTHER, styles
+from maxmargin.verify.store import write_atomically
+
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+@final
+@dataclass(frozen=True)
+class _Dot:
+    """One norm's final gap in the table's strip: x in 4 … 124 stands for 10⁻⁴ … 1 on a log scale."""
+
+    norm: str
+    gap: float
+    x: float
+    own: bool
+
+
+@final
+@dataclass(frozen=True)
+class _Problem:
+    result: ProblemResult
+    anchor: str
+    gap: float | None
+    wrong: tuple[str, float] | None
+    ratio: float | None
+    dots: tuple[_Dot, ...]
+    evidence: tuple[tuple[str, Evidence], ...]
+    runs: int
+    drawing: Drawing | None
+
+
+@final
+@dataclass(frozen=True)
+class _Claim:
+    result: ClaimResult
+    anchor: str
+    colors: dict[str, str]
+    reasons: tuple[str, ...]
+    problems: tuple[_Problem, ...]
+
+
+@final
+@dataclass(frozen=True)
+class _Page:
+    title: str
+    word: str
+    answer: str
+    lead: str
+
+
+def render(directory: str | Path) -> Path:
+    """Render ``directory/index.html`` from ``directory/results.json`` and its arrays.
+
+    The page opens offline and loads nothing; the same data give the same bytes.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        ReportError: when stored data are missing or damaged; a page that was there before stays as it was.
+    """
+    directory = Path(directory)
+    results = load(directory)
+    environment = Environment(
+        loader=PackageLoader("maxmargin.reports", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(num=_num, ratio=_ratio, count=_count, duration=_duration)
+    html = environment.get_template("report.html.j2").render(
+        results=results,
+        page=_page(results),
+        claims=[_claim(claim, i) for i, claim in enumerate(results.claims)],
+        colors=(*FAMILIES.values(), OTHER),
+    )
+    path = directory / "index.html"
+    write_atomically(path, html.encode("utf-8", "replace"))  # JSON may carry lone surrogates
+    return path
+
+
+def _claim(claim: ClaimResult, index: int) -> _Claim:
+    anchor = f"{_slug(claim.id)}-{index}"
+    told = {f"{p.problem}: {'; '.join(p.reasons)}" for p in claim.problems}  # each stands at its own problem
+    names = {name for p in claim.problems for name in p.evidence} | ({claim.norm} if claim.norm else set())
+    return _Claim(
+        result=claim,
+        anchor=anchor,
+        colors={name: style.color.variable for name, style in styles(names).items()},
+        reasons=tuple(reason for reason in claim.reasons if reason not in told),
+        problems=tuple(_problem(claim, p, f"{anchor}-{_slug(p.problem)}-{j}") for j, p in enumerate(claim.problems)),
+    )
+
+
+def _problem(claim: ClaimResult, problem: ProblemResult, anchor: str) -> _Problem:
+    curves = load_curves(problem.arrays) if problem.arrays else None
+    drawing = None
+    if curves and (curves.gap or curves.alignment):
+        title = f"KKT gap and alignment against step: {claim.optimizer} on {problem.problem}"
+        drawing = gap_figure(curves, claim.norm, title, salt=anchor)
+    return _Problem(
+        result=problem,
+        anchor=anchor,
+        gap=problem.gap(claim.norm),
+        wrong=problem.nearest_wrong(claim.norm),
+        ratio=problem.ratio(claim.norm),
+        dots=_dots(claim, problem),
+        evidence=tuple(sorted(problem.evidence.items(), key=lambda item: item[0] != claim.norm)),
+        runs=curves.runs if curves else 0,
+        drawing=drawing,
+    )
+
+
+def _dots(claim: ClaimResult, problem: ProblemResult) -> tuple[_Dot, ...]:
+    gaps = [(name == claim.norm, name, e.kkt_gap) for name, e in problem.evidence.items() if e.kkt_gap is not None]
+    return tuple(
+        _Dot(name, gap, round(124 + 30 * math.log10(min(max(gap, 1e-4), 1.0)), 1), own)
+        for own, name, gap in sorted(gaps)
+    )
+
+
+def _page(results: Results) -> _Page:
+    word = results.outcome.upper()
+    if results.kind == "check":
+        claim = results.claims[0]
+        return _Page(
+            "Which margin does this optimizer maximize?",
+            word,
+            claim.sentence,
+            "The optimizer was trained, unchanged, on problems whose maximum-margin points under the candidate norms "
+            "lie apart. This page shows which of them it approached, and how clearly.",
+        )
+    total = len(results.claims)
+    held = results.count("holds")
+    parts = [f"{results.count('fails')} fail", f"{results.count('inconclusive')} inconclusive"]
+    rest = [part for part in parts if not part.startswith("0 ")]
+    answer = f"{held} of {total} claim{'' if total == 1 else 's'} hold{'s' if held == total == 1 else ''}"
+    return _Page(
+        "Which margin does each optimizer maximize?",
+        word,
+        "; ".join([answer, *rest]) + ".",
+        "Theory says that an optimizer's steps decide under which norm the margin is maximized. Each claim below was "
+        "tested by training to near convergence and measuring the distance to optimality under the predicted norm "
+        "and, as a control, under the others.",
+    )
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower())[:60].strip("-") or "x"
+
+
+def _num(value: float | None, digits: int = 2) -> str:
+    """A number for people: 0.0123, 1.2×10⁻³, – where nothing was measured."""
+    if value is None:
+        return "–"
+    if value == 0 or 1e-2 <= abs(value) < 1e4:
+        return (f"{value:.{digits}g}" if abs(value) < 100 else f"{value:.0f}").replace("-", "−")
+    mantissa, exponent = f"{value:.{digits - 1}e}".replace("-", "−", value < 0).split("e")
+    return f"{mantissa}×10{str(int(exponent)).translate(_SUPERSCRIPT)}"
+
+
+def _ratio(value: float | None) -> str:
+    if value is None:
+        return "–"
+    if value >= 1e4:
+        return "> 10⁴" if math.isfinite(value) else "∞"
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+
+
+def _count(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}".replace(",", "\u2009")
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    if seconds < 90:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

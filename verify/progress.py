@@ -1,0 +1,122 @@
+"""Progress of long work: a bar on a terminal, a sparse line in a log, nothing when asked to be quiet.
+
+Whatever takes long accepts ``progress``, a callable ``progress(done, total, text)``: ``done`` of ``total`` units are
+finished, and ``text``, if any, says what the last one was.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol, TextIO, final
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichBars
+    from rich.progress import TaskID
+
+
+class Progress(Protocol):
+    """What the engine, the campaign and the solvers call."""
+
+    def __call__(self, done: float, total: float, text: str = "", /) -> None:
+        """Report that ``done`` of ``total`` units are finished."""
+
+
+def silent(done: float, total: float, text: str = "", /) -> None:
+    """The progress of ``--quiet``: none."""
+
+
+@final
+class SparseLines:
+    """For logs: at most one line every ``every`` seconds.
+
+    Example:
+        >>> times = iter([0.0, 1.0, 20.0, 21.0])
+        >>> lines = SparseLines(sys.stdout, every=10.0, clock=lambda: next(times))
+        >>> lines(1, 28, "signum-linf on blocks: holds")  # after 1 s: too soon
+        >>> lines(14, 28, "adam-linf on blocks: holds")
+        14 of 28 (50 %), 20 s: adam-linf on blocks: holds
+        >>> lines(15, 28)
+    """
+
+    def __init__(self, stream: TextIO, every: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._every = every
+        self._clock = clock
+        self._start = self._last = clock()
+
+    def __call__(self, done: float, total: float, text: str = "", /) -> None:
+        """Print a line, unless one was printed a moment ago."""
+        now = self._clock()
+        if now - self._last < self._every:
+            return
+        self._last = now
+        share = f" ({100 * done / total:.0f} %)" if total > 0 else ""
+        more = f": {text}" if text else ""
+        print(f"{done:g} of {total:g}{share}, {now - self._start:.0f} s{more}", file=self._stream, flush=True)
+
+
+@final
+class Bar:
+    """For terminals: one rich bar, with what was finished last beside it."""
+
+    def __init__(self, bars: RichBars) -> None:
+        self._bars = bars
+        self._task: TaskID | None = None
+
+    def __call__(self, done: float, total: float, text: str = "", /) -> None:
+        """Move the bar."""
+        if self._task is None:
+            self._task = self._bars.add_task("", total=total, last="")
+        self._bars.update(self._task, completed=done, total=total)
+        if text:
+            self._bars.update(self._task, last=text)
+
+
+@contextmanager
+def reporting(what: str, *, quiet: bool = False, stream: TextIO | None = None) -> Iterator[Progress]:
+    """The progress that suits ``stream`` (standard error by default), shown while the block runs.
+
+    The bar is taken off the terminal however the block ends, Ctrl-C included, so that what is printed next starts
+    on a clean line.
+
+    Args:
+        what: What is under way, in a word or two.
+        quiet: Show nothing.
+        stream: Where to show it.
+
+    Yields:
+        The callable to hand to ``check``, ``verify`` or ``solve``.
+    """
+    stream = sys.stderr if stream is None else stream
+    if quiet:
+        yield silent
+    elif not stream.isatty():
+        yield SparseLines(stream)
+    else:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        columns = (
+            SpinnerColumn(),
+            TextColumn(what, markup=False),
+            BarColumn(bar_width=30),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[last]}", markup=False),
+        )
+        with Progress(*columns, console=Console(file=stream), transient=True) as bars:
+            bar = Bar(bars)
+            bar(0, 1)  # the spinner turns from the start, while libraries load
+            yield bar
