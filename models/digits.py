@@ -75,7 +75,7 @@ def digits_3(*, per: int = 15) -> Data:
     """The three digits whose optimal points under ℓ2 and spectral norm are farthest apart of all 120 triples.
 
     With 15 images each, q*/max‖g_i‖_* is 0.128 (ℓ2), 0.135 (ℓ∞) and 0.167 (spectral), and an optimal point of
-    one of these norms has a KKT gap of at least 0.073 under another.
+    one of these norms has a KKT gap of at least 0.068 under another.
 
     Returns:
         By default 45 images of 49 pixels, the digit itself as label.

@@ -11,6 +11,7 @@ last is a number. The labels are that column, or else the last one; they may be 
 from __future__ import annotations
 
 import csv
+import zlib
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -100,18 +101,19 @@ def _classes(path: str, y: np.ndarray) -> np.ndarray:
 
 
 def _read_npz(path: str) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        archive = np.load(path, allow_pickle=False)
-    except (ValueError, BadZipFile, EOFError):
-        raise DataError(f"{path}: is not an npz archive; write one with numpy.savez(path, X=X, y=y)") from None
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise DataError(f"{path}: holds one bare array; write X and y with numpy.savez(path, X=X, y=y)")
-    with archive:
-        missing = [key for key in ("X", "y") if key not in archive.files]
-        if missing:
-            found = ", ".join(sorted(archive.files)) or "nothing"
-            raise DataError(f"{path}: has no array {' and no array '.join(missing)}; it holds {found}")
-        X, y = (_member(path, archive, key) for key in ("X", "y"))
+    with open(path, "rb") as stream:  # numpy leaves the file open when the archive is torn
+        try:
+            archive = np.load(stream, allow_pickle=False)
+        except (ValueError, BadZipFile, EOFError):
+            raise DataError(f"{path}: is not an npz archive; write one with numpy.savez(path, X=X, y=y)") from None
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise DataError(f"{path}: holds one bare array; write X and y with numpy.savez(path, X=X, y=y)")
+        with archive:
+            missing = [key for key in ("X", "y") if key not in archive.files]
+            if missing:
+                found = ", ".join(sorted(archive.files)) or "nothing"
+                raise DataError(f"{path}: has no array {' and no array '.join(missing)}; it holds {found}")
+            X, y = (_member(path, archive, key) for key in ("X", "y"))
     if X.dtype.kind not in "biuf":
         raise DataError(f"{path}: X has entries of type {X.dtype}; needed are real numbers")
     return X, y
@@ -127,7 +129,7 @@ def _member(path: str, archive: Any, key: str) -> np.ndarray:
             f"{path}: {key} is an array of Python objects, which are never unpickled; "
             f"save numbers or text, {key}.astype(float) or {key}.astype(str)"
         ) from None
-    except (BadZipFile, EOFError) as error:
+    except (BadZipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path}: {key} is damaged ({error})") from None
 
 

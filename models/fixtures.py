@@ -104,11 +104,11 @@ class Reduction:
 
 
 def _same(vector: list[float], depth: int) -> dict[str, np.ndarray]:
-    return {f"u{layer}": np.array(vector) for layer in range(1, depth + 1)}
+    return {f"u{layer}": np.array(vector, dtype=np.float64) for layer in range(1, depth + 1)}
 
 
 def _net(W: list[list[float]], a: list[float]) -> dict[str, np.ndarray]:
-    return {"W": np.array(W), "a": np.array(a)}
+    return {"W": np.array(W, dtype=np.float64), "a": np.array(a, dtype=np.float64)}
 
 
 _VSS = "after Vardi, Shamir, Srebro 2110.02732; verdict by algebra"
