@@ -14,6 +14,7 @@ import numpy as np
 from maxmargin.reports.data import ReportError
 
 MAX_POINTS = 200
+MAX_BYTES = 256_000_000
 
 
 @final
@@ -56,11 +57,17 @@ def load_curves(path: Path) -> Curves:
         ReportError: when the file is missing, damaged, or holds anything but plain arrays of fitting shapes.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+            if size > MAX_BYTES:
+                raise ReportError(f"{path} unpacks to {size:,} bytes; a file of curves has at most {MAX_BYTES:,}")
+            with np.load(stream, allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
     except FileNotFoundError:
         raise ReportError(f"{path} does not exist, but results.json refers to it") from None
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except ReportError:
+        raise
+    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise ReportError(f"{path} is not an npz of plain arrays ({error})") from None
     if "steps" not in arrays:
         raise ReportError(f"{path} has no array 'steps'; it has {', '.join(sorted(arrays)) or 'none'}")

@@ -40,7 +40,7 @@ def arrays(norm: str, rate: float, rng: np.random.Generator, runs: int = 4) -> d
 
 
 def problem(
-    norm: str | None, name: str, degree: int, curves: dict[str, np.ndarray], outcome: str, path: str
+    norm: str | None, name: str, degree: int, curves: dict[str, np.ndarray], outcome: str, path: str | None
 ) -> dict[str, Any]:
     """One P of results.json, its numbers the medians at the last checkpoint."""
     last = {key: float(np.median(v[-1])) for key, v in curves.items() if key != "steps"}
@@ -81,6 +81,7 @@ def write(
     claims: int = len(CLAIMS),
     outcomes: tuple[str, ...] = ("holds",),
     kind: str = "verify",
+    figures: bool = True,
 ) -> Path:
     """Write results.json and the arrays of ``claims`` claims × three problems into ``directory``."""
     rng = np.random.default_rng(5)
@@ -93,8 +94,9 @@ def write(
         for name, degree, rate in PROBLEMS:
             stored = arrays(norm, -0.02 if outcome == "fails" else rate, rng)
             path = f"arrays/{ident}-{i}-{name.replace('@', '-')}.npz"
-            np.savez_compressed(directory / path, **stored)
-            entries.append(problem(norm, name, degree, stored, outcome, path))
+            if figures:
+                np.savez_compressed(directory / path, **stored)
+            entries.append(problem(norm, name, degree, stored, outcome, path if figures else None))
         rows.append(
             {
                 "id": ident,
@@ -138,5 +140,5 @@ def write(
 
 @pytest.fixture
 def stored(tmp_path: Path) -> Callable[..., Path]:
-    """``stored(claims=…, outcomes=…, kind=…)`` writes a results folder and returns it."""
+    """``stored(claims=…, outcomes=…, kind=…, figures=…)`` writes a results folder and returns it."""
     return lambda **options: write(tmp_path / "out", **options)
