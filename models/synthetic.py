@@ -13,6 +13,13 @@ import numpy as np
 
 from maxmargin.models.registry import Data, ProblemError, at_least, dataset
 
+APART_SEEDS = {
+    "multiclass": (11, 76, 139, 148, 72, 21, 17, 74),
+    "binary": (6, 7, 9, 11, 15, 0, 12, 18),
+    "blocks": (3, 26, 15, 25, 10, 19, 8, 14),
+}
+"""Seeds at the default sizes with ratio >= 0.15 and the norms >= 0.06 apart, the default first."""
+
 BLOCK_SHAPES = (("tall", (6, 3)), ("wide", (3, 6)), ("square", (4, 4)), ("vector", (6,)))
 
 
@@ -65,7 +72,12 @@ def teacher_of(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 @dataset(
     "multiclass",
     "k classes, separable by a drawn unit teacher with margin >= 1",
-    listed=["@linear", "@deep-linear:depth=2,width=4", "@relu2:h=8"],
+    listed=[
+        "@linear",
+        ":n=10,d=8,k=4,seed=20@linear",  # the norms farthest apart: gaps of 0.138 and more
+        "@deep-linear:depth=2,width=4",
+        "@relu2:h=8",
+    ],
 )
 def multiclass(*, n: int = 8, d: int = 8, k: int = 3, seed: int = 11) -> Data:
     """Gaussian samples of k balanced classes in d dimensions, pushed to a teacher's margin of 1.

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from maxmargin.models import problems
+from maxmargin.models.synthetic import APART_SEEDS
 
 # The face of optimal points, thickened so that the solver finds an interior: the gaps below can only shrink.
 FACE = 1e-4
@@ -66,6 +67,7 @@ def smallest_gap(problem, of, under):
 
 MEASURED = [
     ("multiclass", (L2, LINF, SPECTRAL), 0.220, 0.079),
+    ("multiclass:n=10,d=8,k=4,seed=20", (L2, LINF, SPECTRAL), 0.143, 0.138),
     ("binary", (L2, LINF), 0.427, 0.200),
     ("blocks", (L2, LINF, SPECTRAL, HYBRID), 0.320, 0.129),
     ("digits-3", (L2, LINF, SPECTRAL), 0.128, 0.068),
@@ -82,6 +84,19 @@ def test_default_problem_is_easy_and_tells_the_norms_apart(name, norms, ratio, g
     assert min(gaps) == pytest.approx(gap, abs=1e-3)
     assert ratio >= 0.1
     assert gap >= 0.05
+
+
+@pytest.mark.parametrize(("name", "seed"), [(name, seed) for name in APART_SEEDS for seed in APART_SEEDS[name]])
+def test_seeds_that_are_said_to_be_apart_are(name, seed):
+    problem = problems.get(f"{name}:seed={seed}")
+    norms = {"binary": (L2, LINF), "multiclass": (L2, LINF, SPECTRAL), "blocks": (L2, LINF, SPECTRAL, HYBRID)}[name]
+    assert min(easiness(problem, norm) for norm in norms) >= 0.15
+    assert min(smallest_gap(problem, of, under) for of in norms for under in norms if of != under) >= 0.06
+
+
+def test_the_default_seed_is_the_first_of_them():
+    for name, seeds in APART_SEEDS.items():
+        assert problems.DATASETS[name].options["seed"] == seeds[0]
 
 
 def test_norms_that_nearly_share_an_optimum_are_seen():
