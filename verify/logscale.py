@@ -7,6 +7,7 @@ e^s · G̃ keeps its blocks G̃ at order one and s aside, and a moment is carrie
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf, log
 from typing import NamedTuple
 
 import torch
@@ -40,11 +41,14 @@ def _log_top(blocks: Mapping[str, Tensor]) -> Tensor:
     return torch.log(top)
 
 
-def _common(a: Scaled, b: Scaled) -> tuple[Tensor, Tensor, Tensor]:
-    """A log-scale that keeps both at order one, and the factors that bring each to it."""
-    s = torch.maximum(a.log_scale + _log_top(a.blocks), b.log_scale)
+def _common(a: Scaled, keep: float, b: Scaled) -> tuple[Tensor, Tensor, Tensor]:
+    """A log-scale that keeps keep · a and b at order one, and the factors that bring each of the two to it."""
+    top = a.log_scale + _log_top(a.blocks) + (log(keep) if keep else -inf)
+    s = torch.maximum(top, b.log_scale)
     s = torch.where(torch.isfinite(s), s, torch.zeros_like(s))
-    return s, torch.exp(a.log_scale - s), torch.exp(b.log_scale - s)
+    # What is zero has any log-scale: without this, e^(log-scale − s) may be inf, and inf · 0 is NaN.
+    old = torch.where(top == -inf, torch.zeros_like(s), keep * torch.exp(a.log_scale - s))
+    return s, old, torch.exp(b.log_scale - s)
 
 
 def combine(moment: Scaled, keep: float, gradient: Scaled, take: float) -> Scaled:
@@ -52,9 +56,8 @@ def combine(moment: Scaled, keep: float, gradient: Scaled, take: float) -> Scale
 
     The gradient's mantissa must be of order one; the result's is.
     """
-    s, old, new = _common(moment, gradient)
-    # A zero moment carries log-scale −inf: its factor is 0, and 0 · 0 = 0.
-    return Scaled({k: (keep * old) * moment.blocks[k] + (take * new) * g for k, g in gradient.blocks.items()}, s)
+    s, old, new = _common(moment, keep, gradient)
+    return Scaled({k: old * moment.blocks[k] + (take * new) * g for k, g in gradient.blocks.items()}, s)
 
 
 def combine_rms(rms: Scaled, keep: float, gradient: Scaled, take: float) -> Scaled:
@@ -62,9 +65,8 @@ def combine_rms(rms: Scaled, keep: float, gradient: Scaled, take: float) -> Scal
 
     Carrying √v instead of v doubles the range of exponents that one log-scale serves.
     """
-    s, old, new = _common(rms, gradient)
-    a, b = keep**0.5 * old, take**0.5 * new
-    return Scaled({k: torch.hypot(a * rms.blocks[k], b * g) for k, g in gradient.blocks.items()}, s)
+    s, old, new = _common(rms, keep**0.5, gradient)
+    return Scaled({k: torch.hypot(old * rms.blocks[k], (take**0.5 * new) * g) for k, g in gradient.blocks.items()}, s)
 
 
 def safe_ratio(numerator: Scaled, denominator: Scaled, eps: float = 0.0) -> dict[str, Tensor]:
@@ -78,5 +80,5 @@ def safe_ratio(numerator: Scaled, denominator: Scaled, eps: float = 0.0) -> dict
     out = {}
     for k, x in numerator.blocks.items():
         d = denominator.blocks[k] + floor
-        out[k] = torch.where(d > 0, shift * x / torch.where(d > 0, d, torch.ones_like(d)), torch.zeros_like(x))
+        out[k] = torch.where(d > 0, shift * (x / torch.where(d > 0, d, torch.ones_like(d))), torch.zeros_like(x))
     return out
