@@ -7,15 +7,17 @@ One text serves numpy and torch (``array_api_compat``), without data-dependent b
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from array_api_compat import array_namespace, device
+from scipy.optimize import brentq
 
 from maxmargin.models.blocks import Array
 
-# Bisection steps of a scalar root: a bracket as wide as float64's whole range of exponents (2^11 in log2)
+# Bisection steps of a scalar root in torch: a bracket as wide as float64's whole range of exponents (2^11 in log2)
 # shrinks below the spacing of float64 (2^-53) after 64; the rest is rounding's share.
 BISECTIONS = 70
 NEWTONS = 25
@@ -167,6 +169,28 @@ def shrunk_length(v: Array, p: float, c: Array) -> Array:
     return xp.sum(xp.maximum(v - threshold, xp.zeros_like(v)))
 
 
+def crossing(f: Callable[[Array], Array], low: Array, high: Array) -> Array:
+    """Where the rising function f crosses 0 between ``low`` and ``high`` (the nearer end, if it does not).
+
+    Brent's method in numpy; a fixed number of bisections in torch, for the sake of tracing and vmap.
+
+    Returns:
+        A scalar of the bracket's kind, to the last digits.
+    """
+    xp = array_namespace(low)
+    if not isinstance(low, torch.Tensor):
+        if not low < high or not f(low) < 0:
+            return low
+        if not f(high) > 0:
+            return high
+        return np.float64(brentq(f, low, high, xtol=1e-300, rtol=4 * np.finfo(np.float64).eps, maxiter=400))
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        before = f(middle) < 0
+        low, high = xp.where(before, middle, low), xp.where(before, high, middle)
+    return high
+
+
 def _project_l1(v: Array, radius: float, weights: Any) -> Array:
     xp = array_namespace(v)
     w = weights + xp.zeros_like(v)
@@ -193,17 +217,16 @@ def _project_root(v: Array, p: float, radius: float, weights: Any) -> Array:
     """
     xp = array_namespace(v)
     w = weights + xp.zeros_like(v)
+    # A ball of radius 0 (a multiplier's end) is taken as one of 1e-200 of v's size.
+    radius = nonzero(xp.maximum(radius + xp.zeros_like(w[0]), 1e-200 * xp.max(v)))
     a = v / radius * w
     q = conjugate(p)
     excess = value(a, p) - 1
     spread = math.prod(v.shape) ** -abs(1 / p - 1 / q)
     low = xp.log2(nonzero(excess) * spread / xp.max(w) ** 2)
     high = xp.log2(nonzero(value(a / w**2, q)))
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        outside = value(_stationary(a, 2.0**middle * w**2, p), p) > 1
-        low, high = xp.where(outside, middle, low), xp.where(outside, high, middle)
-    s = _stationary(a, 2.0**high * w**2, p)
+    mu = 2.0 ** crossing(lambda m: 1 - value(_stationary(a, 2.0**m * w**2, p), p), low, high)
+    s = _stationary(a, mu * w**2, p)
     norm = value(s, p)
     s = s / xp.maximum(norm, xp.ones_like(norm))
     return xp.where(excess <= 0, v, s / w * radius)
@@ -221,5 +244,7 @@ def _stationary(a: Array, c: Array, p: float) -> Array:
     z = xp.minimum(a / linear, (a / power) ** (1 / e))
     for _ in range(NEWTONS):
         slope = power * z ** (e - 1)
-        z = xp.maximum(z - (linear * z + slope * z - a) / (linear + e * slope), xp.zeros_like(z))
+        last, z = z, xp.maximum(z - (linear * z + slope * z - a) / (linear + e * slope), xp.zeros_like(z))
+        if isinstance(z, np.ndarray) and not (abs(z - last) > 1e-16 * last).any():
+            break
     return z if p > 2 else z**e
