@@ -97,8 +97,8 @@ def get_optimizer(name: str, kwargs: Mapping[str, Any] | None = None) -> Optimiz
     """
     if name not in OPTIMIZERS:
         near = get_close_matches(name, OPTIMIZERS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise OptimizerError(f"unknown optimizer {name!r}{hint} Known: {', '.join(sorted(OPTIMIZERS))}")
+        hint = f"; did you mean {near[0]!r}?" if near else ";"
+        raise OptimizerError(f"unknown optimizer {name!r}{hint} known: {', '.join(sorted(OPTIMIZERS))}")
     try:
         return OPTIMIZERS[name].build(**(kwargs or {}))
     except (TypeError, ValueError) as error:
