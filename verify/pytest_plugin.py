@@ -5,8 +5,9 @@
 * fixture ``record_verdict(verdict)``: tell the gate of a verdict that was reached otherwise;
 * :func:`parametrize_with_claims`: one test for each claim about one's own optimizers.
 
-With ``-m theory`` silence fails: a theory test that was skipped, or passed without a verdict, makes the session fail.
-Tests that share a claim, ``theory("signum-linf")``, answer for it together. A line at the end counts what ran.
+With ``-m theory``, or ``--theory-gate`` in a run of all tests, silence fails: a theory test that was skipped, or passed
+without a verdict, makes the session fail. Tests that share a claim, ``theory("signum-linf")``, answer for it together.
+A line at the end counts what ran.
 
 Every pytest run on the machine loads this module, so it imports nothing heavy.
 """
@@ -204,11 +205,12 @@ def _checks(entry: Any, options: Mapping[str, Any]) -> Iterator[tuple[Any, _Chec
 
 @final
 class Gate:
-    """Counts the session's verdicts and, under ``-m theory``, fails the session on silence."""
+    """Counts the session's verdicts and, where the gate is asked for, fails the session on silence."""
 
     def __init__(self, config: pytest.Config) -> None:
         chosen = str(config.getoption("markexpr", "") or "")
-        self.active = bool(re.search(r"\btheory\b", chosen)) and not re.search(r"\bnot\s+theory\b", chosen)
+        selected = re.search(r"\btheory\b", chosen) and not re.search(r"\bnot\s+theory\b", chosen)
+        self.active = bool(selected) or bool(config.getoption("theory_gate", False))
         self.verdicts: dict[str, list[str]] = {}
         self.claims: dict[str, set[str]] = {}
         self.spoken: set[str] = set()
@@ -237,7 +239,7 @@ class Gate:
         }
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Under ``-m theory``, turn a green session with silent claims red."""
+        """Where the gate is asked for, turn a green session with silent claims red."""
         if self.active and session.exitstatus == pytest.ExitCode.OK and self.silent():
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -257,6 +259,15 @@ class Gate:
             terminalreporter.line(
                 f"the theory gate fails: {len(silent)} of {len(self.claims)} claims got no verdict", red=True
             )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--theory-gate``: the gate in a run of all tests."""
+    parser.getgroup("maxmargin").addoption(
+        "--theory-gate",
+        action="store_true",
+        help="fail when a theory test gives no verdict, as -m theory does, in a run of other tests too",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -117,6 +117,7 @@ GATE_CASES = {
 def test_the_gate_fails_on_silence(project: pytest.Pytester, test: str, status: int) -> None:
     body = f"import pytest\npytestmark = pytest.mark.theory\n{test}\n"
     assert run(project, body, "-m", "theory").ret == status
+    assert run(project, body, "--theory-gate").ret == status
     assert run(project, body).ret == 0  # without -m theory the gate is not asked for
     assert run(project, body, "-m", "not theory").ret == pytest.ExitCode.NO_TESTS_COLLECTED
 
