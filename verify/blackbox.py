@@ -7,16 +7,16 @@ order one. Where invariance fails (an eps) the true gradient can be fed instead 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import exp, log
+from math import exp, isfinite, log
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import vmap
 
+from maxmargin.models.blocks import flatten, unflatten
 from maxmargin.models.problem import Problem
 from maxmargin.verify.engine import Progress, log_spaced
 from maxmargin.verify.handle import Handle
@@ -58,7 +58,6 @@ class _Run:
     """One optimizer instance on one start: its parameters, its loss scale, its learning rate."""
 
     def __init__(self, target: Target, theta: Mapping[str, Tensor], probe: Probe, feed: Feed, capped: bool) -> None:
-        self.names = list(theta)
         self.handle = Handle(target, [torch.nn.Parameter(b.clone()) for b in theta.values()])
         self.probe, self.feed, self.capped = probe, feed, capped
         self.scale2 = 0  # the optimizer sees gradients times 2^−scale2
@@ -68,9 +67,11 @@ class _Run:
         self.factor = 0.0
         self.shift = 1.0
         self.alive = True
+        self.undefined = 0  # weights, at most in one step, that were 0/0
 
-    def theta(self) -> dict[str, Tensor]:
-        return {name: p.detach() for name, p in zip(self.names, self.handle.params, strict=True)}
+    def flat(self) -> Tensor:
+        """All weights in one new vector."""
+        return torch.cat([p.detach().reshape(-1) for p in self.handle.params])
 
     def prepare(self, log_scale: float) -> None:
         """Rescale the state where the gradient's scale has drifted, before anything of this step is decided."""
@@ -108,6 +109,28 @@ class _Run:
         self.handle.set_lr(self.factor / self.shift**degree)
         self.handle.step([g * self.shift for g in gradient.values()])
 
+    def settle(self, gradient: Tensor, before: Tensor) -> tuple[Tensor, float]:
+        """Return the weights after the step and its length (ℓ2), after 0/0 := 0; a run that broke stays where it was.
+
+        Adam without eps divides 0/0 where a gradient is exactly 0 for long (a dead neuron, an absent feature); such
+        a weight stays where it is, and is counted.
+        """
+        after = self.flat()
+        moved = float(torch.linalg.vector_norm(after - before))
+        if isfinite(moved):
+            return after, moved
+        undefined = torch.isnan(after) & (gradient == 0)
+        self.undefined = max(self.undefined, int(undefined.sum()))
+        after = torch.where(undefined, before, after)
+        moved = float(torch.linalg.vector_norm(after - before))
+        if not isfinite(moved):
+            self.alive, after, moved = False, before, 0.0
+        start = 0
+        for p in self.handle.params:
+            p.data.copy_(after[start : start + p.numel()].reshape(p.shape))
+            start += p.numel()
+        return after, moved
+
     def saw(self, change: float, moved: float) -> None:
         """Learn from a step: the fastest margin changed by ``change``, the weights moved by ``moved`` (ℓ2)."""
         self.speed = max(change / self.factor, SPEED_FORGETS * self.speed)
@@ -127,10 +150,10 @@ def run_blackbox(
     checkpoints: int = 32,
     progress: Progress | None = None,
 ) -> Trajectory:
-    """Train B runs of a black-box optimizer and keep log-spaced checkpoints.
+    """Train B runs of a black-box optimizer, one instance after another, and keep log-spaced checkpoints.
 
     Args:
-        target: The optimizer; one instance a run.
+        target: The optimizer; a fresh instance a run.
         problem: The problem.
         theta0: Starts, block → (B, *shape).
         probe: What :func:`maxmargin.verify.probes.probe` found.
@@ -140,112 +163,87 @@ def run_blackbox(
         feed: ``rescaled`` keeps the gradient that the optimizer sees at order one; ``true`` feeds it as it is.
         loss: A key of ``losses.LOSSES``.
         checkpoints: How many to keep, about, besides the start.
-        progress: Called with (steps done, steps).
+        progress: Called with (steps done, steps of all runs together).
 
     Returns:
-        The trajectory. Runs whose weights stop being finite are kept as they were.
+        The trajectory. A run whose weights stop being finite stays where it was, and is not ``alive``.
     """
     runs = next(iter(theta0.values())).shape[0]
     pace = pace or Pace.following(probe)
     log_weights = LOSSES[loss]
 
-    def look(theta: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    def look(flat: Tensor, margins_before: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
+        theta = unflatten(flat, problem.shapes)
         g = scaled_gradient(problem.model, log_weights, theta, problem.X, problem.contrasts)
-        return g.blocks, g.log_scale, margins_of(problem.model, theta, problem.X, problem.contrasts).reshape(-1)
+        margins = margins_of(problem.model, theta, problem.X, problem.contrasts).reshape(-1)
+        change = (margins - margins_before).abs().amax()
+        return g.blocks, flatten(g.blocks, problem.shapes), margins, torch.stack([g.log_scale, change, flat.norm()])
 
     start = {k: theta0[k].to(torch.float64) for k in problem.shapes}
-    gradient_of = traced(vmap(look), start)
-    each = [_Run(target, {k: b[i] for k, b in start.items()}, probe, feed, not problem.linear) for i in range(runs)]
-    marks = set(log_spaced(steps, checkpoints)) | {0}
-    steps = max(marks)
-    keeper = _Keeper(problem, runs)
-    margins = None
-    moved = [0.0] * runs
-    for done in range(steps + 1):
-        theta = (
-            {k: torch.stack([r.theta()[k] for r in each]) for k in start}
-            if runs > 1
-            else {k: b.unsqueeze(0) for k, b in each[0].theta().items()}
-        )
-        blocks, scales, now = gradient_of(theta)
-        if margins is not None:
-            changes = (now - margins).abs().amax(-1).tolist()
-            for i, r in enumerate(each):
-                if r.alive:
-                    r.saw(changes[i], moved[i])
-        margins = now
-        log_scales = scales.tolist()
-        keep = done in marks
-        before = {k: b.clone() for k, b in theta.items()}
-        lengths = torch.stack([(b**2).reshape(runs, -1).sum(-1) for b in before.values()]).sum(0).sqrt().tolist()
-        moved = [0.0] * runs
-        for i, r in enumerate(each):
-            if not r.alive:
-                continue
-            r.prepare(log_scales[i])
-            r.step({k: b[i] for k, b in blocks.items()}, pace.at(done + 1), pace.cap * lengths[i])
-            after = r.theta()
-            square = sum(float(((after[k] - before[k][i]) ** 2).sum()) for k in after)
-            r.alive = square == square and square < float("inf")
-            moved[i] = square**0.5
-            if not r.alive:
-                for p, k in zip(r.handle.params, r.names, strict=True):
-                    p.data.copy_(before[k][i])
-        if keep:
-            keeper.keep(done, before, blocks, log_scales, margins, each)
+    flats = flatten(start, problem.shapes)
+    gradient_of = traced(look, flats[0], torch.zeros(problem.n_margins, dtype=torch.float64))
+    marks = sorted(set(log_spaced(steps, checkpoints)) | {0})
+    columns = []
+    for i in range(runs):
+        run = _Run(target, {k: b[i] for k, b in start.items()}, probe, feed, not problem.linear)
+
+        def tell(done: int, first: int = i) -> None:
             if progress is not None:
-                progress(done, steps)
-    return keeper.trajectory(target.spec)
+                progress(first * marks[-1] + done, runs * marks[-1])
+
+        columns.append(_train(run, gradient_of, problem.n_margins, marks, pace, tell))
+    return _trajectory(problem, target.spec, np.asarray(marks), columns)
 
 
-class _Keeper:
-    """Collects checkpoints."""
+def _train(
+    run: _Run, gradient_of: Any, n_margins: int, marks: list[int], pace: Pace, tell: Callable[[int], None]
+) -> dict[str, Any]:
+    """One run to its end; its checkpoints as one column of the trajectory."""
+    wanted = set(marks)
+    rows: list[tuple[Tensor, Tensor, Tensor, float, float, float]] = []
+    flat, margins, moved = run.flat(), torch.zeros(n_margins, dtype=torch.float64), 0.0
+    for done in range(marks[-1] + 1):
+        blocks, gradient, margins, numbers = gradient_of(flat, margins)
+        log_scale, change, length = numbers.tolist()
+        if run.alive:
+            if done:
+                run.saw(change, moved)
+            run.prepare(log_scale)
+            run.step(blocks, pace.at(done + 1), pace.cap * length)
+            after, moved = run.settle(gradient, flat)
+        else:
+            after, moved = flat, 0.0
+        if done in wanted:
+            rows.append((flat, gradient, after - flat, log_scale, float(margins.amin()), run.factor))
+            tell(done)
+        flat = after
+    names = ("theta", "gradient", "update", "log_scale", "margin", "eta")
+    column: dict[str, Any] = {name: np.stack([np.asarray(row[j]) for row in rows]) for j, name in enumerate(names)}
+    return column | {"alive": run.alive, "undefined": run.undefined}
 
-    def __init__(self, problem: Problem, runs: int) -> None:
-        self.problem, self.runs = problem, runs
-        self.rows: list[dict[str, Any]] = []
-        self.separated_at = np.full(runs, -1)
 
-    def keep(
-        self,
-        done: int,
-        before: Mapping[str, Tensor],
-        gradient: Mapping[str, Tensor],
-        log_scales: list[float],
-        margins: Tensor,
-        each: list[_Run],
-    ) -> None:
-        q = margins.amin(-1).numpy().copy()
-        self.separated_at = np.where((self.separated_at < 0) & (q > 0), done, self.separated_at)
-        after = {k: np.stack([r.theta()[k].numpy().copy() for r in each]) for k in before}
-        self.rows.append(
-            {
-                "step": done,
-                "theta": {k: b.numpy().copy() for k, b in before.items()},
-                "gradient": {k: b.numpy().copy() for k, b in gradient.items()},
-                "update": {k: after[k] - before[k].numpy() for k in before},
-                "log_scale": np.asarray(log_scales),
-                "margin": q,
-                "eta": np.asarray([r.factor for r in each]),
-            }
-        )
+def _trajectory(problem: Problem, spec: str, steps: np.ndarray, columns: list[dict[str, Any]]) -> Trajectory:
+    def stack(name: str) -> np.ndarray:
+        return np.stack([column[name] for column in columns], axis=1)
 
-    def trajectory(self, spec: str) -> Trajectory:
-        def blocks(name: str) -> dict[str, np.ndarray]:
-            return {k: np.stack([row[name][k] for row in self.rows]) for k in self.problem.shapes}
+    def blocks(name: str) -> dict[str, np.ndarray]:
+        return unflatten(stack(name), problem.shapes)
 
-        eta = np.stack([row["eta"] for row in self.rows])
-        steps = np.asarray([row["step"] for row in self.rows])
-        return Trajectory(
-            problem=self.problem.name,
-            optimizer=spec,
-            steps=steps,
-            theta=blocks("theta"),
-            gradient=blocks("gradient"),
-            update=blocks("update"),
-            log_scale=np.stack([row["log_scale"] for row in self.rows]),
-            margin=np.stack([row["margin"] for row in self.rows]),
-            eta=eta,
-            travelled=np.concatenate([np.zeros((1, self.runs)), np.cumsum(eta[:-1] * np.diff(steps)[:, None], axis=0)]),
-            separated_at=self.separated_at,
-        )
+    eta, margin = stack("eta"), stack("margin")
+    travelled = np.concatenate([np.zeros((1, len(columns))), np.cumsum(eta[:-1] * np.diff(steps)[:, None], axis=0)])
+    separated = margin > 0
+    return Trajectory(
+        problem=problem.name,
+        optimizer=spec,
+        steps=steps,
+        theta=blocks("theta"),
+        gradient=blocks("gradient"),
+        update=blocks("update"),
+        log_scale=stack("log_scale"),
+        margin=margin,
+        eta=eta,
+        travelled=travelled,
+        separated_at=np.where(separated.any(axis=0), steps[separated.argmax(axis=0)], -1),
+        alive=np.asarray([column["alive"] for column in columns]),
+        undefined=np.asarray([column["undefined"] for column in columns]),
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import Any
 
 from maxmargin.models.problem import Problem
@@ -158,7 +159,7 @@ def _measure(target: Target, name: str, claim: Norm | None, tier: str, seed: int
     problem = registry.get(name)
     with one_thread():
         trajectory, about = _train(target, problem, tier, seed, device)
-        fingerprint = read(trajectory)
+        fingerprint = read(trajectory, _coupling_of(target, about))
         candidates = [get_norm(n) for n in CANDIDATES]
         claimed = [claim] if claim is not None else [fingerprint.norm] if fingerprint is not None else []
         if claim is not None and fingerprint is not None:
@@ -180,6 +181,14 @@ def _train(target: Target, problem: Problem, tier: str, seed: int, device: str) 
         return run(problem.to(where), target.native, start, steps=steps, device=where), None
     about = probe(target, problem.shapes, seed)
     return run_blackbox(target, problem, start, about, steps=_steps(about.lag_limit, tier)), about
+
+
+def _coupling_of(target: Target, about: Probe | None) -> float | None:
+    if about is not None:
+        return about.coupling
+    assert target.native is not None
+    norm = target.native.norm
+    return None if norm is None else 1.0 / (norm.aggregation - 1.0) if norm.aggregation > 1 else inf
 
 
 def _steps(lag_limit: float, tier: str) -> int:

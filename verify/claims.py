@@ -71,14 +71,13 @@ def _network(problem: str, quick: int, full: int) -> Plan:
     return Plan(problem, {"quick": quick, "full": full}, NETWORK_BOUNDS, {"quick": 4, "full": 8}, scale=0.02)
 
 
-def _plans(speed: float = 1.0) -> tuple[Plan, ...]:
-    """The common problems; ``speed`` below 1 gives an optimizer with a long memory more steps."""
-    quick, full = int(1e5 / speed), int(1e6 / speed)
+def _plans(patience: int = 1) -> tuple[Plan, ...]:
+    """The common problems; an optimizer with a longer memory goes slower, and has ``patience`` times the steps."""
     return (
-        _linear("multiclass", quick, full),
-        _linear("digits-3", quick, full),
-        _linear("blocks", quick, full),
-        _network("binary@relu2:h=8", quick, full),
+        _linear("multiclass", 100_000 * patience, 1_000_000 * patience),
+        _linear("digits-3", 100_000 * patience, 1_000_000 * patience),
+        _linear("blocks", 100_000 * patience, 1_000_000 * patience),
+        _network("binary@relu2:h=8", 60_000 * patience, 600_000 * patience),
     )
 
 
@@ -125,7 +124,7 @@ CLAIMS: dict[str, Claim] = {
             "linf",
             "Adam without eps approaches a KKT direction of the linf margin problem.",
             f"{_GV}, theorem on Adam; Zhang, Zou & Cao 2406.10650 for linear models",
-            _plans(0.25),
+            _plans(2),
             needs_a1=True,
         ),
         Claim(
@@ -142,7 +141,7 @@ CLAIMS: dict[str, Claim] = {
             "hybrid",
             "Muon on matrices with Adam (eps = 0) on the rest approaches a KKT direction of the hybrid margin problem.",
             f"{_GV}, theorem on Muon-Adam",
-            _plans(0.25),
+            _plans(2),
             needs_a1=True,
         ),
     )

@@ -30,7 +30,7 @@ class EngineError(ValueError):
 
 
 def log_spaced(steps: int, count: int, first: int = CHUNK) -> list[int]:
-    """Return about ``count`` increasing checkpoints from ``first`` to ``steps``, evenly spaced in log t, multiples of 8.
+    """Return about ``count`` increasing multiples of 8 from ``first`` to ``steps``, evenly spaced in log t.
 
     Example:
         >>> log_spaced(1000, 5)
@@ -42,8 +42,29 @@ def log_spaced(steps: int, count: int, first: int = CHUNK) -> list[int]:
 
 
 def starts(problem: Problem, runs: int, *, seed: int = 0, scale: float = 1.0) -> dict[str, Tensor]:
-    """Random initial parameters of ``runs`` runs, one tensor (runs, *shape) a block; run i has seed ``seed + i``."""
-    each = [problem.model.init(seed + i, scale) for i in range(runs)]
+    """Return random initial parameters of ``runs`` runs, one tensor (runs, *shape) a block, from successive seeds.
+
+    A start at which some coordinate has exactly no gradient (a neuron that no sample reaches) is passed over: it
+    violates hypothesis A1 of Gronich & Vardi 2602.16340, and under any optimizer that coordinate never moves.
+
+    Raises:
+        EngineError: when 100 seeds a run do not give enough such starts (a feature that is 0 in every sample).
+    """
+    each: list[dict[str, Tensor]] = []
+    for i in range(100 * runs):
+        theta = problem.model.init(seed + i, scale)
+        gradient = scaled_gradient(
+            problem.model, LOSSES["exponential"], theta, problem.X.cpu(), problem.contrasts.cpu()
+        )
+        if all(bool((g != 0).all()) for g in gradient.blocks.values()):
+            each.append(theta)
+        if len(each) == runs:
+            break
+    else:
+        raise EngineError(
+            f"{problem.name}: in {100 * runs} starts some weight had no gradient at all; "
+            "drop features that are 0 in every sample, or take a wider model"
+        )
     return {name: torch.stack([theta[name] for theta in each]) for name in problem.shapes}
 
 

@@ -19,12 +19,12 @@ from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.solvers.norms.parameter import ParameterNorm
 from maxmargin.verify.trajectory import Trajectory
 
-MATRIX_NORMS = ("l2", "linf", "spectral", "l1", "nuclear", "rows", "columns")
+MATRIX_NORMS = ("l2", "linf", "spectral", "l1", "nuclear", "maxrow", "maxcolumn")
 VECTOR_NORMS = ("l2", "linf", "l1")
 LATE = 8  # checkpoints at the end, where momentum lags least
-TIE = 2e-3  # alignments closer than this are the same; the simpler norm is named
-WEIGHT_TIE = 0.02  # relative; weights closer than this are equal
-STEADY = 0.05  # relative spread of ‖Δ_k‖/η below which a block's step does not depend on its gradient
+TIE = 2e-3  # block alignments closer than this are the same; the simpler norm is named
+TIE_WHOLE = 0.02  # whole-step alignments: lagging moments blur the blocks' weights by a few per cent
+WEIGHT_TIE = 0.05  # relative; weights closer than this are equal
 
 
 @dataclass(frozen=True)
@@ -54,22 +54,26 @@ class Fingerprint:
     blocks: Mapping[str, BlockReading]
 
     def to_json(self) -> dict[str, dict[str, float | str]]:
-        """Map block → {"norm", "weight", "alignment"}; the weight multiplies the block's norm, largest reach = 1."""
+        """Map block → {"norm", "weight", "alignment"}: as measured, the weight of the furthest-reaching block is 1."""
+        top = max(b.reach for b in self.blocks.values())
         return {
-            name: {
-                "norm": b.norm,
-                "weight": self.norm.block(name, (1,) * self._ndim(name))[1],
-                "alignment": b.alignment,
-            }
+            name: {"norm": b.norm, "weight": float(f"{top / b.reach:.4g}"), "alignment": b.alignment}
             for name, b in self.blocks.items()
         }
 
-    def _ndim(self, name: str) -> int:
-        return 2 if "spectral" in self.blocks[name].alignments else 1
 
+def read(trajectory: Trajectory, coupling: float | None = None) -> Fingerprint | None:
+    """Read the fingerprint of a trajectory's late steps.
 
-def read(trajectory: Trajectory) -> Fingerprint | None:
-    """Read the fingerprint of a trajectory's late steps; None where no block moved."""
+    Args:
+        trajectory: The runs.
+        coupling: Power with which a block's step answers to the size of its own gradient (0 for a maximum over
+            blocks, 1 for ℓ2), if a probe has measured it; at convergence the gradients' proportions stand still, and
+            steps alone cannot tell.
+
+    Returns:
+        The fingerprint; None where no block moved or no run separated.
+    """
     runs = np.flatnonzero(trajectory.separated)
     late = range(max(1, len(trajectory.steps) - LATE), len(trajectory.steps))
     pairs = [(t, int(r)) for t in late for r in runs if trajectory.eta[t, r] > 0]
@@ -81,7 +85,7 @@ def read(trajectory: Trajectory) -> Fingerprint | None:
         if reading is None:
             return None
         blocks[name] = reading
-    return Fingerprint(_whole(trajectory, blocks, pairs), blocks)
+    return Fingerprint(_whole(trajectory, blocks, pairs, coupling), blocks)
 
 
 def _read_block(
@@ -109,45 +113,36 @@ def _read_block(
     )
 
 
-def _whole(trajectory: Trajectory, blocks: Mapping[str, BlockReading], pairs: list[tuple[int, int]]) -> Norm:
-    """Join the blocks: the aggregation under which the whole step is best aligned, simpler names first."""
+def _whole(
+    trajectory: Trajectory, blocks: Mapping[str, BlockReading], pairs: list[tuple[int, int]], coupling: float | None
+) -> Norm:
+    """The simplest norm of the whole parameter that explains the steps as well as any, given how blocks are coupled."""
     top = max(b.reach for b in blocks.values())
-    ratios = {name: top / b.reach for name, b in blocks.items()}
-    weights = {name: _round(w) for name, w in ratios.items()}
-    joined = {
-        inf: ParameterNorm.of({name: (b.norm, weights[name]) for name, b in blocks.items()}, inf),
-        2.0: ParameterNorm.of({name: (b.norm, 1.0) for name, b in blocks.items()}, 2.0),
-        1.0: ParameterNorm.of({name: (b.norm, 1.0) for name, b in blocks.items()}, 1.0),
-    }
+    weights = {name: _round(top / b.reach) for name, b in blocks.items()}
+    kinds = {name: b.norm for name, b in blocks.items()}
+    candidates: list[Norm] = [get_norm(n) for n in ("l2", "linf", "spectral", "hybrid")]
+    matrices = [n for n, b in blocks.items() if "spectral" in b.alignments]
+    vectors = [n for n in blocks if n not in matrices]
+    if matrices and vectors:
+        ratio = np.median([weights[m] for m in matrices]) / np.median([weights[v] for v in vectors])
+        candidates.append(get_norm(f"hybrid:{_round(float(ratio))!r}"))
     if len(blocks) == 1:
-        return get_norm(next(iter(blocks.values())).norm)
-    aligned = {p: _alignment(trajectory, norm, pairs) for p, norm in joined.items()}
-    best = max(aligned.values())
-    exponent = next(p for p in (2.0, inf, 1.0) if aligned[p] >= best - TIE)
-    return _named(joined[exponent], blocks, weights, exponent)
+        candidates.append(get_norm(next(iter(kinds.values()))))
+    else:
+        candidates.append(ParameterNorm.of({n: (kinds[n], weights[n]) for n in blocks}, inf))
+        candidates.append(ParameterNorm.of(kinds, 2.0))
+        candidates.append(ParameterNorm.of(kinds, 1.0))
+    if coupling is not None and len(blocks) > 1:
+        candidates = [n for n in candidates if _agrees(n, coupling)] or candidates
+    aligned = [_alignment(trajectory, norm, pairs) for norm in candidates]
+    best = max(aligned)
+    return next(n for n, r in zip(candidates, aligned, strict=True) if r >= best - TIE_WHOLE)
 
 
-def _named(norm: Norm, blocks: Mapping[str, BlockReading], weights: Mapping[str, float], exponent: float) -> Norm:
-    """The norm under its common name where it has one."""
-    kinds = {b.norm for b in blocks.values()}
-    matrices = {name for name, b in blocks.items() if "spectral" in b.alignments}
-    equal = len({round(w, 6) for w in weights.values()}) == 1
-    if kinds == {"l2"} and exponent == 2.0:
-        return get_norm("l2")
-    if exponent == inf:
-        if kinds == {"linf"} and equal:
-            return get_norm("linf")
-        if all(blocks[m].norm == "spectral" for m in matrices):
-            rest = {n for n in blocks if n not in matrices}
-            if equal and all(blocks[n].norm == "l2" for n in rest):
-                return get_norm("spectral")
-            flat = len({weights[m] for m in matrices}) == 1 and len({weights[n] for n in rest}) == 1
-            if matrices and rest and flat and all(blocks[n].norm == "linf" for n in rest):
-                ratio = weights[next(iter(matrices))] / weights[next(iter(rest))]
-                return get_norm("hybrid" if isclose(ratio, 1.0, rel_tol=WEIGHT_TIE) else f"hybrid:{ratio:.6g}")
-    if exponent == 1.0 and kinds <= {"l1"}:
-        return get_norm("l1")
-    return norm
+def _agrees(norm: Norm, coupling: float) -> bool:
+    """Whether an ℓ_p aggregation explains how a block's step answers to its own gradient: ‖Δ_k‖ ~ ‖g_k‖^{1/(p−1)}."""
+    power = 0.0 if norm.aggregation == inf else inf if norm.aggregation == 1 else 1.0 / (norm.aggregation - 1.0)
+    return abs(min(coupling, 2.0) - min(power, 2.0)) < 0.5
 
 
 def _round(weight: float) -> float:

@@ -8,7 +8,7 @@ together, exactly, whenever the gradient drifts out of range. An eps shows up as
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf, log2, nan, prod
 
 import torch
@@ -39,6 +39,9 @@ class Probe:
         random: Relative difference of two runs with different random seeds.
         lr_error: Relative error of "twice the learning rate moves twice as far"; NaN without a learning rate.
         step_per_lr: ‖Δθ‖₂ of a warm step at the groups' own learning rates.
+        coupling: Power with which one block's step answers to the size of its own gradient, beside the others': 0 where
+            blocks are joined by a maximum, 1 by ℓ2; None with a single block.
+        shared_state: Whether a group keeps state tensors of its own.
     """
 
     update_degree: float
@@ -52,7 +55,8 @@ class Probe:
     random: float
     lr_error: float
     step_per_lr: float
-    shared_state: bool = field(default=False)
+    coupling: float | None = None
+    shared_state: bool = False
 
     @property
     def rescalable(self) -> bool:
@@ -90,16 +94,16 @@ class _Session:
         return self.play(c, lr=c**-degree)[1]
 
     def play(
-        self, c: float = 1.0, *, lr: float = 1.0, start_factor: float = 1.0, seed: int = 0
+        self, c: float = 1.0, *, lr: float = 1.0, start_factor: float = 1.0, seed: int = 0, first: float = 1.0
     ) -> tuple[Handle, list[Tensor]]:
-        """WARM steps on c·g; the handle, and the last step that was taken."""
+        """WARM steps on c·g, the first block's gradient times ``first`` besides; the handle, and the last step."""
         handle = self.open(start_factor)
         torch.manual_seed(seed)
         handle.set_lr(lr)
         before: list[Tensor] = []
         for gradients in self.gradients:
             before = [p.detach().clone() for p in handle.params]
-            handle.step([c * g for g in gradients])
+            handle.step([c * g * (first if i == 0 else 1.0) for i, g in enumerate(gradients)])
         return handle, [p.detach() - b for p, b in zip(handle.params, before, strict=True)]
 
 
@@ -160,6 +164,7 @@ def probe(target: Target, shapes: Shapes, seed: int = 0) -> Probe:
         random=_difference(update, session.play(seed=1)[1]),
         lr_error=_difference([2 * u for u in update], session.play(lr=2.0)[1]) if has_lr else nan,
         step_per_lr=_size(update),
+        coupling=_coupling(session, update),
         shared_state=any(leaf.parameter is None for leaf in large.values()),
     )
 
@@ -179,6 +184,17 @@ def _floor(session: _Session, update: Sequence[Tensor], degree: float) -> float:
         if _difference(update, session.play_scaled(2.0**-k, degree)) > VISIBLE:
             return session.norm * 2.0**-k
     return 0.0
+
+
+def _coupling(session: _Session, update: Sequence[Tensor]) -> float | None:
+    """Scale the first block's gradient by 2^-4 alone, and see how its step shrinks relative to the others'."""
+    if len(update) == 1:
+        return None
+    other = session.play(first=2.0**-4)[1]
+    sizes = [_size(update[:1]), _size(update[1:]), _size(other[:1]), _size(other[1:])]
+    if min(sizes) == 0:
+        return None
+    return log2((sizes[0] / sizes[1]) / (sizes[2] / sizes[3])) / 4
 
 
 def _lag(session: _Session, degrees: Mapping[Path, float]) -> tuple[float, float]:

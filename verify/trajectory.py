@@ -26,7 +26,8 @@ class Trajectory:
         eta: (T, B) learning rate of the step from the checkpoint.
         travelled: (T, B) N = Σ η so far.
         separated_at: (B,) first step seen with q > 0; −1 if never.
-        notes: What the runner wants a reader to know.
+        alive: (B,) whether the weights stayed finite.
+        undefined: (B,) how many weights of one block, at most, an optimizer left undefined (0/0 := 0 was applied).
     """
 
     problem: str
@@ -40,7 +41,8 @@ class Trajectory:
     eta: np.ndarray
     travelled: np.ndarray
     separated_at: np.ndarray
-    notes: tuple[str, ...] = ()
+    alive: np.ndarray | None = None
+    undefined: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         lead = self.margin.shape
@@ -61,7 +63,7 @@ class Trajectory:
     @property
     def separated(self) -> np.ndarray:
         """(B,) whether a run ends with every sample on its right side and finite weights."""
-        finite = np.ones(self.runs, dtype=bool)
+        finite = np.ones(self.runs, dtype=bool) if self.alive is None else self.alive.copy()
         for block in self.theta.values():
             finite &= np.isfinite(block[-1]).reshape(self.runs, -1).all(axis=1)
         return finite & (self.margin[-1] > 0)
