@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -209,7 +210,7 @@ def rows_of(html: str) -> list[list[str]]:
     found = []
     for row in re.findall(r"<tr>(.*?)</tr>", table[table.index("</thead>") :], flags=re.DOTALL):
         cells = re.findall(r"<t[dh].*?</t[dh]>", row, flags=re.DOTALL)
-        found.append([" ".join(re.sub(r"<[^>]*>", " ", cell).split()) for cell in cells])
+        found.append([" ".join(unescape(re.sub(r"<[^>]*>", " ", cell)).split()) for cell in cells])
     return found
 
 
