@@ -85,6 +85,8 @@ class _Batch:
 
     def __init__(self, first: Problem, optimizer: Optimizer, loss: str, norm: Norm, data_dim: int | None) -> None:
         self.model, self.optimizer, self.norm = first.model, optimizer, norm
+        if loss not in LOSSES:
+            raise EngineError(f"unknown loss {loss!r}; needed is one of {', '.join(LOSSES)}")
         self.log_weights = LOSSES[loss]
         self.degree = first.degree
         self.data_dim = data_dim
@@ -150,7 +152,8 @@ def run(
         schedule: Learning rates; by default :class:`Paced` at a pace that the optimizer's memory can follow.
         loss: A key of ``losses.LOSSES``.
         checkpoints: How many to keep, about, besides the start.
-        norm: The norm in which a paced schedule measures; the optimizer's own by default, ℓ2 if it has none.
+        norm: The norm in which a paced schedule measures; by default the one in which the optimizer's step has a
+            known length.
         device: Where to run.
         trace: Trace the step (the same operators with a tenth of the overhead); False runs plain vmap.
         progress: Called with (steps done, steps).
@@ -159,8 +162,10 @@ def run(
         The trajectory.
 
     Raises:
-        EngineError: when starts and data do not fit together.
+        EngineError: when starts and data do not fit together, or for an unknown loss.
     """
+    if not theta0:
+        raise EngineError("no starts came; needed is block → (runs, *shape), as starts() gives them")
     runs = next(iter(theta0.values())).shape[0]
     first, X, C, data_dim = _stack_data(problem, runs)
     for name, shape in first.shapes.items():
@@ -168,7 +173,7 @@ def run(
             raise EngineError(f"start {name!r}: needed is shape {(runs, *shape)}")
     X, C = X.to(device), C.to(device)
     theta: Any = {k: theta0[k].to(device=device, dtype=torch.float64).clone() for k in first.shapes}
-    own = get_norm(norm) if norm is not None else (optimizer.norm or get_norm("l2"))
+    own = get_norm(norm) if norm is not None else optimizer.pace_norm
     schedule = schedule or paced_for(optimizer)
     batch = _Batch(first, optimizer, loss, own, data_dim)
     state = batch.init(theta)
@@ -186,12 +191,14 @@ def run(
     travelled = torch.zeros_like(eta)
     separated_at = torch.full((runs,), -1.0, dtype=torch.float64, device=device)
     measured = (torch.ones_like(eta), torch.full_like(eta, torch.inf))
+    # A linear model's speed is the same everywhere, unless only the margins smallest at θ are watched.
+    fixed_speed = first.linear and first.n_margins <= WATCHED
 
     def rates(done: int) -> Tensor:
         nonlocal measured
-        if schedule.needs_speed and (done == 0 or (not first.linear and _refresh(done))):
+        if schedule.needs_speed and (done == 0 or (not fixed_speed and _refresh(done))):
             v, length = speed(theta, X, C)
-            # A linear model may start at 0, and its speed does not depend on θ: no cap.
+            # A linear model may start at 0, and its margins change as fast as predicted: no cap.
             measured = (
                 v * optimizer.step_norm,
                 torch.full_like(v, torch.inf) if first.linear else length / optimizer.step_norm,

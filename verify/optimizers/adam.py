@@ -49,6 +49,11 @@ class Adam(Optimizer):
 
     @property
     @override
+    def pace_norm(self) -> Norm:
+        return get_norm("linf")  # with an eps too: every entry of a settled step is at most 1
+
+    @property
+    @override
     def recursion(self) -> str:
         return (
             f"m ← {self.beta1:g} m + {1 - self.beta1:.3g} g,  v ← {self.beta2:g} v + {1 - self.beta2:.3g} g²;  "

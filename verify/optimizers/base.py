@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from maxmargin.models.blocks import Blocks
-from maxmargin.solvers.norms import Norm
+from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.logscale import Scaled
 
 State = Any  # a tree of tensors
@@ -55,8 +55,13 @@ class Optimizer(ABC):
 
     @property
     def step_norm(self) -> float:
-        """‖direction‖ in its own norm when every moment is settled."""
+        """‖direction‖ in ``pace_norm`` when every moment is settled; at most that where an eps shortens the step."""
         return 1.0
+
+    @property
+    def pace_norm(self) -> Norm:
+        """The norm in which a step has a known length: its own, ℓ2 if it has none."""
+        return self.norm or get_norm("l2")
 
     @abstractmethod
     def init(self, theta: Blocks) -> State:
