@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -102,7 +103,8 @@ def load(spec: str | Callable[..., Any], kwargs: Mapping[str, Any] | None = None
     found: Any = module
     for part in attribute.split("."):
         if not attribute or getattr(found, part, None) is None:
-            near = [n for n in vars(module) if n.lower() == attribute.lower()]
+            names = [n for n in vars(module) if not n.startswith("_")]
+            near = [n for n in names if n.lower() == attribute.lower()] or get_close_matches(attribute, names, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise TargetError(f"{where} has no attribute {attribute!r}{hint}")
         found = getattr(found, part)
@@ -126,7 +128,7 @@ def _load_module(name: str, spec: str) -> Any:
                 "holds it, or give path/to/file.py:attr"
             ) from error
         raise TargetError(f"importing {name} failed: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise TargetError(f"importing {name} failed: {type(error).__name__}: {error}") from error
 
 
@@ -141,7 +143,7 @@ def _load_file(path: Path, spec: str) -> Any:
     sys.modules[name] = module
     try:
         loader.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that calls sys.exit must not end ours
         del sys.modules[name]
         raise TargetError(f"running {path} failed: {type(error).__name__}: {error}") from error
     return module

@@ -27,7 +27,10 @@ class Trajectory:
         travelled: (T, B) N = Σ η so far.
         separated_at: (B,) first step seen with q > 0; −1 if never.
         alive: (B,) whether the weights stayed finite.
-        undefined: (B,) how many weights of one block, at most, an optimizer left undefined (0/0 := 0 was applied).
+        undefined: (B,) how many weights, at most in one step, an optimizer left undefined (0/0 := 0 was applied).
+
+    Raises:
+        ValueError: arrays whose shapes do not fit together.
     """
 
     problem: str
@@ -54,6 +57,12 @@ class Trajectory:
                     raise ValueError(
                         f"Trajectory.{field}[{name!r}] leads with {block.shape[:2]}, margin is {lead} = (T, B)"
                     )
+        for field in ("log_scale", "eta", "travelled"):
+            if (shape := getattr(self, field).shape) != lead:
+                raise ValueError(f"Trajectory.{field} has shape {shape}, margin is {lead} = (T, B)")
+        for field in ("separated_at", "alive", "undefined"):
+            if (value := getattr(self, field)) is not None and value.shape != lead[1:]:
+                raise ValueError(f"Trajectory.{field} has shape {value.shape}, needed is one entry a run, {lead[1:]}")
 
     @property
     def runs(self) -> int:
