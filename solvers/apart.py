@@ -10,7 +10,7 @@ from maxmargin.models.problem import Problem
 from maxmargin.solvers.margin import MarginSolution, solve_margin
 from maxmargin.solvers.norms import Norm
 
-SLACK = 1e-7  # relative; the optimal face is taken this much thicker than the solver's accuracy
+SLACK = 1e-5  # relative; the optimal face is taken this much thicker, so that it has an interior to search
 
 
 def apart(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,12 @@ def run_plan(claim: Claim, plan: Plan, *, tier: str = "quick", seed: int = 0, de
     from maxmargin.verify.hypotheses import measured
     from maxmargin.verify.judge import judge
     from maxmargin.verify.optimizers import get_optimizer
-    from maxmargin.verify.schedules import Paced
 
     problem = problems.get(plan.problem)
     optimizer = get_optimizer(claim.optimizer, claim.kwargs)
     norm = get_norm(claim.norm)
     where = resolve(device)
-    schedule = paced_for(optimizer) if plan.pace is None else Paced(pace=plan.pace)
+    schedule = replace(paced_for(optimizer), decay=plan.decay)
     with one_thread():
         trajectory = run(
             problem.to(where),

@@ -31,7 +31,7 @@ class Plan:
         bounds: What is asked, by tier.
         runs: Initializations, by tier.
         scale: Of the initialization: a direction forgets its start only like a power of ‖θ₀‖/‖θ‖, so start small.
-        pace: Worst change of one margin in a step; None for what the optimizer's memory can follow.
+        decay: The pace falls like t^(−decay) (schedules.Paced).
     """
 
     problem: str
@@ -39,7 +39,7 @@ class Plan:
     bounds: Mapping[str, Bounds]
     runs: Mapping[str, int]
     scale: float
-    pace: float | None = None
+    decay: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -63,21 +63,21 @@ LINEAR_BOUNDS = {
 NETWORK_BOUNDS = {"quick": Bounds(gap=5e-2, ratio=3, alignment=0.9), "full": Bounds(gap=1e-2, ratio=10, alignment=0.95)}
 
 
-def _linear(problem: str, quick: int, full: int) -> Plan:
-    return Plan(problem, {"quick": quick, "full": full}, LINEAR_BOUNDS, {"quick": 2, "full": 4}, scale=0.01)
+def _linear(problem: str, quick: int, full: int, decay: float) -> Plan:
+    return Plan(problem, {"quick": quick, "full": full}, LINEAR_BOUNDS, {"quick": 1, "full": 2}, 0.01, decay)
 
 
-def _network(problem: str, quick: int, full: int) -> Plan:
-    return Plan(problem, {"quick": quick, "full": full}, NETWORK_BOUNDS, {"quick": 4, "full": 8}, scale=0.02)
+def _network(problem: str, quick: int, full: int, decay: float) -> Plan:
+    return Plan(problem, {"quick": quick, "full": full}, NETWORK_BOUNDS, {"quick": 4, "full": 8}, 0.02, decay)
 
 
-def _plans(patience: int = 1) -> tuple[Plan, ...]:
+def _plans(patience: int = 1, decay: float = 0.2) -> tuple[Plan, ...]:
     """The common problems; an optimizer with a longer memory goes slower, and has ``patience`` times the steps."""
     return (
-        _linear("multiclass", 100_000 * patience, 1_000_000 * patience),
-        _linear("digits-3", 100_000 * patience, 1_000_000 * patience),
-        _linear("blocks", 100_000 * patience, 1_000_000 * patience),
-        _network("binary@relu2:h=8", 60_000 * patience, 600_000 * patience),
+        _linear("multiclass", 100_000 * patience, 1_000_000 * patience, decay),
+        _linear("digits-3", 100_000 * patience, 1_000_000 * patience, decay),
+        _linear("blocks", 100_000 * patience, 1_000_000 * patience, decay),
+        _network("binary@relu2:h=8", 60_000 * patience, 600_000 * patience, decay),
     )
 
 
@@ -141,7 +141,11 @@ CLAIMS: dict[str, Claim] = {
             "hybrid",
             "Muon on matrices with Adam (eps = 0) on the rest approaches a KKT direction of the hybrid margin problem.",
             f"{_GV}, theorem on Muon-Adam",
-            _plans(2),
+            _plans(decay=0.5),
+            # A lagging Adam steps by κ < 1, which acts as a weight of the norm. To first order in the gradient's
+            # decay rate r, κ = 1 + r (β₁/(1−β₁) − β₂/(1−β₂)): equal betas (allowed: β₁ ≤ β₂) leave only r²; a pace
+            # that falls faster takes r itself to 0.
+            kwargs=MappingProxyType({"beta1": 0.9, "beta2": 0.9}),
             needs_a1=True,
         ),
     )

@@ -13,7 +13,7 @@ from maxmargin.models.blocks import inner
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.face import distance_to_face
 from maxmargin.solvers.kkt import GapEvaluator
-from maxmargin.solvers.margin import MarginSolution, solve_margin
+from maxmargin.solvers.margin import MarginError, MarginSolution, solve_margin
 from maxmargin.solvers.matching import Match, match
 from maxmargin.solvers.norms import Norm
 from maxmargin.verify.trajectory import Trajectory
@@ -84,7 +84,7 @@ def measure(
         values, alignment = _alignment(trajectory, norm, chosen)
         normalized = _scatter(trajectory.margin[:, chosen], values**problem.degree)
         if problem.linear:
-            summary, gap, ratio = _against_optimum(problem, trajectory, norm, chosen, normalized)
+            summary, gap, ratio = _against_optimum(problem, trajectory, norm, chosen, normalized, name in claimed_names)
             error: np.ndarray | None = None
         else:
             many = name in claimed_names
@@ -112,13 +112,13 @@ def measure(
 
 
 def _against_optimum(
-    problem: Problem, trajectory: Trajectory, norm: Norm, chosen: np.ndarray, normalized: np.ndarray
+    problem: Problem, trajectory: Trajectory, norm: Norm, chosen: np.ndarray, normalized: np.ndarray, distances: bool
 ) -> tuple[NormEvidence, np.ndarray, np.ndarray]:
     """Linear models: Γ = 1 − margin / optimal margin, exactly; the certified upper bound stands for the optimum."""
     reference = reference_of(problem, norm)
     ratio = normalized / reference.upper
     gap = np.clip(1.0 - ratio, 0.0, 1.0)
-    end = [distance_to_face(problem, trajectory.at(-1, int(r)), norm, reference) for r in chosen[:1]]
+    distance = _distance(problem, trajectory.at(-1, int(chosen[0])), norm, reference) if distances else None
     slope, interval = fitted_slope(trajectory.steps, gap)
     return (
         NormEvidence(
@@ -126,7 +126,7 @@ def _against_optimum(
             kkt_gap_range=(float(gap[-1].min()), float(gap[-1].max())),
             alignment=nan,
             margin_ratio=float(np.median(ratio[-1])),
-            distance=float(np.median(end)),
+            distance=distance,
             slope=slope,
             slope_interval=interval,
             rung=reference.rung,
@@ -177,6 +177,13 @@ def _against_kkt(
         ratio,
         error,
     )
+
+
+def _distance(problem: Problem, theta: Mapping[str, np.ndarray], norm: Norm, reference: MarginSolution) -> float | None:
+    try:
+        return distance_to_face(problem, theta, norm, reference)
+    except MarginError:  # the projection did not reach its accuracy: no number is better than a wrong one
+        return None
 
 
 _REFERENCES: dict[tuple[str, str], MarginSolution] = {}

@@ -10,7 +10,9 @@ from maxmargin.solvers.norms import Norm
 from maxmargin.verify.trajectory import Trajectory
 from maxmargin.verify.verdict import Hypothesis
 
-SETTLED = 0.05  # path length of the direction over the last half decade of steps
+SETTLED = 0.05  # ℓ2 movement of the direction over the last half decade of steps
+SHRINKS = 0.9  # or at most this much of the half decade before
+RESTLESS = 0.2  # more than this, and not shrinking: it does not converge on this horizon
 
 
 def measured(problem: Problem, trajectory: Trajectory, norm: Norm, *, needs_a1: bool = False) -> dict[str, Hypothesis]:
@@ -48,13 +50,13 @@ def measured(problem: Problem, trajectory: Trajectory, norm: Norm, *, needs_a1: 
 
 
 def _settles(trajectory: Trajectory, runs: np.ndarray) -> Hypothesis:
-    """T2: the path length of θ/‖θ‖₂ over the last half decade, worst run."""
-    late = np.flatnonzero(trajectory.steps >= trajectory.steps[-1] / 10**0.5)
-    worst = 0.0
-    for run in runs:
-        unit = np.stack([_unit(trajectory, t, int(run)) for t in late])
-        worst = max(worst, float(np.linalg.norm(np.diff(unit, axis=0), axis=1).sum()))
-    return Hypothesis(worst <= SETTLED if trajectory.margin[-1, runs].min() > 0 else None, worst)
+    """T2: how far θ/‖θ‖₂ moved in the last half decade of steps, worst run; small, or less than in the one before."""
+    steps = trajectory.steps
+    marks = [int(np.abs(np.log(np.maximum(steps, 1) / (steps[-1] / 10**d))).argmin()) for d in (1.0, 0.5, 0.0)]
+    moves = np.array([[_unit(trajectory, t, int(r)) for t in marks] for r in runs])
+    before, last = np.linalg.norm(np.diff(moves, axis=1), axis=-1).max(axis=0)
+    settled = last <= SETTLED or last <= SHRINKS * before
+    return Hypothesis(True if settled else False if last > RESTLESS else None, float(last))
 
 
 def _unit(trajectory: Trajectory, t: int, run: int) -> np.ndarray:
@@ -97,4 +99,4 @@ def _radius(trajectory: Trajectory, norm: Norm, runs: np.ndarray) -> Hypothesis:
 def _a1(trajectory: Trajectory, runs: np.ndarray) -> Hypothesis:
     """A1: share of coordinates without any gradient at the start, worst run (0/0 in Adam)."""
     shares = [np.mean(np.concatenate([np.ravel(b[0, r]) == 0 for b in trajectory.gradient.values()])) for r in runs]
-    return Hypothesis(max(shares) == 0, float(max(shares)))
+    return Hypothesis(bool(max(shares) == 0), float(max(shares)))
