@@ -22,6 +22,9 @@ from maxmargin.reports.palette import FAMILIES, OTHER, NormStyle, styles
 FLOOR = 1e-12
 """Gaps at or below it are drawn at it: float64 cannot tell them from 0, and rounding makes some negative."""
 
+LEADING = 0.075
+"""Distance of two labels at the ends of curves, as a part of the panel's height."""
+
 _INK, _GRID = "#010203", "#d0d1d2"  # stand-ins, replaced by the page's own colors
 _RC: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -176,13 +179,16 @@ def _end_labels(axes: Any, ends: list[tuple[str, float]], norm: str | None, styl
     places = sorted((math.log10(max(value, low) / low) / spread, name) for name, value in ends)
     heights: list[float] = []
     for place, _ in places:
-        heights.append(max(place, heights[-1] + 0.075) if heights else max(place, 0.0))
-    excess = (heights[-1] - 1.0) if heights else 0.0
+        heights.append(max(place, heights[-1] + LEADING) if heights else max(place, 0.0))
+    top = 1.0
+    for i in reversed(range(len(heights))):  # what was pushed out at the top comes down again, and no more than that
+        heights[i] = min(heights[i], top)
+        top = heights[i] - LEADING
     for (_, name), height in zip(places, heights, strict=True):
         label = name if name.isascii() and name.isprintable() else ascii(name)[1:-1]
         text = axes.text(
             1.012,
-            height - max(0.0, excess),
+            height,
             label if len(label) <= 18 else f"{label[:17]}~",
             transform=axes.transAxes,
             color=style[name].color.light,

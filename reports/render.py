@@ -18,6 +18,23 @@ from maxmargin.verify.store import write_atomically
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
+HYPOTHESES = {
+    "smooth": "M1: the model is continuously differentiable in its parameters",
+    "separated": "T1: share of the runs that end with every sample on its right side",
+    "direction settles": "T2: path length of the weights' direction over the last half decade of steps",
+    "schedule": "exponent a of the realized learning rate t^(−a); the theorem asks 1 − 1/L < a ≤ 1",
+    "kappa": "length of a step over the learning rate: 1 when no moment lags behind the gradient",
+    "R": "‖θ‖ over the sum of the learning rates; the theorem asks at most 1 in the limit",
+    "A1": "share of the coordinates whose gradient is exactly 0: Adam without eps divides 0 by 0 there",
+    "scale invariant": "the gradient norm below which an eps shows, or the error of the invariance",
+    "no weight decay": "the largest weight decay in the parameter groups",
+    "independent of the weights": "relative change of the update when the weights are tripled",
+    "deterministic": "relative difference of two runs with different random seeds",
+    "learning rate honoured": "relative error of: twice the learning rate moves twice as far",
+    "forgets": "steps after which an impulse in the gradient is forgotten",
+}
+"""What the known hypotheses say, for a reader who points at one."""
+
 
 @final
 @dataclass(frozen=True)
@@ -28,6 +45,7 @@ class _Dot:
     gap: float
     x: float
     own: bool
+    pale: bool
 
 
 @final
@@ -83,12 +101,13 @@ def render(directory: str | Path) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(num=_num, ratio=_ratio, count=_count, duration=_duration)
+    environment.filters.update(num=_num, fixed=_fixed, ratio=_ratio, count=_count, duration=_duration)
     html = environment.get_template("report.html.j2").render(
         results=results,
         page=_page(results),
         claims=[_claim(claim, i) for i, claim in enumerate(results.claims)],
         colors=(*FAMILIES.values(), OTHER),
+        hypotheses=HYPOTHESES,
     )
     path = directory / "index.html"
     write_atomically(path, html.encode("utf-8", "replace"))  # JSON may carry lone surrogates
@@ -97,13 +116,13 @@ def render(directory: str | Path) -> Path:
 
 def _claim(claim: ClaimResult, index: int) -> _Claim:
     anchor = f"{_slug(claim.id)}-{index}"
-    told = {f"{p.problem}: {'; '.join(p.reasons)}" for p in claim.problems}  # each stands at its own problem
+    told = {f"{p.problem}: {'; '.join(p.reasons)}" for p in claim.problems}  # those stand at their own problem
     names = {name for p in claim.problems for name in p.evidence} | ({claim.norm} if claim.norm else set())
     return _Claim(
         result=claim,
         anchor=anchor,
         colors={name: style.color.variable for name, style in styles(names).items()},
-        reasons=tuple(reason for reason in claim.reasons if reason not in told),
+        reasons=tuple(reason for reason in claim.reasons if reason.rstrip(".") not in told),
         problems=tuple(_problem(claim, p, f"{anchor}-{_slug(p.problem)}-{j}") for j, p in enumerate(claim.problems)),
     )
 
@@ -128,11 +147,13 @@ def _problem(claim: ClaimResult, problem: ProblemResult, anchor: str) -> _Proble
 
 
 def _dots(claim: ClaimResult, problem: ProblemResult) -> tuple[_Dot, ...]:
-    gaps = [(name == claim.norm, name, e.kkt_gap) for name, e in problem.evidence.items() if e.kkt_gap is not None]
-    return tuple(
-        _Dot(name, gap, round(124 + 30 * math.log10(min(max(gap, 1e-4), 1.0)), 1), own)
-        for own, name, gap in sorted(gaps)
-    )
+    found = []
+    for name, evidence in problem.evidence.items():
+        if evidence.kkt_gap is not None:
+            x = round(124 + 30 * math.log10(min(max(evidence.kkt_gap, 1e-4), 1.0)), 1)
+            own = name == claim.norm
+            found.append(_Dot(name, evidence.kkt_gap, x, own, not own and not problem.is_control(name, claim.norm)))
+    return tuple(sorted(found, key=lambda dot: (dot.own, not dot.pale, dot.norm)))  # the last is drawn on top
 
 
 def _page(results: Results) -> _Page:
@@ -173,6 +194,10 @@ def _num(value: float | None, digits: int = 2) -> str:
         return (f"{value:.{digits}g}" if abs(value) < 100 else f"{value:.0f}").replace("-", "−")
     mantissa, exponent = f"{value:.{digits - 1}e}".replace("-", "−", value < 0).split("e")
     return f"{mantissa}×10{str(int(exponent)).translate(_SUPERSCRIPT)}"
+
+
+def _fixed(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")  # no −0.00
 
 
 def _ratio(value: float | None) -> str:

@@ -8,6 +8,7 @@ import os
 import sys
 import webbrowser
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -267,10 +268,9 @@ def report_input_error(error: Exception, args: argparse.Namespace) -> None:
     multipliers = vars(error).get("multipliers")
     if multipliers is not None:  # NotSeparable carries its proof: λ in the simplex with Σ λ_i g_i = 0
         record["error"] |= {"multipliers": [float(value) for value in multipliers]}
-    try:
-        emit_json(record, args.json)
-    except OSError:
-        return  # --json itself may be what is wrong, and that has just been said
+    if args.json in (None, "-") or Path(args.json).resolve().parent.is_dir():  # else --json itself is what is wrong
+        with suppress(OSError):
+            emit_json(record, args.json)
 
 
 def _writable(path: Path, option: str) -> None:

@@ -35,12 +35,14 @@ def number(value: float | None, digits: int = 2) -> str:
         The text.
 
     Example:
-        >>> number(0.00123), number(12.3456), number(None)
-        ('1.2e-03', '12', '–')
+        >>> number(0.00123), number(12.3456), number(1234.5), number(None)
+        ('1.2e-03', '12', '1234', '–')
     """
     if value is None:
         return "–"
-    return f"{value:.{digits}g}" if 1e-2 <= abs(value) < 1e4 or value == 0 else f"{value:.{digits - 1}e}"
+    if value != 0 and not 1e-2 <= abs(value) < 1e4:
+        return f"{value:.{digits - 1}e}"
+    return f"{value:.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
 
 
 @final

@@ -131,6 +131,15 @@ def test_labels_of_curves_that_end_together_do_not_overlap() -> None:
     assert np.diff(sorted(heights)).min() >= 10  # the font's size
 
 
+def test_a_label_far_from_the_others_stands_at_its_curves_end() -> None:
+    """Five labels crowd at the top; the sixth must not be pushed along with them."""
+    data = curves(l1=FLAT * 4, linf=FLAT * 4, spectral=FLAT * 4, nuclear=FLAT * 4, hybrid=FLAT * 4, l2=FALLING)
+    svg = gap_figure(data, "l2", "t", "s").svg
+    (label,) = [e for e in ElementTree.fromstring(svg).iter(f"{SVG}text") if "".join(e.itertext()).strip() == "l2"]
+    ends = [points[-1] for color, _, points in lines(svg) if color == "--norm-l2" and points[:, 0].max() < 400]
+    assert float(label.get("y", "nan")) == pytest.approx(ends[0][1], abs=5)  # the text's baseline lies a little below
+
+
 def test_colors_are_the_pages_own() -> None:
     svg = gap_figure(curves(l2=FALLING, linf=FLAT, custom=FLAT), "l2", "t", "s").svg
     assert not re.findall(r"#[0-9a-f]{6}", svg.replace("url(#", "url("))

@@ -169,10 +169,17 @@ def test_every_command_takes_the_common_options(command: str, tmp_path: Path) ->
     ],
 )
 def test_bad_usage_ends_with_2_and_one_message(
-    argv: list[str], message: str, capsys: pytest.CaptureFixture[str], fake: Fake
+    argv: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    fake: Fake,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls = fake(*CHECK, verdict())
+    monkeypatch.chdir(tmp_path)
     assert main(argv) == 2
+    assert not list(tmp_path.iterdir()), "something was written"
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.startswith("maxmargin: error: ")
