@@ -1,0 +1,70 @@
+"""A plain normalized steepest descent, to make starts that look like the ends of trajectories.
+
+It is not the engine of ``maxmargin.verify`` and claims nothing about optimizers: one recursion, many runs at once.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.func import jvp, vmap
+
+from maxmargin.models.problem import Problem
+from maxmargin.solvers.norms import Norm
+
+
+def descend(
+    problem: Problem,
+    norm: Norm,
+    theta: dict[str, Tensor],
+    *,
+    steps: int,
+    pace: float = 0.2,
+) -> dict[str, Tensor]:
+    """Normalized steepest descent on the exponential loss, θ ← θ + η lmo(∇ loss), for a batch of starts.
+
+    The step is paced: no margin changes by more than ``pace`` · (1 + t/1000)^−0.2 to first order, and θ by no more
+    than 2 % of its length. Only the softmax weights of the margins enter, so that nothing underflows.
+
+    Args:
+        problem: The problem.
+        norm: The norm whose lmo is stepped along.
+        theta: The starts, each block (runs, *shape).
+        steps: How many.
+        pace: Largest change of a margin in a step, at the first.
+
+    Returns:
+        The ends, each block (runs, *shape).
+    """
+
+    def direction(theta: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        margins = problem.margins(theta)
+        lam = torch.softmax(-margins, 0)
+        down = norm.lmo({name: -g for name, g in problem.pullback(theta, lam).items()})
+        change = jvp(problem.margins, (theta,), (down,))[1]
+        return down, change.abs().amax()
+
+    lengths = vmap(norm.value)
+    directions = vmap(direction)
+    least = lengths(theta)  # a run that shrinks towards 0 would otherwise never leave it
+    for t in range(steps):
+        down, change = directions(theta)
+        paced = pace * (1 + t / 1000) ** -0.2 / change.clamp_min(1e-300)
+        eta = torch.minimum(paced, 0.02 * torch.maximum(lengths(theta), least))
+        theta = {name: theta[name] + eta.reshape(-1, *(1,) * (u.ndim - 1)) * u for name, u in down.items()}
+    return theta
+
+
+def starts(problem: Problem, seeds: range, scale: float = 0.02) -> dict[str, Tensor]:
+    """The model's own initialisations, stacked: each block (runs, *shape).
+
+    Args:
+        problem: The problem.
+        seeds: One run a seed.
+        scale: Small, since a direction forgets its start like ‖θ₀‖/‖θ‖.
+
+    Returns:
+        The batch that :func:`descend` takes.
+    """
+    runs = [problem.model.init(seed, scale) for seed in seeds]
+    return {name: torch.stack([run[name] for run in runs]) for name in problem.shapes}
