@@ -82,8 +82,8 @@ class ProblemResult:
     def nearest_wrong(self, norm: str | None) -> tuple[str, float] | None:
         """The control with the smallest gap, and that gap: the norm hardest to tell from ``norm``."""
         gaps = {name: e.kkt_gap for name, e in self.evidence.items() if self.is_control(name, norm)}
-        others = [(gap, name) for name, gap in gaps.items() if gap is not None]
-        return (min(others)[1], min(others)[0]) if others else None
+        others = [(name, gap) for name, gap in gaps.items() if gap is not None]
+        return min(others, key=lambda pair: pair[1], default=None)
 
     def ratio(self, norm: str | None) -> float | None:
         """The smallest wrong gap over the matching one; None where either is missing, inf at a gap ≤ 0."""

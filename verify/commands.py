@@ -133,7 +133,7 @@ def verify(args: argparse.Namespace, out: Output) -> int:
     counted = {o: sum(verdict.outcome is o for verdict in verdicts) for o in Outcome}
     out.text()
     out.headline(
-        f"{outcome.name}: of {len(verdicts)} claims {counted[Outcome.HOLDS]} hold, {counted[Outcome.FAILS]} fail, "
+        f"{outcome.name}: {counted[Outcome.HOLDS]} of {len(verdicts)} claims hold, {counted[Outcome.FAILS]} fail, "
         f"{counted[Outcome.INCONCLUSIVE]} inconclusive"
     )
     out.headline(f"report: {page}")

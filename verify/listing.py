@@ -39,8 +39,8 @@ def problems() -> list[Entry]:
     entries = []
     for name in named.names():
         data, _, model = name.partition("@")
-        family = named.MODELS[model.partition(":")[0]]
-        entries.append(Entry(name, f"{named.DATASETS[data].summary}; {family.summary}"))
+        rows = named.DATASETS[data.partition(":")[0]], named.MODELS[model.partition(":")[0]]
+        entries.append(Entry(name, "; ".join(row.summary for row in rows)))
     return entries
 
 

@@ -373,7 +373,7 @@ def test_verify_prints_a_table_the_reasons_of_what_does_not_hold_and_the_page(
     assert re.search(r"claim-0 +l2 +blocks@linear +HOLDS", out)
     assert "FAILS: claim-1: It does.\n  the first reason\n" in out
     assert "HOLDS: claim-0" not in out
-    assert "FAILS: of 3 claims 1 hold, 1 fail, 1 inconclusive" in out
+    assert "FAILS: 1 of 3 claims hold, 1 fail, 1 inconclusive" in out
     assert out.rstrip().endswith(f"report: {folder / 'index.html'}")
     assert (folder / "index.html").is_file()
     assert strict((tmp_path / "r.json").read_text()) == strict((folder / "results.json").read_text())
