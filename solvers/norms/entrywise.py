@@ -52,10 +52,10 @@ class Entrywise(GaugeNorm):
     def lmo(self, G: Array) -> Array:
         xp = array_namespace(G)
         if math.isinf(self.p):
-            return -lp.sign(G)
+            return lp.sign(G, -1.0)
         if self.p == 2:
             return -lp.unit(G)
-        return -lp.sign(G) * lp.maximiser(xp.abs(G), self.p)
+        return lp.sign(G, -1.0) * lp.maximiser(xp.abs(G), self.p)
 
     @override
     def atom(self, x: Any) -> Any:

@@ -70,17 +70,20 @@ def homogeneity(norm: Norm, sample: Sample) -> None:
 
 
 def triangle(norm: Norm, sample: Sample) -> None:
-    """‖θ + η‖ ≤ ‖θ‖ + ‖η‖, with η brought to θ's size so that both matter."""
+    """‖θ + η‖ ≤ ‖θ‖ + ‖η‖, with η brought to θ's size so that both matter, and for θ cut in two along its entries."""
     theta, eta = _unit(norm, sample.theta), _unit(norm, sample.eta)
     _at_most(norm, "triangle inequality", float(norm.value(add(theta, eta))), 2.0, SVD)
+    even = {name: block * (np.arange(block.size) % 2).reshape(block.shape) for name, block in theta.items()}
+    parts = float(norm.value(even)) + float(norm.value(add(theta, even, -1.0)))
+    _at_most(norm, "triangle inequality", float(norm.value(theta)), parts, SVD)
 
 
 def holder(norm: Norm, sample: Sample) -> None:
-    """⟨G, θ⟩ ≤ ‖G‖_* ‖θ‖, in both signs, and for η."""
-    dual = float(norm.dual(sample.G))
-    for point in (sample.theta, sample.eta):
-        got = abs(float(inner(sample.G, _unit(norm, point))))
-        _at_most(norm, "Hölder's inequality", got, dual, SVD * dual)
+    """⟨G, θ⟩ ≤ ‖G‖_* ‖θ‖, in both signs: at drawn pairs, and at pairs where it is tight (G from the dual's lmo)."""
+    tight = norm.dual_norm.lmo(sample.theta)
+    for G, point in ((sample.G, sample.theta), (sample.G, sample.eta), (tight, sample.theta)):
+        dual = float(norm.dual(G))
+        _at_most(norm, "Hölder's inequality", abs(float(inner(G, _unit(norm, point)))), dual, SVD * dual)
 
 
 def oracle(norm: Norm, sample: Sample) -> None:

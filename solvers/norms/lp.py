@@ -38,15 +38,18 @@ def conjugate(p: float) -> float:
     return 1.0 if math.isinf(p) else p / (p - 1)
 
 
-def sign(x: Array) -> Array:
-    """The sign of each entry, 0 for 0.
+def sign(x: Array, factor: float = 1.0) -> Array:
+    """The sign of each entry (0 for 0, NaN for NaN), times ±1.
 
-    (``array_api_compat``'s for torch indexes by a mask, which vmap refuses.)
+    ``torch.sign`` makes NaN a 0, a standstill that looks like a choice; ``array_api_compat``'s mends that by a mask,
+    which vmap refuses. Clamping a huge multiple costs the same and hides nothing (subnormal entries get a part of ±1).
 
     Returns:
         −1, 0 or 1, of x's shape.
     """
-    return torch.sign(x) if isinstance(x, torch.Tensor) else np.sign(x)
+    if isinstance(x, torch.Tensor):
+        return (x * (factor * torch.finfo(x.dtype).max)).clamp(-1, 1)
+    return factor * np.sign(x)
 
 
 def nonzero(x: Array) -> Array:
@@ -163,10 +166,7 @@ def shrunk_length(v: Array, p: float, c: Array) -> Array:
     sums = xp.cumulative_sum(falling, axis=0)
     count = xp.cumulative_sum(xp.ones_like(v), axis=0)
     # As in _project_l1: an inequality over every subset, an equality on the support, hence the largest quotient.
-    if math.isinf(p):
-        return xp.max(sums / (count + c))
-    threshold = xp.max(c * sums / (c * count + 1))
-    return xp.sum(xp.maximum(v - threshold, xp.zeros_like(v)))
+    return xp.max(sums / (count + c if math.isinf(p) else c * count + 1))
 
 
 def crossing(f: Callable[[Array], Array], low: Array, high: Array) -> Array:
@@ -223,7 +223,8 @@ def _project_root(v: Array, p: float, radius: float, weights: Any) -> Array:
     q = conjugate(p)
     excess = value(a, p) - 1
     spread = math.prod(v.shape) ** -abs(1 / p - 1 / q)
-    low = xp.log2(nonzero(excess) * spread / xp.max(w) ** 2)
+    # An excess is a multiple of eps, or there is none and the answer is v.
+    low = xp.log2(xp.maximum(excess, 1e-17 + xp.zeros_like(excess)) * spread / xp.max(w) ** 2)
     high = xp.log2(nonzero(value(a / w**2, q)))
     mu = 2.0 ** crossing(lambda m: 1 - value(_stationary(a, 2.0**m * w**2, p), p), low, high)
     s = _stationary(a, mu * w**2, p)
