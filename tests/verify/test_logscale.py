@@ -147,7 +147,9 @@ def test_a_gradient_that_is_exactly_zero_leaves_no_nan(join, log_scale):
     assert _finite(after)
     assert float(after.log_scale) == -7000.0
     expected = 0.1 * 3.0 if join is combine else 0.1**0.5 * 3.0
-    torch.testing.assert_close(after.blocks["a"], torch.tensor([expected, 0.0], dtype=torch.float64), rtol=1e-14, atol=0)
+    torch.testing.assert_close(
+        after.blocks["a"], torch.tensor([expected, 0.0], dtype=torch.float64), rtol=1e-14, atol=0
+    )
 
 
 def test_zeros_give_way_to_any_gradient():

@@ -240,9 +240,7 @@ def test_composites_are_their_parts(ratio):
     vectors = [{"a": g["a"]} for g in gradients]
     muon = _numpy_momentum(matrices, 0.9, "ema", _polar)
     signs = _numpy_momentum(vectors, 0.9, "ema", np.sign)
-    adam = _torch_steps(
-        lambda p, lr: torch.optim.Adam(p, lr=lr, eps=0.0, betas=(0.9, 0.95), foreach=False), vectors
-    )
+    adam = _torch_steps(lambda p, lr: torch.optim.Adam(p, lr=lr, eps=0.0, betas=(0.9, 0.95), foreach=False), vectors)
     for name, rest in (("muon-signum", signs), ("muon-adam", adam)):
         got = _play(get_optimizer(name, {"ratio": ratio}), gradients)
         for ours, m, v in zip(got, muon, rest, strict=True):
