@@ -125,10 +125,15 @@ def exact_sign(value: Any) -> int:
     value = sp.expand(value)
     if value.is_Rational:
         return int(sp.sign(value))
-    x = sp.Symbol("x")
-    if abs(value.evalf(30)) < sp.Float(10) ** -20 and sp.minimal_polynomial(value, x) == x:
-        return 0
-    return 1 if value > 0 else -1
+    x, digits = sp.Symbol("x"), 50
+    while True:
+        # Real by construction; the real part drops what roots of cubics in radicals leave of an imaginary one.
+        near = sp.re(value.evalf(digits, maxn=4 * digits))
+        if abs(near) > sp.Float(10) ** (-digits // 2):
+            return 1 if near > 0 else -1
+        if digits == 50 and sp.minimal_polynomial(value, x) == x:
+            return 0
+        digits *= 4
 
 
 def as_floats(theta: ExactBlocks) -> dict[str, np.ndarray]:

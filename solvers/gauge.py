@@ -63,8 +63,8 @@ def fix_rotations(system: System, shapes: blk.Shapes) -> None:
 
     Where a rotation exp(tA) changes neither margins nor the norm, ⟨F, Aθ⟩ vanishes identically in θ, λ and q (Noether).
     With r such A, r of the equations follow from the others where the r × r matrix of the (A_kθ)_j, j their entries, is
-    invertible. Tried are rotations of two coordinates along an axis of one block and, together with it, of another
-    (W1 → R W1, W2 → W2 Rᵀ: the hidden units of a linear layer).
+    invertible. Tried are rotations of two coordinates along an axis of one block, alone (two neurons with the same
+    output weight and pattern) or together with an axis of another (W1 → R W1, W2 → W2 Rᵀ: units of a linear layer).
 
     Args:
         system: Changed in place.
@@ -97,6 +97,61 @@ def fix_rotations(system: System, shapes: blk.Shapes) -> None:
         del system.pulled[j]
 
 
+def fix_spectral_faces(system: System) -> None:
+    """Drop equations H = W V M Vᵀ of a spectral block that follow from the rest because H has low rank identically.
+
+    V has r columns, so the right side has rank r at most. Where every (r+1)-minor of H around an invertible r × r pivot
+    vanishes identically, H has rank r too, and two such matrices that agree in the pivot's rows and columns are equal.
+    The other (n − r)(m − r) equations follow, and as many entries of W are held: the part of W that no gradient sees.
+    (Classes' scores may be shifted together; a linear net's layers have gradients of rank one.)
+
+    Args:
+        system: Changed in place.
+    """
+    for frame in system.frames:
+        r = frame.rank
+        if r == frame.order.shape[1]:
+            continue
+        rows = _pivots(frame.values.T)[:r]
+        columns = _pivots(frame.values[rows])[:r]
+        rest = [(i, j) for i in range(frame.order.shape[0]) for j in range(frame.order.shape[1])]
+        rest = [(i, j) for i, j in rest if i not in rows and j not in columns]
+        H = [[entry.substitute(system.held) for entry in row] for row in frame.gradient]
+        pivot = [[H[i][j] for j in columns] for i in rows]
+        if len(columns) < r or not all(
+            _vanishes([[H[a][b] for b in [*columns, j]] for a in [*rows, i]]) for i, j in rest
+        ):
+            continue
+        system.regular.append((f"the gradient of block {frame.name!r} has rank {r}", pivot))
+        for i, j in rest:
+            variable = int(frame.order[i, j])
+            del system.framed[variable]
+            if variable not in system.held:
+                system.hold(variable)
+
+
+def _vanishes(table: list[list[Polynomial]]) -> bool:
+    """Whether a determinant is the zero polynomial; a random point refutes most without multiplying it out."""
+    variables = sorted(set().union(*(f.variables for row in table for f in row)))
+    if not variables:
+        return _determinant(table).zero
+    at = dict(zip(variables, np.random.default_rng(0).standard_normal(len(variables)), strict=True))
+    numbers = np.array([[f.value(at, lambda c: int(c.p) / int(c.q)) for f in row] for row in table])
+    scale = float(np.prod(np.linalg.norm(numbers, axis=1)))
+    return bool(abs(np.linalg.det(numbers)) <= 1e-9 * scale) and _determinant(table).zero
+
+
+def _determinant(table: list[list[Polynomial]]) -> Polynomial:
+    if not table:
+        return Polynomial.constant(1)
+    terms = (
+        Polynomial.constant((-1) ** j) * entry * _determinant([row[:j] + row[j + 1 :] for row in table[1:]])
+        for j, entry in enumerate(table[0])
+        if not entry.zero
+    )
+    return sum(terms, start=Polynomial.constant(0))
+
+
 Field = list[tuple[int, int, int]]
 """A linear vector field Aθ as triples (j, k, c): (Aθ)_j has the term c θ_k."""
 
@@ -107,11 +162,11 @@ def _rotations(shapes: blk.Shapes) -> Iterator[Field]:
         order = np.arange(start, start + blk.size({"": shape})).reshape(shape)
         axes += [np.moveaxis(order, axis, 0).reshape(shape[axis], -1) for axis in range(len(shape))]
         start += order.size
-    for first, second in combinations(axes, 2):
-        if len(first) == len(second) and not set(first.ravel()) & set(second.ravel()):
-            for a, b in combinations(range(len(first)), 2):
-                pairs = [*zip(first[a], first[b], strict=True), *zip(second[a], second[b], strict=True)]
-                yield [t for j, k in pairs for t in ((int(j), int(k), 1), (int(k), int(j), -1))]
+    alike = ((a, b) for a, b in combinations(axes, 2) if len(a) == len(b) and not set(a.ravel()) & set(b.ravel()))
+    for group in [*((axis,) for axis in axes), *alike]:
+        for a, b in combinations(range(len(group[0])), 2):
+            pairs = [pair for axis in group for pair in zip(axis[a], axis[b], strict=True)]
+            yield [t for j, k in pairs for t in ((int(j), int(k), 1), (int(k), int(j), -1))]
 
 
 def _identity(system: System, field: Field) -> bool:

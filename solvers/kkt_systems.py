@@ -45,6 +45,26 @@ Definite = tuple[str, list[list[Polynomial]]]
 
 
 @final
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A spectral block: its parameters (a tall table of variables), gradient, and the rank of its frame V.
+
+    Attributes:
+        name: The block.
+        order: Variables of the entries, (n, m) with n >= m.
+        gradient: H as polynomials.
+        values: H as floats.
+        rank: Columns of V.
+    """
+
+    name: str
+    order: np.ndarray
+    gradient: list[list[Polynomial]]
+    values: np.ndarray
+    rank: int
+
+
+@final
 @dataclass
 class System:
     """The system under construction, then complete.
@@ -55,6 +75,8 @@ class System:
         equations: Polynomials that must vanish.
         free: Parameter → its stationarity equation h_j = 0, in linf blocks.
         pulled: Parameter → its stationarity equation h_j = L q w² θ_j, in ℓ2.
+        framed: Parameter → its stationarity equation (H − W V M Vᵀ)_j = 0, in spectral blocks.
+        frames: The spectral blocks.
         strict: What must be positive, with the words to say if it is not.
         weak: What must be positive, or vanish identically.
         regular: Square matrices that must be invertible.
@@ -66,6 +88,8 @@ class System:
     equations: list[Polynomial] = field(default_factory=list)
     free: dict[int, Polynomial] = field(default_factory=dict)
     pulled: dict[int, Polynomial] = field(default_factory=dict)
+    framed: dict[int, Polynomial] = field(default_factory=dict)
+    frames: list[Frame] = field(default_factory=list)
     strict: list[Strict] = field(default_factory=list)
     weak: list[Strict] = field(default_factory=list)
     definite: list[Definite] = field(default_factory=list)
@@ -79,7 +103,7 @@ class System:
 
     def everything(self) -> list[Polynomial]:
         """All equations."""
-        return [*self.free.values(), *self.pulled.values(), *self.equations]
+        return [*self.free.values(), *self.pulled.values(), *self.framed.values(), *self.equations]
 
     def hold(self, variable: int) -> None:
         """Hold a variable at its numerical value."""
@@ -260,7 +284,9 @@ def _spectral(
     unit = _identity(rank)
     level = _constant(1 / weight**2)
     WV = _product(W, V)
-    system.equations += _entries(_minus(H, _product(_product(WV, M), _transpose(V))))
+    off = _minus(H, _product(_product(WV, M), _transpose(V)))
+    system.framed |= {int(order[i, j]): off[i][j] for i in range(n) for j in range(m)}
+    system.frames.append(Frame(name, order, H, data.h_values[order], rank))
     scaled = [[level * unit[a][b] + K[a][b] for b in range(rank)] for a in range(rank)]
     system.equations += _entries(_minus(_product(_transpose(W), WV), _product(V, scaled)))
     gram = _minus(_product(_transpose(V), V), unit)

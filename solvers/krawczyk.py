@@ -6,9 +6,14 @@ that it has a zero in a tiny box, and every inequality that the manifold leaves 
 signs, singular values, the activation pattern) is then checked on the whole box. Nothing rests on the solver that
 found the point, nor on rounding.
 
-What is out of reach, and said so: points whose Jacobian is singular, where a continuous symmetry (rotations between
-the layers of a deep linear net under ℓ2), a face of optima or multipliers that are not unique leave KKT points that
-are no isolated zeros; points on an activation boundary; weakly active margins; nuclear norms.
+Where KKT points form a surface, :mod:`maxmargin.solvers.gauge` pins one of them, if it can show the equations that this
+costs to be redundant: faces under ℓ∞ (diagonal and deep linear nets, shifts of all scores), the part of a spectral
+block that no gradient sees, rotations of hidden units under ℓ2.
+
+Out of reach, and said so with the null space: rotations between two *spectral* layers (deep linear nets of depth 3 or
+several classes under spectral and hybrid norms: the redundancy then runs through the frames of both layers);
+multipliers that are not unique; weakly active margins; points on an activation boundary of a model that is not C¹;
+nuclear norms.
 """
 
 from __future__ import annotations
@@ -22,7 +27,7 @@ from flint import arb, arb_mat, ctx, fmpq
 
 from maxmargin.models import blocks as blk
 from maxmargin.models.problem import Problem
-from maxmargin.solvers.gauge import fix_faces, fix_rotations
+from maxmargin.solvers.gauge import fix_faces, fix_rotations, fix_spectral_faces
 from maxmargin.solvers.interval_newton import Zero, enclose_zero, positive, positive_definite
 from maxmargin.solvers.kkt_systems import NoSystem, Stationarity, System, add_stationarity, merge_equal_margins
 from maxmargin.solvers.norms import get_norm
@@ -76,6 +81,12 @@ def prove(
 
     Returns:
         The proof, or why there is none.
+
+    Example:
+        >>> from maxmargin.models import problems
+        >>> problem = problems.get("point:x=3:4@linear")
+        >>> prove(problem, {"w": np.array([3.0, 4.0])}, [1.0], "l2").margin
+        (4.999999999999999, 5.000000000000001)
 
     Raises:
         BlockError: parameters that are not the problem's.
@@ -136,6 +147,7 @@ class _Candidate:
         _hold_idle(system, [*h, *(margins[i] for i in active)], p)
         kept = merge_equal_margins(system, margins, list(map(int, active)), p, lam)
         fix_faces(system, [margins[i] for i in active])
+        fix_spectral_faces(system)
         fix_rotations(system, problem.shapes)
         system.equations += [margins[i] - q for i in kept]
         total = sum((Polynomial.variable(p + i) for i in active), start=Polynomial.constant(-1))

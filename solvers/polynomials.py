@@ -116,7 +116,7 @@ class Polynomial:
             terms[tuple(rest)] = terms.get(tuple(rest), 0) + c
         return Polynomial(terms)
 
-    def value(self, at: Sequence[Any], number: Callable[[fmpq], Any] = lambda c: c) -> Any:
+    def value(self, at: Sequence[Any] | Mapping[int, Any], number: Callable[[fmpq], Any] = lambda c: c) -> Any:
         """The value at a point, one entry a variable; ``number`` brings a coefficient into the kind of the entries."""
         total = number(fmpq(0))
         for monomial, c in self.terms.items():
