@@ -146,12 +146,13 @@ def solve(args: argparse.Namespace, out: Output) -> int:
     """``maxmargin solve``."""
     from maxmargin.models import problems
     from maxmargin.solvers.norms import get_norm
-    from maxmargin.solvers.solving import solve as solve_problem
     from maxmargin.verify.devices import resolve
 
     resolve(args.device)  # the solvers run on the CPU; a device that is not there is refused all the same
     norm = get_norm(args.norm)
     problem = problems.get(args.problem)
+    from maxmargin.solvers.solving import solve as solve_problem
+
     with reporting("solving", quiet=args.quiet) as progress:
         solution = solve_problem(
             problem, norm, certify=args.certify, starts=args.starts, seed=args.seed, progress=progress
