@@ -148,11 +148,34 @@ def blocks(*, n: int = 8, seed: int = 3) -> Data:
     """
     at_least("blocks", 2, n=n)
     at_least("blocks", 0, seed=seed)
+    return _in_blocks(BLOCK_SHAPES, n, seed)
+
+
+@dataset(
+    "matrices",
+    "two classes; a linear model with a tall, a wide and a square matrix, for optimizers that take no vectors",
+    listed=["@linear"],
+)
+def matrices(*, n: int = 8, seed: int = 0) -> Data:
+    """``blocks`` without the vector.
+
+    Returns:
+        n samples with labels ±1; the features are the matrices' entries in turn.
+
+    Raises:
+        ProblemError: for n < 2.
+    """
+    at_least("matrices", 2, n=n)
+    at_least("matrices", 0, seed=seed)
+    return _in_blocks(BLOCK_SHAPES[:-1], n, seed)
+
+
+def _in_blocks(shapes: tuple[tuple[str, tuple[int, ...]], ...], n: int, seed: int) -> Data:
     rng = np.random.default_rng(seed)
     # Every block of the teacher has the same norm, so none can be left out of a good classifier.
-    parts = [teacher_of(rng, shape).reshape(-1) for _, shape in BLOCK_SHAPES]
+    parts = [teacher_of(rng, shape).reshape(-1) for _, shape in shapes]
     teacher = np.concatenate(parts) / np.sqrt(len(parts))
     y = 1 - 2 * (np.arange(n) % 2)
     X = push(rng.standard_normal((n, len(teacher))), y, teacher)
-    note = f"Gaussian, pushed to margin 1 of a drawn teacher, its four blocks of equal norm (seed {seed})"
-    return Data(X, y, note=note, blocks=BLOCK_SHAPES)
+    note = f"Gaussian, pushed to margin 1 of a drawn teacher, its {len(shapes)} blocks of equal norm (seed {seed})"
+    return Data(X, y, note=note, blocks=shapes)

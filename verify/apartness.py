@@ -5,36 +5,51 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.apart import apart
 from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.evidence import reference_of
 from maxmargin.verify.verdict import NormEvidence
 
-_MEASURED: dict[tuple[str, str, str], float] = {}
+_MEASURED: dict[tuple[str, str, str], float | None] = {}
 
 
-def with_apartness(problem: Problem, claim: Norm, evidence: Mapping[str, NormEvidence]) -> dict[str, NormEvidence]:
+def with_apartness(
+    problem: Problem, claim: Norm, evidence: Mapping[str, NormEvidence], norms: Mapping[str, Norm] | None = None
+) -> dict[str, NormEvidence]:
     """Fill in ``apart`` on linear problems: the least gap, under each norm, among the claimed norm's optimal points.
 
-    On nonlinear problems nothing is known beforehand; ``apart`` stays None and the measured gaps speak.
+    On nonlinear problems nothing is known beforehand; ``apart`` stays None and the measured gaps speak. It is 0 on
+    any problem for a norm that is the same function of its blocks (without vectors, hybrid is spectral).
 
     Returns:
         The same evidence, completed.
     """
-    if not problem.linear:
-        return dict(evidence)
+    norms = norms or {}
     out = {}
     for name, row in evidence.items():
         key = (problem.name, claim.name, name)
         if key not in _MEASURED:
-            other = get_norm(name)
-            _MEASURED[key] = (
-                0.0
-                if name == claim.name
-                else apart(
-                    problem, claim, other, reference=reference_of(problem, claim), other=reference_of(problem, other)
-                )
-            )
+            _MEASURED[key] = _apart(problem, claim, norms.get(name) or get_norm(name))
         out[name] = replace(row, apart=_MEASURED[key])
     return out
+
+
+def _apart(problem: Problem, claim: Norm, other: Norm) -> float | None:
+    if _coincide(problem, claim, other):
+        return 0.0
+    if not problem.linear:
+        return None
+    return apart(problem, claim, other, reference=reference_of(problem, claim), other=reference_of(problem, other))
+
+
+def _coincide(problem: Problem, a: Norm, b: Norm) -> bool:
+    """Whether two norms are the same function on a problem's blocks, by their values at random points."""
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        theta = {name: rng.standard_normal(shape) for name, shape in problem.shapes.items()}
+        if not np.isclose(float(a.value(theta)), float(b.value(theta)), rtol=1e-12, atol=0.0):
+            return False
+    return True

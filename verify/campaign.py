@@ -65,6 +65,7 @@ def run_plan(claim: Claim, plan: Plan, *, tier: str = "quick", seed: int = 0, de
         runs=trajectory.runs,
         separated_runs=int(good.sum()),
         arrays=found.arrays,
+        norm=norm.name,
     )
 
 

@@ -10,10 +10,12 @@ from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.candidates import CANDIDATES
 from maxmargin.verify.judge import controls_of
 from maxmargin.verify.measured import Measured
-from maxmargin.verify.probes import Probe
+from maxmargin.verify.probes import VISIBLE, Probe
 from maxmargin.verify.verdict import Hypothesis, Outcome, ProblemVerdict
 
-APPROXIMATE = 0.7  # least alignment that still deserves the word "approximately"
+PERFECT = 0.99  # a signature better than this is the norm's own
+APPROXIMATE = 0.7  # least signature that still deserves the word "approximately"
+NEAR = 0.5  # and least alignment on trajectories; five Newton–Schulz steps may fall to 0.68/1.13 = 0.6
 INDEPENDENT = 1e-6  # relative; a larger dependence on weights, seeds or the learning rate is reported
 
 
@@ -25,7 +27,7 @@ class Conclusion:
         outcome: Over all problems.
         norm: The norm that may be named, or None.
         reasons: Most important first.
-        approximate: {"alignment", "margin_lost"} where the norm is nearest but not reached.
+        approximate: {"signature", "alignment", "margin_lost"} where the norm is nearest but not reached.
     """
 
     outcome: Outcome
@@ -37,7 +39,8 @@ class Conclusion:
 def nearest_norm(found: Sequence[Measured]) -> Norm:
     """The norm that steps and gaps together speak for, over all problems; ties go to the simpler one."""
     names = {n: get_norm(n) for n in CANDIDATES}
-    names |= {m.fingerprint.norm.name: m.fingerprint.norm for m in found if m.fingerprint is not None}
+    for m in found:
+        names |= m.norms
     usable = [m for m in found if m.evidence.norms]
     scores = {}
     for name in names:
@@ -53,42 +56,41 @@ def nearest_norm(found: Sequence[Measured]) -> Norm:
     return names[tied[0]]
 
 
-def conclude(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict], norm: Norm, *, claimed: bool) -> Conclusion:
+def conclude(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict], *, claim: str | None) -> Conclusion:
     """Put the problems' verdicts together.
 
     Args:
         found: What was measured, one a problem.
-        verdicts: The verdict on each, for ``norm``.
-        norm: The norm that was judged.
-        claimed: Whether the user claimed it; otherwise it is the nearest one found.
+        verdicts: The verdict on each, for the norm named in it (of one family).
+        claim: The norm that the user claimed; None if the verdicts' norm was found.
 
     Returns:
         The conclusion.
     """
+    name = verdicts[0].norm
     outcome = Outcome.of_all(v.outcome for v in verdicts)
-    blind = _blind_spots(norm, verdicts)
+    blind = _blind_spots(verdicts)
     if blind and outcome is Outcome.HOLDS:
         outcome = Outcome.INCONCLUSIVE
-    warnings = _warnings(found, norm)
-    details = [f"{v.problem}: {'; '.join(v.reasons)}." for v in verdicts]
-    defect = None if outcome is Outcome.HOLDS else _defect(norm, verdicts)
+    defect = _defect(found, verdicts) if outcome is Outcome.FAILS else None
     first = []
-    if defect is not None and outcome is Outcome.FAILS:
+    if defect is not None:
         first.append(
-            f"Approximately {norm.name}: the steps are {defect['alignment']:.3f} aligned with steepest descent under "
-            f"{norm.name}, and up to {100 * defect['margin_lost']:.2g} % of the {norm.name} margin is lost."
+            f"Approximately {name}: under gradients of widely spread singular values its steps are only "
+            f"{defect['signature']:.3f} aligned with steepest descent under {name}, on trajectories "
+            f"{defect['alignment']:.3f}, and up to {100 * defect['margin_lost']:.2g} % of that margin is lost."
         )
-    nameable = outcome is not Outcome.FAILS or (defect is not None and not claimed)
+    named = outcome is Outcome.HOLDS or (claim is None and (outcome is Outcome.INCONCLUSIVE or defect is not None))
     return Conclusion(
         outcome=outcome,
-        norm=norm.name if nameable and not (claimed and outcome is not Outcome.HOLDS) else None,
-        reasons=(*first, *warnings, *details, *blind),
-        approximate=defect if outcome is Outcome.FAILS else None,
+        norm=name if named else None,
+        reasons=(*first, *_warnings(found, name), *(f"{v.problem}: {'; '.join(v.reasons)}." for v in verdicts), *blind),
+        approximate=defect,
     )
 
 
 def about_optimizer(about: Probe | None) -> dict[str, Hypothesis]:
-    """What the short experiments say of the theorem's hypotheses on the optimizer; nothing for our own."""
+    """Return what the short experiments say of the theorem's hypotheses on the optimizer; nothing for our own."""
     if about is None:
         return {}
     lr = about.lr_error
@@ -102,39 +104,45 @@ def about_optimizer(about: Probe | None) -> dict[str, Hypothesis]:
     }
 
 
-def _blind_spots(norm: Norm, verdicts: Sequence[ProblemVerdict]) -> list[str]:
-    """Name the norms that no problem could tell from this one, unless they are the same on all of its blocks."""
-    seen = [n for n in CANDIDATES if any(n in v.evidence for v in verdicts)]
-    told = {n for v in verdicts for n in controls_of(norm.name, v.evidence)}
-    blind = [n for n in seen if n not in told and n != norm.name and not _coincide(norm, n, verdicts)]
+def _blind_spots(verdicts: Sequence[ProblemVerdict]) -> list[str]:
+    """Name the norms that no problem could tell from the judged one, unless they are the same on all of its blocks."""
+    told = {n for v in verdicts for n in controls_of(v.norm, v.evidence)}
+    blind = [
+        n
+        for n in CANDIDATES
+        if n not in told
+        and any(n in v.evidence and n != v.norm for v in verdicts)
+        and not all(v.evidence[n].apart == 0.0 for v in verdicts if n in v.evidence)
+    ]
     if not blind:
         return []
-    return [f"These problems cannot tell {norm.name} from {', '.join(blind)}; add one that can (--problem)."]
+    return [f"These problems cannot tell {verdicts[0].norm} from {', '.join(blind)}; add one that can (--problem)."]
 
 
-def _coincide(norm: Norm, other: str, verdicts: Sequence[ProblemVerdict]) -> bool:
-    """Whether two norms measure the same on every problem (spectral and hybrid where there are no vectors)."""
-    return all(
-        v.evidence[other].kkt_gap_range == v.evidence[norm.name].kkt_gap_range
-        for v in verdicts
-        if other in v.evidence and norm.name in v.evidence
-    )
+def _defect(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict]) -> dict[str, float] | None:
+    """Return how far an optimizer that is nearly of the judged norm falls short; None if it is not nearly so.
 
-
-def _defect(norm: Norm, verdicts: Sequence[ProblemVerdict]) -> dict[str, float] | None:
-    """Alignment and margin lost, if the steps are nearly aligned with this norm and no other norm's gap is smaller."""
-    rows = [v for v in verdicts if norm.name in v.evidence]
-    aligned = [v.evidence[norm.name].alignment for v in rows]
-    if not rows or not all(isfinite(r) and r >= APPROXIMATE for r in aligned):
+    Nearly: its signature is imperfect but near (a perfect one that still fails has another fault), its trajectories
+    stay near, and it forgets (a preconditioner that sums up all gradients only looks like a norm at first).
+    """
+    rows = [(m, v) for m, v in zip(found, verdicts, strict=True) if v.norm in v.evidence]
+    prints = [m.fingerprint for m, _ in rows]
+    if not rows or any(m.probe is None or m.probe.memory == inf for m, _ in rows):
         return None
-    for v in rows:
-        own = v.evidence[norm.name].kkt_gap
-        if any(v.evidence[n].kkt_gap < own for n in controls_of(norm.name, v.evidence)):
-            return None
-    return {"alignment": min(aligned), "margin_lost": max(v.evidence[norm.name].kkt_gap for v in rows)}
+    signature = [f.alignment for f, (_, v) in zip(prints, rows, strict=True) if f is not None and f.norm.name == v.norm]
+    aligned = [v.evidence[v.norm].alignment for _, v in rows]
+    if len(signature) < len(rows) or not APPROXIMATE <= min(signature) < PERFECT:
+        return None
+    if not all(isfinite(r) and r >= NEAR for r in aligned):
+        return None
+    return {
+        "signature": min(signature),
+        "alignment": min(aligned),
+        "margin_lost": max(v.evidence[v.norm].kkt_gap for _, v in rows),
+    }
 
 
-def _warnings(found: Sequence[Measured], norm: Norm) -> list[str]:
+def _warnings(found: Sequence[Measured], norm: str) -> list[str]:
     """What the short experiments found, in sentences."""
     about = found[0].probe
     if about is None:
@@ -154,6 +162,11 @@ def _warnings(found: Sequence[Measured], norm: Norm) -> list[str]:
         )
     if about.random > INDEPENDENT:
         out.append(f"It is random: two runs with different seeds differ by {about.random:.1e}.")
+    if VISIBLE < about.rescaling_error < inf:
+        out.append(
+            f"A step changes by {about.rescaling_error:.1e} (relative) when gradient and state are rescaled together: "
+            "it keeps state outside optimizer.state, and long runs cannot follow it exactly."
+        )
     if about.memory == inf:
         out.append("Its state never forgets (a sum or a maximum over all steps): no fixed norm is to be expected.")
     if about.lr_error > INDEPENDENT:
@@ -161,7 +174,7 @@ def _warnings(found: Sequence[Measured], norm: Norm) -> list[str]:
     return out
 
 
-def _floor_text(floor: float, found: Sequence[Measured], norm: Norm) -> str:
+def _floor_text(floor: float, found: Sequence[Measured], norm: str) -> str:
     """Say where the true gradient falls below the floor, and what becomes of the optimizer then."""
     head = f"An eps takes over once the gradient's norm falls below {floor:.0e}: "
     for m in found:
@@ -169,7 +182,7 @@ def _floor_text(floor: float, found: Sequence[Measured], norm: Norm) -> str:
         if step is not None:
             return (
                 f"{head}with the true gradient, from about step {step} on ({m.problem.name}). Then it is no longer "
-                f"scale invariant, and theory promises nothing for {norm.name} (for Adam: l2 in the end). The evidence "
+                f"scale invariant, and theory promises nothing for {norm} (for Adam: l2 in the end). The evidence "
                 "here is that of its scale-free regime, with loss and state rescaled together."
             )
     return f"{head}these runs did not get that far."

@@ -1,14 +1,14 @@
 """Read a norm off the steps alone: which norm each block follows, with which weight, joined how.
 
-For blocks with norms ‖·‖_k and weights 1/c_k joined by a maximum, steepest descent moves every block by c_k ‖·‖_k per
-unit of learning rate, whatever the gradient; joined by ℓ2, the longer gradient moves its block further. Each block's
-alignment r_k = −⟨g_k, Δ_k⟩ / (‖g_k‖_{k*} ‖Δ_k‖_k) is 1 iff the block follows its norm, so norms and weights are read
-off separately.
+For blocks with norms ‖·‖_k and weights 1/c_k joined by a maximum, steepest descent moves every block by c_k in ‖·‖_k
+per unit of learning rate, whatever the gradient; joined by ℓ2, the longer gradient moves its block further. Each
+block's alignment r_k = −⟨g_k, Δ_k⟩ / (‖g_k‖_{k*} ‖Δ_k‖_k) is 1 iff the block follows its norm, so norms and weights
+are read off separately.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isclose
 
@@ -23,8 +23,18 @@ MATRIX_NORMS = ("l2", "linf", "spectral", "l1", "nuclear", "maxrow", "maxcolumn"
 VECTOR_NORMS = ("l2", "linf", "l1")
 LATE = 8  # checkpoints at the end, where momentum lags least
 TIE = 2e-3  # block alignments closer than this are the same; the simpler norm is named
-TIE_WHOLE = 0.02  # whole-step alignments: lagging moments blur the blocks' weights by a few per cent
+TIE_WHOLE = 5e-3  # whole-step alignments closer than this are the same; the simpler norm is named
 WEIGHT_TIE = 0.05  # relative; weights closer than this are equal
+WEIGHTED = "weighted "
+
+
+@dataclass(frozen=True)
+class Step:
+    """A gradient, the update that followed it, and the learning rate; numpy blocks."""
+
+    gradient: Mapping[str, np.ndarray]
+    update: Mapping[str, np.ndarray]
+    eta: float
 
 
 @dataclass(frozen=True)
@@ -33,110 +43,156 @@ class BlockReading:
 
     Attributes:
         norm: The block norm with the best alignment.
-        alignment: That alignment, median over late checkpoints.
+        alignment: That alignment, mean over the steps.
         alignments: Every candidate's.
-        reach: Median of ‖Δ_k‖_k per unit of learning rate.
-        spread: Relative spread of it over the late checkpoints.
+        reach: Mean of −⟨g_k, Δ_k⟩/‖g_k‖_{k*} per unit of learning rate, which is ‖Δ_k‖_k where r_k = 1.
     """
 
     norm: str
     alignment: float
     alignments: Mapping[str, float]
     reach: float
-    spread: float
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether matrix norms were among the candidates."""
+        return "spectral" in self.alignments
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """The norm that the steps follow, by block and for the whole parameter."""
+    """The norm that the steps follow, by block and for the whole parameter.
+
+    Attributes:
+        norm: For the whole parameter; its name begins with "weighted " where blocks of one kind differ in weight.
+        alignment: Of the whole steps with steepest descent under it, mean.
+        blocks: Block by block.
+    """
 
     norm: Norm
+    alignment: float
     blocks: Mapping[str, BlockReading]
 
     def to_json(self) -> dict[str, dict[str, float | str]]:
         """Map block → {"norm", "weight", "alignment"}: as measured, the weight of the furthest-reaching block is 1."""
         top = max(b.reach for b in self.blocks.values())
+        joint = self.norm.aggregation != inf  # then a block's reach is its gradient's, not a weight
         return {
-            name: {"norm": b.norm, "weight": float(f"{top / b.reach:.4g}"), "alignment": b.alignment}
+            name: {
+                "norm": b.norm,
+                "weight": 1.0 if joint or b.reach <= 0 else float(f"{top / b.reach:.4g}"),
+                "alignment": b.alignment,
+            }
             for name, b in self.blocks.items()
         }
 
 
-def read(trajectory: Trajectory, coupling: float | None = None) -> Fingerprint | None:
-    """Read the fingerprint of a trajectory's late steps.
+def family(name: str) -> str:
+    """The name without its weights: ``weighted spectral`` is ``spectral``."""
+    return name.removeprefix(WEIGHTED)
+
+
+def late_steps(trajectory: Trajectory) -> list[Step]:
+    """The steps taken from the last checkpoints of every separated run."""
+    runs = np.flatnonzero(trajectory.separated)
+    late = range(max(1, len(trajectory.steps) - LATE), len(trajectory.steps))
+    return [
+        Step(trajectory.at(t, int(r), "gradient"), trajectory.at(t, int(r), "update"), float(trajectory.eta[t, r]))
+        for t in late
+        for r in runs
+        if trajectory.eta[t, r] > 0
+    ]
+
+
+def read(steps: Sequence[Step], coupling: float | None = None) -> Fingerprint | None:
+    """Read the fingerprint of steps.
 
     Args:
-        trajectory: The runs.
+        steps: Gradients and updates.
         coupling: Power with which a block's step answers to the size of its own gradient (0 for a maximum over
             blocks, 1 for ℓ2), if a probe has measured it; at convergence the gradients' proportions stand still, and
             steps alone cannot tell.
 
     Returns:
-        The fingerprint; None where no block moved or no run separated.
+        The fingerprint; None where some block never moved.
     """
-    runs = np.flatnonzero(trajectory.separated)
-    late = range(max(1, len(trajectory.steps) - LATE), len(trajectory.steps))
-    pairs = [(t, int(r)) for t in late for r in runs if trajectory.eta[t, r] > 0]
-    if not pairs:
+    if not steps:
         return None
     blocks = {}
-    for name, block in trajectory.theta.items():
-        reading = _read_block(trajectory, name, pairs, MATRIX_NORMS if block.ndim == 4 else VECTOR_NORMS)
+    for name, block in steps[0].update.items():
+        reading = _read_block(steps, name, MATRIX_NORMS if block.ndim == 2 else VECTOR_NORMS)
         if reading is None:
             return None
         blocks[name] = reading
-    return Fingerprint(_whole(trajectory, blocks, pairs, coupling), blocks)
+    norm, aligned = _whole(steps, blocks, coupling)
+    return Fingerprint(norm, aligned, blocks)
 
 
-def _read_block(
-    trajectory: Trajectory, name: str, pairs: list[tuple[int, int]], candidates: tuple[str, ...]
-) -> BlockReading | None:
+def _read_block(steps: Sequence[Step], name: str, candidates: tuple[str, ...]) -> BlockReading | None:
     alignments, reaches = {}, {}
     for candidate in candidates:
         norm = get_norm(candidate)
         r, moved = [], []
-        for t, run in pairs:
-            g, d = {name: trajectory.gradient[name][t, run]}, {name: trajectory.update[name][t, run]}
+        for step in steps:
+            g, d = {name: step.gradient[name]}, {name: step.update[name]}
             scale = float(norm.dual(g) * norm.value(d))
             if scale > 0:
                 r.append(-float(inner(g, d)) / scale)
-                moved.append(float(norm.value(d)) / trajectory.eta[t, run])
+                # −⟨g, Δ⟩/‖g‖_*: ‖Δ‖ where the block follows the norm, and less blurred than ‖Δ‖ where it nearly does
+                moved.append(-float(inner(g, d)) / float(norm.dual(g)) / step.eta)
         if not r:
             return None
-        alignments[candidate], reaches[candidate] = float(np.median(r)), np.asarray(moved)
+        alignments[candidate], reaches[candidate] = float(np.mean(r)), float(np.mean(moved))
     top = max(alignments.values())
     best = next(c for c in candidates if alignments[c] >= top - TIE)
-    reach = reaches[best]
-    middle = float(np.median(reach))
-    return BlockReading(
-        best, alignments[best], alignments, middle, float(np.percentile(reach, 75) - np.percentile(reach, 25)) / middle
-    )
+    return BlockReading(best, alignments[best], alignments, reaches[best])
 
 
-def _whole(
-    trajectory: Trajectory, blocks: Mapping[str, BlockReading], pairs: list[tuple[int, int]], coupling: float | None
-) -> Norm:
+def _whole(steps: Sequence[Step], blocks: Mapping[str, BlockReading], coupling: float | None) -> tuple[Norm, float]:
     """The simplest norm of the whole parameter that explains the steps as well as any, given how blocks are coupled."""
+    candidates = _candidates(blocks)
+    if coupling is not None and len(blocks) > 1:
+        candidates = [n for n in candidates if _agrees(n, coupling)] or candidates
+    aligned = [_alignment(steps, norm) for norm in candidates]
+    best = max(aligned)
+    return next((n, r) for n, r in zip(candidates, aligned, strict=True) if r >= best - TIE_WHOLE)
+
+
+def _candidates(blocks: Mapping[str, BlockReading]) -> list[Norm]:
+    """Norms of the whole parameter that the blocks' readings suggest, simplest first."""
     top = max(b.reach for b in blocks.values())
-    weights = {name: _round(top / b.reach) for name, b in blocks.items()}
+    # Where steps only nearly follow a norm (Newton–Schulz), so do their lengths: let weights tie more easily.
+    tie = max(WEIGHT_TIE, 0.3 * (1 - min(b.alignment for b in blocks.values())))
+    weights = {name: _round(top / b.reach, tie) if b.reach > 0 else 1.0 for name, b in blocks.items()}
     kinds = {name: b.norm for name, b in blocks.items()}
     candidates: list[Norm] = [get_norm(n) for n in ("l2", "linf", "spectral", "hybrid")]
-    matrices = [n for n, b in blocks.items() if "spectral" in b.alignments]
+    matrices = [n for n, b in blocks.items() if b.is_matrix]
     vectors = [n for n in blocks if n not in matrices]
     if matrices and vectors:
         ratio = np.median([weights[m] for m in matrices]) / np.median([weights[v] for v in vectors])
-        candidates.append(get_norm(f"hybrid:{_round(float(ratio))!r}"))
+        candidates.append(get_norm(f"hybrid:{_round(float(ratio), tie)!r}"))
     if len(blocks) == 1:
-        candidates.append(get_norm(next(iter(kinds.values()))))
-    else:
-        candidates.append(ParameterNorm.of({n: (kinds[n], weights[n]) for n in blocks}, inf))
-        candidates.append(ParameterNorm.of(kinds, 2.0))
-        candidates.append(ParameterNorm.of(kinds, 1.0))
-    if coupling is not None and len(blocks) > 1:
-        candidates = [n for n in candidates if _agrees(n, coupling)] or candidates
-    aligned = [_alignment(trajectory, norm, pairs) for norm in candidates]
-    best = max(aligned)
-    return next(n for n, r in zip(candidates, aligned, strict=True) if r >= best - TIE_WHOLE)
+        return [*candidates, get_norm(next(iter(kinds.values())))]
+    one_kind = _one_kind(blocks)
+    name = WEIGHTED + one_kind if one_kind else None
+    return [
+        *candidates,
+        ParameterNorm.of({n: (kinds[n], weights[n]) for n in blocks}, inf, name),
+        ParameterNorm.of(kinds, 2.0),
+        ParameterNorm.of(kinds, 1.0),
+    ]
+
+
+def _one_kind(blocks: Mapping[str, BlockReading]) -> str | None:
+    """The common name where all blocks are of one kind: a vector's ℓ2 norm is also its spectral norm."""
+    kinds = {b.norm for b in blocks.values()}
+    if len(kinds) == 1:
+        return next(iter(kinds))
+    matrices = {b.norm for b in blocks.values() if b.is_matrix}
+    vectors = {b.norm for b in blocks.values() if not b.is_matrix}
+    if matrices == {"spectral"} and vectors == {"l2"}:
+        return "spectral"
+    return "hybrid" if matrices == {"spectral"} and vectors == {"linf"} else None
 
 
 def _agrees(norm: Norm, coupling: float) -> bool:
@@ -145,15 +201,14 @@ def _agrees(norm: Norm, coupling: float) -> bool:
     return abs(min(coupling, 2.0) - min(power, 2.0)) < 0.5
 
 
-def _round(weight: float) -> float:
+def _round(weight: float, tie: float) -> float:
     """Equal weights stay equal: 1 within the tie, otherwise four digits."""
-    return 1.0 if isclose(weight, 1.0, rel_tol=WEIGHT_TIE) else float(f"{weight:.4g}")
+    return 1.0 if isclose(weight, 1.0, rel_tol=tie) else float(f"{weight:.4g}")
 
 
-def _alignment(trajectory: Trajectory, norm: Norm, pairs: list[tuple[int, int]]) -> float:
+def _alignment(steps: Sequence[Step], norm: Norm) -> float:
     values = []
-    for t, run in pairs:
-        g, d = trajectory.at(t, run, "gradient"), trajectory.at(t, run, "update")
-        scale = float(norm.dual(g) * norm.value(d))
-        values.append(-float(inner(g, d)) / scale if scale > 0 else 0.0)
-    return float(np.median(values))
+    for step in steps:
+        scale = float(norm.dual(step.gradient) * norm.value(step.update))
+        values.append(-float(inner(step.gradient, step.update)) / scale if scale > 0 else 0.0)
+    return float(np.mean(values))

@@ -41,7 +41,7 @@ def measured(problem: Problem, trajectory: Trajectory, norm: Norm, *, needs_a1: 
         return found
     runs = np.flatnonzero(good)
     found["direction settles"] = _settles(trajectory, runs)
-    found["schedule"] = _schedule(problem.degree, trajectory, runs)
+    found["schedule"] = _schedule(problem.degree, trajectory, norm, runs)
     found["kappa"] = _kappa(trajectory, norm, runs)
     found["R"] = _radius(trajectory, norm, runs)
     if needs_a1:
@@ -64,15 +64,26 @@ def _unit(trajectory: Trajectory, t: int, run: int) -> np.ndarray:
     return flat / max(np.linalg.norm(flat), 1e-300)
 
 
-def _schedule(degree: int, trajectory: Trajectory, runs: np.ndarray) -> Hypothesis:
-    """Exponent a of the realized η ~ t^{−a}, last decade; admissible iff 1 − 1/L < a ≤ 1 (a ≥ 0 for L = 1)."""
-    late = trajectory.steps >= max(1, trajectory.steps[-1] / 10)
-    if late.sum() < 3:
+def _schedule(degree: int, trajectory: Trajectory, norm: Norm, runs: np.ndarray) -> Hypothesis:
+    """Exponent a of the realized step length ν ~ t^{−a}, last decade; admissible iff 1 − 1/L < a ≤ 1 (a ≥ 0 for L = 1).
+
+    The length ‖Δθ‖ is taken, not η: for an optimizer that does not normalize, η alone says nothing.
+
+    Returns:
+        Met or not, and a.
+    """
+    late = np.flatnonzero(trajectory.steps >= max(1, trajectory.steps[-1] / 10))
+    if len(late) < 3:
         return Hypothesis(None, None)
-    exponents = [-stats.linregress(np.log(trajectory.steps[late]), np.log(trajectory.eta[late, r])).slope for r in runs]
+    exponents = []
+    for run in runs:
+        lengths = [float(norm.value(trajectory.at(t, int(run), "update"))) for t in late]
+        if min(lengths) <= 0:
+            return Hypothesis(None, None)
+        exponents.append(-stats.linregress(np.log(trajectory.steps[late]), np.log(lengths)).slope)
     a = float(np.median(exponents))
-    low = 1 - 1 / degree
-    return Hypothesis((low - 0.02 < a if degree > 1 else a > -0.02) and a <= 1.0, a)
+    slack = 0.05  # of a fitted exponent
+    return Hypothesis(bool(1 - 1 / degree - slack < a <= 1 + slack), a)
 
 
 def _kappa(trajectory: Trajectory, norm: Norm, runs: np.ndarray) -> Hypothesis:
@@ -86,14 +97,13 @@ def _kappa(trajectory: Trajectory, norm: Norm, runs: np.ndarray) -> Hypothesis:
 
 
 def _radius(trajectory: Trajectory, norm: Norm, runs: np.ndarray) -> Hypothesis:
-    """‖θ‖/N at the end, worst run; N = ∫η is only meaningful where η is the length of a step."""
-    ratio = [
-        float(norm.value(trajectory.at(-1, int(r)))) / trajectory.travelled[-1, r]
-        if trajectory.travelled[-1, r]
-        else np.nan
-        for r in runs
-    ]
-    return Hypothesis(None, float(np.nanmax(ratio)))
+    """‖θ‖/N at the end, worst run, with N = Σ ‖Δθ‖ (trapezoidal between checkpoints); theorem C.17 asks R ≤ 1."""
+    worst = 0.0
+    for run in runs:
+        lengths = [float(norm.value(trajectory.at(t, int(run), "update"))) for t in range(len(trajectory.steps))]
+        path = float(np.trapezoid(lengths, trajectory.steps))
+        worst = max(worst, float(norm.value(trajectory.at(-1, int(run)))) / path if path > 0 else 0.0)
+    return Hypothesis(None, worst)
 
 
 def _a1(trajectory: Trajectory, runs: np.ndarray) -> Hypothesis:

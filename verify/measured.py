@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from maxmargin.models.problem import Problem
+from maxmargin.solvers.norms import Norm
 from maxmargin.verify.evidence import Evidence
 from maxmargin.verify.fingerprint import Fingerprint
 from maxmargin.verify.probes import Probe
@@ -21,6 +22,7 @@ class Measured:
         problem: The problem.
         trajectory: The runs.
         evidence: Measured under every candidate norm.
+        norms: The candidates, by name.
         fingerprint: The norm that the steps follow; None where nothing moved.
         probe: The short experiments; None for the engine's own optimizers, which are known.
     """
@@ -28,6 +30,7 @@ class Measured:
     problem: Problem
     trajectory: Trajectory
     evidence: Evidence
+    norms: dict[str, Norm]
     fingerprint: Fingerprint | None
     probe: Probe | None
 

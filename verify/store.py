@@ -118,6 +118,7 @@ def problem_verdict(data: Mapping[str, Any]) -> ProblemVerdict:
         runs=data["runs"],
         separated_runs=data["separated_runs"],
         arrays_file=data.get("arrays"),
+        norm=data.get("norm") or "",
     )
 
 

@@ -94,6 +94,7 @@ class ProblemVerdict:
     separated_runs: int = 1
     arrays: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     arrays_file: str | None = None
+    norm: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As stored; the arrays are saved beside it."""
@@ -101,6 +102,7 @@ class ProblemVerdict:
             "problem": self.problem,
             "degree": self.degree,
             "outcome": self.outcome.value,
+            "norm": self.norm or None,
             "steps": self.steps,
             "final_margin": clean(self.final_margin),
             "evidence": {name: e.to_json() for name, e in self.evidence.items()},

@@ -70,6 +70,7 @@ MEASURED = [
     ("multiclass:n=10,d=8,k=4,seed=20", (L2, LINF, SPECTRAL), 0.143, 0.138),
     ("binary", (L2, LINF), 0.427, 0.200),
     ("blocks", (L2, LINF, SPECTRAL, HYBRID), 0.320, 0.129),
+    ("matrices", (L2, LINF, SPECTRAL), 0.253, 0.179),
     ("digits-3", (L2, LINF, SPECTRAL), 0.128, 0.068),
     ("digits-odd-even", (L2, LINF), 0.147, 0.222),
     ("rademacher", (L2, LINF), 0.180, 0.218),
