@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, log2, nan, prod
+from math import inf, isfinite, log2, nan, prod
 
 import torch
 from torch import Tensor
@@ -42,6 +42,8 @@ class Probe:
         coupling: Power with which one block's step answers to the size of its own gradient, beside the others': 0 where
             blocks are joined by a maximum, 1 by ℓ2; None with a single block.
         shared_state: Whether a group keeps state tensors of its own.
+        rescaling_error: Relative error of a step before which gradient and state were rescaled together: large where
+            an optimizer keeps state that cannot be seen in its ``state``.
     """
 
     update_degree: float
@@ -57,16 +59,18 @@ class Probe:
     step_per_lr: float
     coupling: float | None = None
     shared_state: bool = False
+    rescaling_error: float = 0.0
 
     @property
     def rescalable(self) -> bool:
         """Whether gradient and state can be rescaled together without changing what the optimizer does."""
-        return self.update_degree == self.update_degree and all(d == d for d in self.state_degrees.values())
+        known = self.update_degree == self.update_degree and all(d == d for d in self.state_degrees.values())
+        return known and self.rescaling_error <= VISIBLE
 
     @property
     def exactly_invariant(self) -> bool:
         """Whether that rescaling is exact to rounding."""
-        return self.rescalable and self.defect <= EXACT and self.floor == 0.0
+        return self.rescalable and max(self.defect, self.rescaling_error) <= EXACT and self.floor == 0.0
 
 
 class _Session:
@@ -106,6 +110,12 @@ class _Session:
             handle.step([c * g * (first if i == 0 else 1.0) for i, g in enumerate(gradients)])
         return handle, [p.detach() - b for p, b in zip(handle.params, before, strict=True)]
 
+    def one_more(self, handle: Handle, c: float) -> list[Tensor]:
+        """The step that follows the warm ones, on −0.3 c times the last gradient."""
+        before = [p.detach().clone() for p in handle.params]
+        handle.step([-0.3 * c * g for g in self.gradients[-1]])
+        return [p.detach() - b for p, b in zip(handle.params, before, strict=True)]
+
 
 def _size(blocks: Sequence[Tensor]) -> float:
     return float(torch.stack([(b.double() ** 2).sum() for b in blocks]).sum().sqrt())
@@ -130,7 +140,10 @@ def _degree(small: object, large: object, c: float) -> float:
         return 0.0
     if top == 0 or bottom == 0:
         return nan
-    d = round(log2(bottom / top) / log2(c) * 12) / 12  # Shampoo's roots are quarters
+    ratio = bottom / top
+    if not (isfinite(ratio) and ratio > 0):
+        return nan
+    d = round(log2(ratio) / log2(c) * 12) / 12  # Shampoo's roots are quarters
     return d if float((a - c**d * b).abs().amax()) <= 1e-2 * bottom else nan
 
 
@@ -166,24 +179,48 @@ def probe(target: Target, shapes: Shapes, seed: int = 0) -> Probe:
         step_per_lr=_size(update),
         coupling=_coupling(session, update),
         shared_state=any(leaf.parameter is None for leaf in large.values()),
+        rescaling_error=_rescaling_error(session, degrees, update_degree, 1 / c),
     )
 
 
 def _update_degree(session: _Session, update: Sequence[Tensor], c: float) -> tuple[float, float]:
-    """0 or 1, whichever fits better, and how well; NaN if neither fits at all."""
+    """0 or 1, whichever fits better, and how well at c; NaN if neither fits, nor at 2^-5 where an eps weighs less."""
     fits = {d: _difference(update, session.play_scaled(c, d)) for d in (0.0, 1.0)}
-    best = min(fits, key=lambda d: fits[d])
-    return (best, fits[best]) if fits[best] < 0.5 else (nan, inf)
+    near = fits if min(fits.values()) < 0.5 else {d: _difference(update, session.play_scaled(2.0**-5, d)) for d in fits}
+    best = min(near, key=lambda d: near[d])
+    return (best, fits[best]) if near[best] < 0.5 else (nan, inf)
+
+
+def _rescaling_error(session: _Session, degrees: Mapping[Path, float], degree: float, c: float) -> float:
+    """Rescale gradient and state by c after the warm steps, as a long run does, and compare the step that follows.
+
+    That step's gradient is turned round: along the old one, a sign would not show what its momentum has lost. And c is
+    large: a small one would leave a state that was not rescaled in charge, which decides as a rescaled one does.
+    """
+    if degree != degree or any(d != d for d in degrees.values()):
+        return inf
+    plain, _ = session.play()
+    wanted = session.one_more(plain, 1.0)
+    scaled, _ = session.play()
+    for leaf in scaled.leaves():
+        if d := degrees.get(leaf.path, 0.0):
+            leaf.multiply(c**d)
+    scaled.set_lr(c**-degree)
+    return _difference(wanted, session.one_more(scaled, c))
 
 
 def _floor(session: _Session, update: Sequence[Tensor], degree: float) -> float:
-    """The largest gradient norm, on a grid of factors 2^5 down to 2^-120, at which the update has changed by 10 %."""
+    """The largest gradient norm, to a factor of 2 and down to 2^-120, at which the update has changed by 10 %."""
     if degree != degree:
         return session.norm
-    for k in range(0, 121, 5):
-        if _difference(update, session.play_scaled(2.0**-k, degree)) > VISIBLE:
-            return session.norm * 2.0**-k
-    return 0.0
+
+    def changed(k: int) -> bool:
+        return _difference(update, session.play_scaled(2.0**-k, degree)) > VISIBLE
+
+    coarse = next((k for k in range(0, 121, 5) if changed(k)), None)
+    if coarse is None:
+        return 0.0
+    return session.norm * 2.0 ** -next(k for k in range(coarse - 4, coarse + 1) if k == coarse or changed(k))
 
 
 def _coupling(session: _Session, update: Sequence[Tensor]) -> float | None:
