@@ -55,7 +55,7 @@ def descend(
     return theta
 
 
-def starts(problem: Problem, seeds: range, scale: float = 0.02) -> dict[str, Tensor]:
+def small_starts(problem: Problem, seeds: range, scale: float = 0.02) -> dict[str, Tensor]:
     """The model's own initialisations, stacked: each block (runs, *shape).
 
     Args:

@@ -97,7 +97,8 @@ def newton(linearize: Linearize, x: Array, *, span: int, cap: float, iterations:
         size = float(np.linalg.norm(r))
         if size < best.size:
             best = Descent(x, size, k)
-        if not np.isfinite(size) or size <= FLOOR * np.linalg.norm(x):
+        hopeless = k >= 4 and best.iterations == 0
+        if not np.isfinite(size) or size <= FLOOR * np.linalg.norm(x) or hopeless:
             break
         d = np.linalg.lstsq(J, -r, rcond=1e-12)[0]
         if not np.linalg.norm(d[:span]) <= cap:
