@@ -259,7 +259,7 @@ examples:
         + STATUS.format(
             holds="solved",
             refuted="not used by this command",
-            inconclusive="not used by this command",
+            inconclusive="none of the starts led to a KKT point; try more --starts or another --seed",
         ),
     )
     solve.add_argument("--problem", required=True, metavar="P", help=PROBLEM_HELP)
@@ -335,8 +335,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
             print("maxmargin: this is a fault of the program, not a verdict; please report it.", file=sys.stderr)
             return INTERNAL_ERROR
-        commands.report_input_error(error, args)
-        return BAD_INPUT
+        return commands.report_input_error(error, args)
 
 
 def _what_is_kept(args: argparse.Namespace, argv: Sequence[str]) -> str:

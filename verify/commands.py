@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maxmargin.verify.cli import HOLDS, CliError
+from maxmargin.verify.cli import BAD_INPUT, HOLDS, INCONCLUSIVE, CliError
 from maxmargin.verify.output import Column, Output, emit_json, number, printable
 from maxmargin.verify.progress import reporting
 from maxmargin.verify.store import Store, file_key
@@ -29,6 +29,7 @@ INPUT_ERRORS = frozenset(
         "CliError",
         "DataError",
         "DeviceError",
+        "NoKKTPoint",
         "NormError",
         "NotSeparable",
         "OptimizerError",
@@ -39,6 +40,8 @@ INPUT_ERRORS = frozenset(
     }
 )
 """This package's exceptions that mean bad input, by name: to import them all would load every library."""
+UNDECIDED = frozenset({"NoKKTPoint"})
+"""Of these, those where nothing is wrong with the input: more starts, or another seed, may find what was asked for."""
 OWN_DATA = ("check", "verify")  # what these cannot render they have just written: then a ReportError is our fault
 
 
@@ -161,6 +164,8 @@ def solve(args: argparse.Namespace, out: Output) -> int:
     if args.quiet:
         out.headline(f"{payload['problem']}, {payload['norm']}: margin {payload['margin']!r}")
     out.text(solution.table())
+    if args.certify and payload["enclosure"] is None:
+        out.text("\n--certify: only the margin of a linear model can be enclosed; no enclosure is given")
     emit_json(payload, args.json)
     return HOLDS
 
@@ -261,8 +266,12 @@ def _is_users(filename: Any, args: argparse.Namespace) -> bool:
     return any(here == path or path in here.parents for path in paths)
 
 
-def report_input_error(error: Exception, args: argparse.Namespace) -> None:
-    """Say what is wrong on standard error, and in the JSON when it was asked for."""
+def report_input_error(error: Exception, args: argparse.Namespace) -> int:
+    """Say what is wrong on standard error, and in the JSON when it was asked for.
+
+    Returns:
+        The exit status.
+    """
     message = printable(str(error)).strip()
     print(f"maxmargin: error: {message}", file=sys.stderr)
     record: dict[str, Any] = {"schema": 1, "error": {"type": type(error).__name__, "message": message}}
@@ -272,6 +281,7 @@ def report_input_error(error: Exception, args: argparse.Namespace) -> None:
     if args.json in (None, "-") or Path(args.json).resolve().parent.is_dir():  # else --json itself is what is wrong
         with suppress(OSError):
             emit_json(record, args.json)
+    return INCONCLUSIVE if type(error).__name__ in UNDECIDED else BAD_INPUT
 
 
 def _writable(path: Path, option: str) -> None:

@@ -415,7 +415,7 @@ def test_open_opens_the_page_and_says_so_when_it_cannot(
 
 class Solution:
     def to_json(self) -> dict[str, Any]:
-        return {"schema": 1, "problem": "p", "norm": "l2", "margin": 0.5, "kkt_gap": float("nan")}
+        return {"schema": 1, "problem": "p", "norm": "l2", "margin": 0.5, "enclosure": None, "kkt_gap": float("nan")}
 
     def table(self) -> str:
         return "the table of the solution"
@@ -425,7 +425,9 @@ def test_solve_prints_its_table_or_its_json(fake: Fake, capsys: pytest.CaptureFi
     calls = fake(*SOLVE, Solution())
     argv = ["solve", "--problem", "multiclass:n=6,d=5,k=3@linear", "--norm", "l2", "--certify", "--starts", "4"]
     assert main(argv) == 0
-    assert capsys.readouterr().out == "the table of the solution\n"
+    said = capsys.readouterr().out
+    assert said.startswith("the table of the solution\n")
+    assert "no enclosure is given" in said  # it was asked for, and there is none
     ((args, kwargs),) = calls
     assert (args[0].n_samples, args[1].name) == (6, "l2")
     assert {k: kwargs[k] for k in ("certify", "starts", "seed")} == {"certify": True, "starts": 4, "seed": 0}
@@ -433,6 +435,20 @@ def test_solve_prints_its_table_or_its_json(fake: Fake, capsys: pytest.CaptureFi
     assert strict(capsys.readouterr().out)["kkt_gap"] is None
     assert main([*argv, "--quiet"]) == 0
     assert capsys.readouterr().out == "p, l2: margin 0.5\n"
+
+
+@pytest.mark.parametrize(("norm", "margin"), [("spectral", 1), ("linf", 2), ("l2", 2**-0.5), ("nuclear", 0.5)])
+def test_solve_gives_the_known_margins_of_the_basis(
+    norm: str, margin: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """x_i = e_i, k = d = 3 classes (fixture G2), through the whole command."""
+    assert main(["solve", "--problem", "basis:k=3@linear", "--norm", norm, "--json", "-"]) == 0
+    payload = strict(capsys.readouterr().out)
+    assert payload["margin"] == pytest.approx(margin, rel=1e-7)
+    assert abs(payload["kkt_gap"]) <= 1e-7
+    assert sum(payload["multipliers"]) == pytest.approx(1)
+    contract = {"schema", "problem", "norm", "margin", "enclosure", "kkt_gap", "class", "rung", "multipliers"}
+    assert contract | {"parameters", "points", "versions", "seconds"} <= set(payload)
 
 
 @pytest.mark.parametrize(
@@ -532,6 +548,14 @@ def test_data_that_cannot_be_separated_are_refused_with_their_proof(
         "message": strict(said.out)["error"]["message"],
         "multipliers": [0.5, 0.5, 0.0],
     }
+
+
+def test_starts_that_lead_nowhere_are_inconclusive(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    from maxmargin.solvers.solving import NoKKTPoint
+
+    fake(*SOLVE, NoKKTPoint("none of 1 start(s) led to a KKT point; try more starts"))
+    assert main(["solve", "--problem", "multiclass", "--norm", "l2"]) == 3
+    assert "try more starts" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("error", [ValueError("a bare one"), RuntimeError("x"), KeyError("k"), AssertionError("x")])
