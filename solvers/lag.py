@@ -53,7 +53,7 @@ def momentum_lag_discrete(r: float, b1: float) -> float:
 
     Example:
         >>> round(momentum_lag_discrete(0.01, 0.9), 4)
-        1.0995
+        1.0994
     """
     _below(b1 * exp(r), 1.0, "1 (for b1·e^r)")
     return (1 - b1) / (1 - b1 * exp(r))
