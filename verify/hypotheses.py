@@ -19,7 +19,7 @@ def measured(problem: Problem, trajectory: Trajectory, norm: Norm, *, needs_a1: 
     """Every hypothesis that a trajectory can show, by name.
 
     ``separated`` (T1: the data are fitted), ``direction settles`` (T2), ``schedule`` (η = o(t^{1/L−1}) and ∫η = ∞,
-    as realized), ``kappa`` (‖Δθ‖/η relative to its median, the lag of the moments), ``R`` (‖θ‖/N, theorem C.17 asks
+    as realized), ``kappa`` (‖Δθ‖/η at the end, the lag of the moments), ``R`` (‖θ‖/N, theorem C.17 asks
     limsup ≤ 1), ``smooth`` (M1), and where Adam runs ``A1`` (no coordinate without gradient).
 
     Args:
@@ -53,6 +53,8 @@ def _settles(trajectory: Trajectory, runs: np.ndarray) -> Hypothesis:
     """T2: how far θ/‖θ‖₂ moved in the last half decade of steps, worst run; small, or less than in the one before."""
     steps = trajectory.steps
     marks = [int(np.abs(np.log(np.maximum(steps, 1) / (steps[-1] / 10**d))).argmin()) for d in (1.0, 0.5, 0.0)]
+    if not marks[0] < marks[1] < marks[2]:
+        return Hypothesis(None, None)  # too few checkpoints to see it move
     moves = np.array([[_unit(trajectory, t, int(r)) for t in marks] for r in runs])
     before, last = np.linalg.norm(np.diff(moves, axis=1), axis=-1).max(axis=0)
     settled = last <= SETTLED or last <= SHRINKS * before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import exp, log
+from math import exp, isnan, log
 
 from maxmargin.verify.verdict import Hypothesis, NormEvidence, Outcome
 
@@ -54,6 +54,9 @@ def judge(
         )
     own = evidence[claim]
     gap = own.kkt_gap_range[1]
+    if isnan(gap) or isnan(own.alignment):
+        unknown = "KKT gap" if isnan(gap) else "alignment of the last steps"
+        return Outcome.INCONCLUSIVE, (f"the {unknown} under {claim} could not be measured",)
     controls = controls_of(claim, evidence)
     rival = min(controls, key=lambda n: evidence[n].kkt_gap_range[0], default=None)
     rival_gap = evidence[rival].kkt_gap_range[0] if rival is not None else None
@@ -93,7 +96,11 @@ def judge(
 
 def controls_of(claim: str, evidence: Mapping[str, NormEvidence]) -> list[str]:
     """The norms that this problem can tell from the claimed one."""
-    return [name for name, e in evidence.items() if name != claim and (e.apart is None or e.apart >= APART)]
+    return [
+        name
+        for name, e in evidence.items()
+        if name != claim and (e.apart is None or e.apart >= APART) and not isnan(e.kkt_gap_range[0])
+    ]
 
 
 def _trend(own: NormEvidence, gap: float, bound: float, steps: int) -> tuple[str, bool]:

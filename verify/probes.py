@@ -196,6 +196,9 @@ def _rescaling_error(session: _Session, degrees: Mapping[Path, float], degree: f
 
     That step's gradient is turned round: along the old one, a sign would not show what its momentum has lost. And c is
     large: a small one would leave a state that was not rescaled in charge, which decides as a rescaled one does.
+
+    Returns:
+        The relative error of that step; inf where no degrees are known by which to rescale.
     """
     if degree != degree or any(d != d for d in degrees.values()):
         return inf

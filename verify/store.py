@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +67,13 @@ class Store:
         return stored
 
     def save_arrays(self, key: str, verdict: ProblemVerdict) -> ProblemVerdict:
-        """Write the arrays of a verdict beside the results."""
+        """Write the arrays of a verdict beside the results; the returned verdict names their file, if there are any."""
+        if not verdict.arrays:
+            return verdict
         name = f"arrays/{key}.npz"
-        if verdict.arrays:
-            from io import BytesIO
-
-            buffer = BytesIO()
-            np.savez_compressed(buffer, **verdict.arrays)
-            write_atomically(self.root / name, buffer.getvalue())
+        buffer = BytesIO()
+        np.savez_compressed(buffer, **verdict.arrays)
+        write_atomically(self.root / name, buffer.getvalue())
         return replace(verdict, arrays_file=name)
 
     def load(self, key: str, fingerprint: str) -> ProblemVerdict | None:
@@ -81,10 +81,12 @@ class Store:
         path = self.root / "jobs" / f"{key}.json"
         try:
             stored = json.loads(path.read_text())
-            if stored["fingerprint"] != fingerprint or not (self.root / stored["verdict"]["arrays"]).is_file():
+            if stored["fingerprint"] != fingerprint:
                 return None
-            return problem_verdict(stored["verdict"])
-        except (OSError, ValueError, KeyError, TypeError):
+            verdict = problem_verdict(stored["verdict"])
+            kept = verdict.arrays_file is None or (self.root / verdict.arrays_file).is_file()
+            return verdict if kept else None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None  # absent or damaged: the job runs again
 
     def save_results(self, results: Mapping[str, Any]) -> Path:
@@ -100,7 +102,8 @@ def problem_verdict(data: Mapping[str, Any]) -> ProblemVerdict:
     def evidence(row: Mapping[str, Any]) -> NormEvidence:
         values = dict(row)
         for key in ("kkt_gap_range", "slope_interval"):
-            values[key] = tuple(values[key]) if values.get(key) is not None else None
+            ends = values.get(key)
+            values[key] = tuple(float("nan") if v is None else v for v in ends) if ends is not None else None
         for key in ("kkt_gap", "alignment"):
             values[key] = float("nan") if values[key] is None else values[key]
         return NormEvidence(**values)
@@ -128,6 +131,12 @@ def fingerprint_of(*parts: Any) -> str:
 
 
 def file_key(text: str) -> str:
-    """A file name made of letters, digits, dots and dashes, distinct for distinct texts."""
-    plain = "".join(c if c.isalnum() or c in ".-" else "-" for c in text).strip("-.") or "job"
-    return plain[:80] if plain == text and len(plain) <= 80 else f"{plain[:60]}-{fingerprint_of(text)[:8]}"
+    """A file name of ASCII letters, digits, dots and dashes, distinct for distinct texts.
+
+    A text that is such a name already is kept. Any other gets an underscore and a hash, which no kept one has.
+
+    Returns:
+        The name, at most 77 characters.
+    """
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in ".-") else "-" for c in text).strip("-.") or "job"
+    return plain if plain == text and len(plain) <= 60 else f"{plain[:60]}_{fingerprint_of(text)}"

@@ -167,7 +167,7 @@ class Verdict:
             "problems": [p.to_json() for p in self.problems],
             "approximate": dict(self.approximate) if self.approximate is not None else None,
         }
-        return out | {k: clean(v) for k, v in self.extra.items()}
+        return {k: clean(v) for k, v in (out | dict(self.extra)).items()}
 
     def to_claim_json(self) -> dict[str, Any]:
         """The same as a row of ``results.json`` of ``verify``."""
@@ -182,7 +182,7 @@ class Verdict:
             "outcome": self.outcome.value,
             "reasons": list(self.reasons),
             "rung": weakest(p.rung for p in self.problems),
-            "blocks": {name: dict(b) for name, b in self.blocks.items()},
+            "blocks": clean(self.blocks),
             "problems": [p.to_json() for p in self.problems],
         }
 
@@ -212,13 +212,14 @@ def weakest(rungs: Iterable[str]) -> str:
 
 
 def clean(value: Any) -> Any:
-    """JSON-ready: NaN and infinities become null, tuples lists, numpy scalars numbers."""
+    """JSON-ready: NaN and infinities become null, tuples and arrays lists, scalars of numpy and torch numbers."""
     if isinstance(value, Mapping):
         return {str(k): clean(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [clean(v) for v in value]
-    if hasattr(value, "item") and not isinstance(value, (str, bytes)):
-        value = value.item()
+    tolist = getattr(value, "tolist", None)
+    if callable(tolist):
+        return clean(tolist())
     if isinstance(value, float) and not isfinite(value):
         return None
     return value

@@ -252,4 +252,3 @@ def test_a_factory_given_from_python_travels_as_itself():
     back = pickle.loads(pickle.dumps(target))
     assert back.factory is torch.optim.Adam
     assert back.given
-

@@ -1,0 +1,183 @@
+"""The rules from evidence to outcome, as a table; each outcome turns when the one field that carries it changes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import nan
+
+import pytest
+
+from maxmargin.verify.judge import APART, FALLING, Bounds, controls_of, judge
+from maxmargin.verify.verdict import Hypothesis, NormEvidence, Outcome
+
+HOLDS, FAILS, INCONCLUSIVE = Outcome.HOLDS, Outcome.FAILS, Outcome.INCONCLUSIVE
+BOUNDS = Bounds(gap=5e-3, ratio=10, alignment=0.95)
+
+
+def _row(gap, alignment=0.99, slope=-0.5, interval=(-0.6, -0.4), apart=0.2, spread=0.0):
+    return NormEvidence(
+        kkt_gap=gap,
+        kkt_gap_range=(gap - spread, gap + spread),
+        alignment=alignment,
+        margin_ratio=1 - gap,
+        distance=None,
+        slope=slope,
+        slope_interval=interval,
+        apart=apart,
+    )
+
+
+def _own(**changes):
+    return _row(2e-3, apart=0.0, **changes)
+
+
+GOOD = {"linf": _own(), "l2": _row(0.1), "spectral": _row(0.3)}
+MET = {"separated": Hypothesis(True, 1.0), "kappa": Hypothesis(None, 0.9)}
+
+
+def _judge(evidence=GOOD, hypotheses=MET, claim="linf", steps=1000):
+    return judge(claim, evidence, hypotheses, BOUNDS, steps=steps)
+
+
+def test_all_in_order_holds_and_names_the_nearest_rival():
+    outcome, reasons = _judge()
+    assert outcome is HOLDS
+    assert reasons == ("KKT gap 2.0e-03 under linf; nearest other norm: l2 at 1.0e-01",)
+
+
+# Each row changes one thing of GOOD.
+TABLE = {
+    "another norm's gap closes, this one's does not": (
+        {"linf": _row(0.2, apart=0.0), "l2": _row(1e-3)},
+        FAILS,
+        "the margin that is maximized is another norm's: KKT gap 1.0e-03 under l2, 2.0e-01 under linf",
+    ),
+    "a plateau above the bound": (
+        {"linf": _row(2e-2, slope=-0.02, interval=(-0.05, 0.01), apart=0.0)},
+        FAILS,
+        "a plateau",
+    ),
+    "a slope that may be flat": (
+        {"linf": _row(2e-2, slope=-0.3, interval=(-0.52, -0.08), apart=0.0)},
+        FAILS,
+        "a plateau",
+    ),
+    "too large but still falling": (
+        {"linf": _row(2e-2, slope=-0.5, interval=(-0.6, -0.4), apart=0.0)},
+        INCONCLUSIVE,
+        "still closing, the bound would be met after about 1.6e+04 steps",  # 1000 · 4^(1/0.5)
+    ),
+    "too few checkpoints for a slope": (
+        {"linf": _row(2e-2, slope=None, interval=None, apart=0.0)},
+        INCONCLUSIVE,
+        "too few checkpoints for a slope",
+    ),
+    "misaligned steps, though the gap still falls": (
+        {"linf": _row(2e-2, alignment=0.8, apart=0.0)},
+        FAILS,
+        "steps are only 0.800 aligned with steepest descent under linf, needed ≥ 0.95",
+    ),
+    "misaligned steps with a small gap": (
+        {"linf": _row(2e-3, alignment=0.8, apart=0.0)},
+        FAILS,
+        "steps are only 0.800 aligned",
+    ),
+    "a rival that is too close": (
+        {"l2": _row(1e-2)},
+        INCONCLUSIVE,
+        "l2's gap 1.0e-02 is only 5.0 times linf's 2.0e-03, needed ≥ 10 times",
+    ),
+    "the same rival, where the problem cannot tell the two apart": ({"l2": _row(1e-2, apart=0.01)}, HOLDS, "spectral"),
+    "a gap that was not measured": ({"linf": _row(nan, apart=0.0)}, INCONCLUSIVE, "KKT gap under linf could not be"),
+    "an alignment that was not measured": (
+        {"linf": _own(alignment=nan)},
+        INCONCLUSIVE,
+        "alignment of the last steps under linf could not be measured",
+    ),
+    "a worst run above the bound": (
+        {"linf": replace(_own(), kkt_gap_range=(1e-3, 8e-3)), "l2": _row(0.5)},
+        INCONCLUSIVE,
+        "KKT gap 8.0e-03 under linf",
+    ),
+    "a rival whose best run is close": (
+        {"l2": replace(_row(0.1), kkt_gap_range=(5e-3, 0.2))},
+        INCONCLUSIVE,
+        "l2's gap 5.0e-03",
+    ),
+}
+
+
+@pytest.mark.parametrize("row", TABLE.values(), ids=TABLE)
+def test_one_change_decides(row):
+    changes, outcome, text = row
+    got, reasons = _judge(GOOD | changes)
+    assert got is outcome
+    assert text in " | ".join(reasons)
+    assert _judge(GOOD)[0] is HOLDS
+
+
+@pytest.mark.parametrize(
+    ("gap", "bound_kept"), [(BOUNDS.gap, True), (BOUNDS.gap * (1 + 1e-9), False)], ids=["at the bound", "just above"]
+)
+def test_bounds_are_inclusive(gap, bound_kept):
+    outcome, _ = _judge({"linf": _row(gap, apart=0.0), "l2": _row(0.5)})
+    assert (outcome is HOLDS) == bound_kept
+    outcome, _ = _judge(GOOD | {"linf": _own(alignment=0.95)})
+    assert outcome is HOLDS
+    outcome, _ = _judge({"linf": _own(), "l2": _row(10 * 2e-3)})
+    assert outcome is HOLDS
+
+
+def test_an_unmet_hypothesis_makes_a_pass_inconclusive():
+    outcome, reasons = _judge(hypotheses=MET | {"A1": Hypothesis(False, 0.1), "scale invariant": Hypothesis(False)})
+    assert outcome is INCONCLUSIVE
+    assert "a hypothesis of the theorem is unmet: A1, scale invariant" in reasons[0]
+    assert _judge(hypotheses=MET | {"A1": Hypothesis(True, 0.0)})[0] is HOLDS
+    assert _judge(hypotheses=MET | {"A1": Hypothesis(None)})[0] is HOLDS
+
+
+def test_nothing_separated_is_inconclusive():
+    outcome, reasons = _judge({}, {"separated": Hypothesis(False, 0.0)})
+    assert outcome is INCONCLUSIVE
+    assert "no run separated the data" in reasons[0]
+
+
+def test_a_rival_fails_the_claim_only_if_it_is_itself_convincing():
+    """Ten times smaller is not enough: the rival's gap must be within the bound too."""
+    assert _judge({"linf": _row(0.5, apart=0.0), "l2": _row(4e-2)})[0] is INCONCLUSIVE
+    assert _judge({"linf": _row(0.5, apart=0.0), "l2": _row(4e-3)})[0] is FAILS
+    # A norm that the problem cannot tell from the claimed one is no rival.
+    assert _judge({"linf": _row(0.5, apart=0.0), "l2": _row(4e-3, apart=0.0)})[0] is INCONCLUSIVE
+
+
+def test_the_slope_must_be_surely_below_the_limit():
+    for high, outcome in ((FALLING - 0.01, INCONCLUSIVE), (FALLING + 0.01, FAILS)):
+        assert _judge(GOOD | {"linf": _row(2e-2, slope=-0.3, interval=(-0.5, high), apart=0.0)})[0] is outcome
+
+
+@pytest.mark.parametrize("slope", [-0.2, -0.5, -2.0])
+def test_the_extrapolation_is_the_power_law(slope):
+    _, reasons = _judge(
+        GOOD | {"linf": _row(5e-2, slope=slope, interval=(slope - 0.05, slope + 0.05), apart=0.0)}, steps=2000
+    )
+    needed = float(reasons[-1].split("about ")[1].split(" steps")[0])
+    # gap(t) = 5e-2 (t / 2000)^slope reaches 5e-3 there
+    assert 5e-2 * (needed / 2000) ** slope == pytest.approx(BOUNDS.gap, rel=0.15)
+
+
+def test_controls_are_those_that_can_be_told_apart():
+    evidence = {
+        "linf": _own(),
+        "l2": _row(0.1, apart=APART),
+        "spectral": _row(0.1, apart=0.99 * APART),
+        "nuclear": _row(0.1, apart=None),  # a network: nothing is known beforehand
+        "hybrid": _row(0.1, apart=0.0),
+        "l1": _row(nan),
+    }
+    assert controls_of("linf", evidence) == ["l2", "nuclear"]
+
+
+def test_judging_changes_nothing():
+    before = dict(GOOD)
+    _judge()
+    assert before == GOOD
