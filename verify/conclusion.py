@@ -47,7 +47,9 @@ def nearest_norm(found: Sequence[Measured]) -> Norm:
         rows = [m.evidence.norms[name] for m in usable if name in m.evidence.norms]
         if rows and len(rows) == len(usable):  # a norm written for one problem's blocks says nothing of the others
             scores[name] = sum(
-                log(max(r.kkt_gap, 1e-4)) + log(max(1.0 - r.alignment, 1e-3)) for r in rows if isfinite(r.alignment)
+                log(max(r.kkt_gap, 1e-4)) + log(max(1.0 - r.alignment, 1e-3))
+                for r in rows
+                if isfinite(r.alignment) and isfinite(r.kkt_gap)
             )
     if not scores:
         return names["l2"]
@@ -148,7 +150,12 @@ def _warnings(found: Sequence[Measured], norm: str) -> list[str]:
     if about is None:
         return []
     out = []
-    if about.floor > 0:
+    if about.update_degree != about.update_degree:
+        out.append(
+            "Its step is neither independent of the gradient's scale nor proportional to it (clipping, a floor, a cast): "
+            "what it does at one scale says nothing of another."
+        )
+    elif about.floor > 0:
         out.append(_floor_text(about.floor, found, norm))
     if about.decay > 0:
         out.append(
