@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vmap
+from torch.func import grad, vmap
 
+from maxmargin.models.blocks import inner
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.norms import Norm
 
@@ -41,7 +42,8 @@ def descend(
         margins = problem.margins(theta)
         lam = torch.softmax(-margins, 0)
         down = norm.lmo({name: -g for name, g in problem.pullback(theta, lam).items()})
-        change = jvp(problem.margins, (theta,), (down,))[1]
+        # λ ↦ ⟨Σ λ_i g_i, u⟩ is linear, and its gradient is ⟨g_i, u⟩ for every i
+        change = grad(lambda lam: inner(problem.pullback(theta, lam), down))(lam)
         return down, change.abs().amax()
 
     lengths = vmap(norm.value)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import chain, combinations
 from typing import final
 
 import numpy as np
@@ -36,6 +36,7 @@ CLOSE = 0.1  # a match this near is not improved upon by trying another route
 CAP = 0.1  # longest step of θ, relative to its length
 TAUS = (10.0, 1.0, 0.1)
 SUSPECTS = 4  # kinks nearest to the point whose side is doubted when polishing
+WIDTHS = (1e-4, 1e-3, 1e-2)  # distances from a kink within which, all at once, the weak side is tried
 
 
 @final
@@ -154,16 +155,26 @@ def _solve(
 
 
 def _patterns(residual: ResidualMap, x: Array) -> Iterator[Pattern]:
-    """The piece at x, and those with some of the nearest kinks on their other side."""
+    """The pieces worth trying around x.
+
+    Yields:
+        The one at x; those where everything near a kink is on its weak side (at a degenerate point multipliers vanish
+        together, and the iteration creeps); those with one or two of the nearest kinks on their other side.
+    """
     ball, active = residual.kinks(x)
     kinks = np.concatenate([ball, active])
-    nearest = np.argsort(np.abs(kinks))[:SUSPECTS]
-    for flips in range(len(nearest) + 1):
-        for chosen in combinations(nearest, flips):
-            bits = kinks > 0
-            bits[list(chosen)] ^= True
-            if bits[len(ball) :].any():
-                yield Pattern(bits[: len(ball)], bits[len(ball) :])
+    constraint = np.arange(len(kinks)) >= len(ball)
+    bits = [kinks > 0]
+    for width in WIDTHS:
+        near = np.abs(kinks) < width
+        bits += [(kinks > 0) & ~near, (kinks > 0) & ~(near & constraint), (kinks > 0) & ~(near & ~constraint)]
+    for chosen in chain(*(combinations(np.argsort(np.abs(kinks))[:SUSPECTS], k) for k in (1, 2))):
+        flipped = kinks > 0
+        flipped[list(chosen)] ^= True
+        bits.append(flipped)
+    for pattern in sorted(np.unique(bits, axis=0, return_index=True)[1]):
+        if bits[pattern][constraint].any():
+            yield Pattern(bits[pattern][: len(ball)], bits[pattern][len(ball) :])
 
 
 def _judge(
