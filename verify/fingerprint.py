@@ -16,6 +16,7 @@ import numpy as np
 
 from maxmargin.models.blocks import inner
 from maxmargin.solvers.norms import Norm, get_norm
+from maxmargin.solvers.norms.families import get_block_norm
 from maxmargin.solvers.norms.parameter import ParameterNorm
 from maxmargin.verify.trajectory import Trajectory
 
@@ -76,13 +77,14 @@ class Fingerprint:
     def to_json(self) -> dict[str, dict[str, float | str]]:
         """Map block → {"norm", "weight", "alignment"}: as measured, the weight of the furthest-reaching block is 1."""
         top = max(b.reach for b in self.blocks.values())
-        joint = self.norm.aggregation != inf  # then a block's reach is its gradient's, not a weight
+
+        def weight(name: str, b: BlockReading) -> float:
+            if self.norm.aggregation != inf:  # then a block's reach is its gradient's, not a weight
+                return self.norm.block(name, (1, 1) if b.is_matrix else (1,))[1]
+            return 1.0 if b.reach <= 0 else float(f"{top / b.reach:.4g}")
+
         return {
-            name: {
-                "norm": b.norm,
-                "weight": 1.0 if joint or b.reach <= 0 else float(f"{top / b.reach:.4g}"),
-                "alignment": b.alignment,
-            }
+            name: {"norm": b.norm, "weight": weight(name, b), "alignment": b.alignment}
             for name, b in self.blocks.items()
         }
 
@@ -150,7 +152,7 @@ def _read_block(steps: Sequence[Step], name: str, candidates: tuple[str, ...]) -
 
 def _whole(steps: Sequence[Step], blocks: Mapping[str, BlockReading], coupling: float | None) -> tuple[Norm, float]:
     """The simplest norm of the whole parameter that explains the steps as well as any, given how blocks are coupled."""
-    candidates = _candidates(blocks)
+    candidates = _candidates(steps, blocks)
     if coupling is not None and len(blocks) > 1:
         candidates = [n for n in candidates if _agrees(n, coupling)] or candidates
     aligned = [_alignment(steps, norm) for norm in candidates]
@@ -158,7 +160,7 @@ def _whole(steps: Sequence[Step], blocks: Mapping[str, BlockReading], coupling: 
     return next((n, r) for n, r in zip(candidates, aligned, strict=True) if r >= best - TIE_WHOLE)
 
 
-def _candidates(blocks: Mapping[str, BlockReading]) -> list[Norm]:
+def _candidates(steps: Sequence[Step], blocks: Mapping[str, BlockReading]) -> list[Norm]:
     """Norms of the whole parameter that the blocks' readings suggest, simplest first."""
     top = max(b.reach for b in blocks.values())
     # Where steps only nearly follow a norm (Newton–Schulz), so do their lengths: let weights tie more easily.
@@ -173,14 +175,47 @@ def _candidates(blocks: Mapping[str, BlockReading]) -> list[Norm]:
         candidates.append(get_norm(f"hybrid:{_round(float(ratio), tie)!r}"))
     if len(blocks) == 1:
         return [*candidates, get_norm(next(iter(kinds.values())))]
-    one_kind = _one_kind(blocks)
-    name = WEIGHTED + one_kind if one_kind else None
+    equal = dict.fromkeys(blocks, 1.0)
     return [
         *candidates,
-        ParameterNorm.of({n: (kinds[n], weights[n]) for n in blocks}, inf, name),
-        ParameterNorm.of(kinds, 2.0),
-        ParameterNorm.of(kinds, 1.0),
+        _joined(blocks, weights, inf),
+        _joined(blocks, equal, 2.0),
+        _joined(blocks, equal, 1.0),
+        _joined(blocks, _euclidean_weights(steps, blocks, tie), 2.0),
     ]
+
+
+def _joined(blocks: Mapping[str, BlockReading], weights: Mapping[str, float], exponent: float) -> Norm:
+    """The blocks' norms joined by ℓ_p, under its common name where it has one (``linf``, or ``l2;max``)."""
+    kind = _one_kind(blocks)
+    if kind is None or kind == "hybrid":
+        common = get_norm(kind) if kind is not None and exponent == inf else None
+    else:
+        common = ParameterNorm.uniform(get_block_norm(kind), exponent)
+    if common is not None and set(weights.values()) == {1.0}:
+        return common
+    rules = {name: (b.norm, weights[name]) for name, b in blocks.items()}
+    return ParameterNorm.of(rules, exponent, None if common is None else WEIGHTED + common.name)
+
+
+def _euclidean_weights(steps: Sequence[Step], blocks: Mapping[str, BlockReading], tie: float) -> dict[str, float]:
+    """Weights of an ℓ2 join, under which a block moves by ‖g_k‖_*/w_k²: two groups with a learning rate each.
+
+    Returns:
+        block → weight, the smallest 1; all 1 where some block did not move along its gradient.
+    """
+    measured = {}
+    for name, b in blocks.items():
+        norm = get_norm(b.norm)
+        gradients = [{name: s.gradient[name]} for s in steps]
+        downhill = [-float(inner(g, {name: s.update[name]})) for g, s in zip(gradients, steps, strict=True)]
+        if min(downhill) <= 0:
+            return dict.fromkeys(blocks, 1.0)
+        duals = np.array([float(norm.dual(g)) for g in gradients])
+        measured[name] = duals / np.sqrt(downhill)
+    first = next(iter(measured.values()))  # the step's common length drops out of the ratio
+    ratios = {name: float(np.median(values / first)) for name, values in measured.items()}
+    return {name: _round(r / min(ratios.values()), tie) for name, r in ratios.items()}
 
 
 def _one_kind(blocks: Mapping[str, BlockReading]) -> str | None:
