@@ -93,6 +93,16 @@ def enclose(problem: Problem, theta: Mapping[str, Any], lam: Any, norm: Norm) ->
         return Enclosure(_lower(A, theta, problem, norm), _upper(A, lam, problem, norm))
 
 
+def certainly_separates(A: np.ndarray, theta: np.ndarray) -> bool:
+    """Whether A θ > 0 in every row, in ball arithmetic: true only if it is so for the exact numbers."""
+    used = np.flatnonzero(theta)
+    if not len(used) or not np.isfinite(theta).all():
+        return False
+    with precision():
+        margins = matrix(A[:, used]) * matrix(theta[used, None])
+        return all(margins[i, 0] > 0 for i in range(len(A)))
+
+
 def _lower(A: np.ndarray, theta: Mapping[str, np.ndarray], problem: Problem, norm: Norm) -> float:
     vector = flatten(theta, problem.shapes)
     used = np.flatnonzero(vector)

@@ -18,7 +18,7 @@ from typing_extensions import override
 from maxmargin.solvers.flat import FlatNorm
 from maxmargin.solvers.norms import NormError
 from maxmargin.solvers.route import Pair, Route, RouteError
-from maxmargin.solvers.simplex import maximize
+from maxmargin.solvers.simplex import maximize, visible
 
 _PRECISE = 1e-12
 _PATIENCE = 10.0  # seconds for the last digits
@@ -152,10 +152,14 @@ class Polyhedral(_Conic):
     @override
     def solve(self, A: np.ndarray, tol: float) -> Pair:
         ball = compile_ball(self.flat, self.solver())
-        c, M, b = ball.with_margins(A)
-        equal = np.arange(len(b)) < ball.dims.zero
-        free = np.full(len(c), np.inf)
-        x, y = maximize(-c, M, np.where(equal, b, -np.inf), b, -free, free)
+
+        def solve(rows: np.ndarray) -> Pair:
+            c, M, b = ball.with_margins(rows)
+            equal = np.arange(len(b)) < ball.dims.zero
+            free = np.full(len(c), np.inf)
+            return maximize(-c, M, np.where(equal, b, -np.inf), b, -free, free)
+
+        x, y = visible(solve, A)
         return ball.pair(x, -y, len(A))
 
 

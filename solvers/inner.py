@@ -40,6 +40,7 @@ ROUTES: tuple[type[Route], ...] = (
 
 _WORKING = 400  # more margins than this, and only those that matter are handed to a solver
 _ROUNDS = 25
+_NOTHING = 1e-15  # of the largest entry: the rows cancel as nearly as floats can
 
 
 @final
@@ -132,7 +133,7 @@ class InnerSolver:
                 bounds = self._run(route, A / size, tol, best)
             except RouteError:
                 continue
-            if done(bounds):
+            if done(bounds) or bounds.upper <= _NOTHING * size:
                 break
         if not served:
             raise NormError(

@@ -91,7 +91,7 @@ def solve_margin(problem: Problem, norm: Norm, *, tol: float = 1e-9) -> MarginSo
             f"relative gap of {gap:.1e} where {REFUSE:g} is needed; entries of the data reach from "
             f"{_least(A):.1e} to {np.abs(A).max():.1e} — rescale the features or drop near-duplicates of opposite class"
         )
-    return MarginSolution(theta, margin, upper, bounds.lam, float(gap), bounds.solver)
+    return MarginSolution(theta, margin, upper, bounds.lam, max(0.0, float(gap)), bounds.solver)
 
 
 def gradients(problem: Problem) -> np.ndarray:
@@ -125,21 +125,19 @@ def _settle(problem: Problem, norm: Norm, A: np.ndarray, bounds: Bounds) -> None
         NotSeparable: with the proof.
         MarginError: neither proof was found.
     """
-    from maxmargin.solvers.certify import enclose
+    from maxmargin.solvers.certify import certainly_separates
 
     found: Conflict = conflict(A)
     if found.exact:
         raise NotSeparable(problem.name, found.multipliers, found.residual, True)
-    flat = inner_solver(norm, problem.shapes).flat
-    low = enclose(problem, flat.blocks(bounds.theta), bounds.lam, norm).lo if bounds.theta.any() else 0.0
-    if low > 0:
-        return  # separable for certain, however narrowly; whether it is solved well enough, the gap decides
+    if certainly_separates(A, bounds.theta) or certainly_separates(A, found.theta):
+        return  # however narrowly; whether it is solved well enough, the gap decides
     if found.proves:
         raise NotSeparable(problem.name, found.multipliers, found.residual, False)
     raise MarginError(
         f"{problem.name}: cannot tell whether it is separable. No θ with certainly positive margins was found, and "
-        f"the best multipliers leave ‖Σ λ_i g_i‖_∞ at {found.residual:.1e} of the largest gradient, which proves that "
-        "no margin is larger than that, but not that it is 0; rescale the data or drop near-contradictory samples"
+        f"the best multipliers leave {found.residual:.1e} of Σ λ_i g_i, relative to its terms, where 0 would be the "
+        "proof that there is none; rescale the data or drop near-contradictory samples"
     )
 
 

@@ -39,7 +39,7 @@ class MaxLayout:
         Returns:
             The layout, or None for other norms, or where there is no matrix (those are linear programs).
         """
-        if not math.isinf(norm.aggregation):
+        if not math.isinf(norm.aggregation) and len(shapes) > 1:
             return None
         matrices: list[tuple[np.ndarray, float]] = []
         boxes: list[tuple[np.ndarray, float]] = []

@@ -7,6 +7,7 @@ modelled in cvxpy with the dual norm's atom, and cvxpy chooses the cones.
 from __future__ import annotations
 
 import math
+import warnings
 
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.margin import MarginError, gradients
@@ -46,7 +47,10 @@ def margin_by_duality(problem: Problem, norm: Norm, solver: str = "CLARABEL") ->
         blocks[name] = part if len(shape) == 1 else cp.reshape(part, shape, order="C")
         start = stop
     dual = cp.Problem(cp.Minimize(norm.dual_norm.atom(blocks)), [cp.sum(lam) == 1])
-    value = dual.solve(solver=solver)
+    with warnings.catch_warnings():
+        # An "inaccurate" status is no reason to stop: the value is compared, not trusted.
+        warnings.simplefilter("ignore", UserWarning)
+        value = dual.solve(solver=solver)
     if value is None or not math.isfinite(value):
         raise MarginError(f"{problem.name} under {norm.name}: {solver} gave {value} for the dual problem")
     return float(value)

@@ -14,6 +14,7 @@ from flint import fmpq, fmpz, fmpz_mat
 
 from maxmargin.solvers.inner import InnerSolver, within
 from maxmargin.solvers.norms import get_norm
+from maxmargin.solvers.simplex import CrossPolytope
 
 _ZERO = 1e-11  # of the largest gradient: what an LP vertex leaves of a sum that is zero
 
@@ -23,7 +24,7 @@ class NotSeparable(ValueError):
 
     Attributes:
         multipliers: λ (n_margins,) in the simplex with Σ λ_i g_i = 0 up to ``residual``.
-        residual: ‖Σ λ_i g_i‖_∞ of these floats, relative to the largest |entry| of all g_i.
+        residual: What these floats leave of that sum, relative to its terms.
         exact: Whether rational numbers that round to λ were found for which the sum is exactly 0.
     """
 
@@ -33,37 +34,51 @@ class NotSeparable(ValueError):
         shown = ", ".join(f"λ[{i}] = {multipliers[i]:.4g}" for i in support[:6]) + (
             f", … ({len(support)} in all)" if len(support) > 6 else ""
         )
-        how = "exactly (in rational arithmetic)" if exact else f"up to {residual:.1e} of the largest gradient"
-        super().__init__(
-            f"{name} is not separable: with the multipliers {shown} in the simplex, Σ λ_i g_i = 0 {how}, while any θ "
-            "with positive margins would make Σ λ_i ⟨g_i, θ⟩ > 0. Drop the contradicting samples, add features or a "
-            "constant feature, or choose a model that can separate these data"
+        how = (
+            "Σ λ_i g_i = 0 exactly (in rational arithmetic), while any θ with positive margins would make "
+            "Σ λ_i ⟨g_i, θ⟩ > 0"
+            if exact
+            else f"Σ λ_i g_i = 0 up to {residual:.1e} of its terms, so no θ has margins that float64 could tell from 0"
         )
+        super().__init__(
+            f"{name} is not separable: with the multipliers {shown} in the simplex, {how}. "
+            "Drop the contradicting samples, add features or a constant feature, or choose a model that can separate "
+            "these data"
+        )
+        self._name = name
+
+    def __reduce__(self) -> tuple[type[NotSeparable], tuple[str, np.ndarray, float, bool]]:
+        # Worker processes send their errors back pickled.
+        return NotSeparable, (self._name, self.multipliers, self.residual, self.exact)
 
 
 @final
 @dataclass(frozen=True)
 class Conflict:
-    """λ in the simplex and how nearly Σ λ_i a_i = 0.
+    """The two candidates of Gordan's theorem.
 
     Attributes:
-        multipliers: λ (n,).
-        residual: ‖Σ λ_i a_i‖_∞ / max |a_ij|.
-        exact: Whether the sum is exactly 0 for rationals that round to λ.
+        multipliers: λ (n,) in the simplex.
+        residual: ‖Σ μ_i a_i / |a_i|‖_∞ / Σ μ_i with μ_i = λ_i |a_i|, |a_i| the largest entry of row i.
+        exact: Whether Σ λ_i a_i is exactly 0 for rationals that round to λ.
+        theta: The direction (p,) with the best margins of the normalized rows.
     """
 
     multipliers: np.ndarray
     residual: float
     exact: bool
+    theta: np.ndarray
 
     @property
     def proves(self) -> bool:
-        """Whether this settles that the rows are not separable."""
+        """Whether the residual is no more than an LP vertex leaves of a sum that is zero."""
         return self.exact or self.residual <= _ZERO
 
 
 def conflict(A: np.ndarray) -> Conflict:
     """The λ in the simplex with the least ‖Σ λ_i a_i‖_∞, by linear programming (HiGHS), then in rationals.
+
+    Separability does not depend on the rows' lengths, so they are taken out first.
 
     Args:
         A: Rows a_i, (n, p).
@@ -76,15 +91,20 @@ def conflict(A: np.ndarray) -> Conflict:
         >>> found.exact, int((found.multipliers > 0).sum())
         (True, 3)
     """
-    size = float(np.abs(A).max(initial=0.0))
-    zero = np.flatnonzero(~A.any(axis=1))
+    n, p = A.shape
+    sizes = np.abs(A).max(axis=1)
+    zero = np.flatnonzero(sizes == 0)
     if len(zero):
-        return Conflict(np.eye(len(A))[zero[0]], 0.0, True)
-    bounds = InnerSolver(get_norm("l1"), {"a": (A.shape[1],)}).solve(A, within(1e-9))
-    lam, residual = bounds.lam, bounds.upper / size
-    if residual <= 1e-6 and (better := exact_combination(A, lam)) is not None:
-        return Conflict(better, float(np.abs(better @ A).max() / size), True)
-    return Conflict(lam, residual, False)
+        return Conflict(np.eye(n)[zero[0]], 0.0, True, np.zeros(p))
+    unit = A / sizes[:, None]
+    # The simplex method alone: a vertex has a small support, on which the rational answer is unique.
+    bounds = InnerSolver(get_norm("l1"), {"a": (p,)}).solve(unit, within(1e-9), routes=(CrossPolytope,))
+    lam = bounds.lam / sizes
+    lam /= lam.sum()
+    if bounds.upper <= 1e-6 and (better := exact_combination(A, bounds.lam)) is not None:
+        weights = better * sizes
+        return Conflict(better, float(np.abs(weights @ unit).max() / weights.sum()), True, bounds.theta)
+    return Conflict(lam, bounds.upper, False, bounds.theta)
 
 
 def exact_combination(A: np.ndarray, lam: np.ndarray) -> np.ndarray | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
@@ -13,6 +14,7 @@ from typing_extensions import override
 from maxmargin.solvers.flat import FlatNorm
 from maxmargin.solvers.route import Pair, Route, RouteError
 
+_TINY = 1e-3
 _TIGHT = 1e-10  # the smallest tolerance that HiGHS takes
 
 
@@ -46,6 +48,7 @@ def maximize(
         "output_flag": False,
         "presolve": "off",
         "threads": 1,
+        "small_matrix_value": 1e-12,  # HiGHS drops entries below; its default is 1e-9
         "primal_feasibility_tolerance": _TIGHT,
         "dual_feasibility_tolerance": _TIGHT,
     }
@@ -59,6 +62,19 @@ def maximize(
     if len(x) != len(c) or len(multipliers) != len(lower):
         raise RouteError(f"HiGHS: {highs.modelStatusToString(highs.getModelStatus())}")
     return x, multipliers
+
+
+def visible(solve: Callable[[np.ndarray], Pair], A: np.ndarray) -> Pair:
+    """Solve for the rows A, whose optimum t is x[-1]; where t is tiny, once more with the rows scaled to make it 1.
+
+    HiGHS's tolerances are absolute: a margin of 1e-8 of the largest entry would drown in them.
+
+    Returns:
+        x and the multipliers of the last solve.
+    """
+    x, y = solve(A)
+    t = float(x[-1])
+    return solve(A / t) if 0 < t < _TINY else (x, y)
 
 
 @final
@@ -81,8 +97,12 @@ class Box(Route):
         c = np.zeros(p + 1)
         c[-1] = 1.0
         high = np.append(np.ones(p), np.inf)
-        rows = np.hstack([A / self.weights, -np.ones((n, 1))])
-        x, lam = maximize(c, rows, np.zeros(n), np.full(n, np.inf), -high, high)
+
+        def solve(B: np.ndarray) -> Pair:
+            rows = np.hstack([B, -np.ones((n, 1))])
+            return maximize(c, rows, np.zeros(n), np.full(n, np.inf), -high, high)
+
+        x, lam = visible(solve, A / self.weights)
         return x[:p] / self.weights, lam
 
 
@@ -105,10 +125,13 @@ class CrossPolytope(Route):
         n, p = A.shape
         c = np.zeros(2 * p + 1)
         c[-1] = 1.0
-        B = A / self.weights
-        rows = np.vstack([np.hstack([B, -B, -np.ones((n, 1))]), np.append(np.ones(2 * p), 0.0)])
         lower = np.append(np.zeros(n), -np.inf)
         upper = np.append(np.full(n, np.inf), 1.0)
         low = np.append(np.zeros(2 * p), -np.inf)
-        x, y = maximize(c, rows, lower, upper, low, np.full(2 * p + 1, np.inf))
+
+        def solve(B: np.ndarray) -> Pair:
+            rows = np.vstack([np.hstack([B, -B, -np.ones((n, 1))]), np.append(np.ones(2 * p), 0.0)])
+            return maximize(c, rows, lower, upper, low, np.full(2 * p + 1, np.inf))
+
+        x, y = visible(solve, A / self.weights)
         return (x[:p] - x[p : 2 * p]) / self.weights, y[:n]
