@@ -1,6 +1,7 @@
 """The pytest plugin, for this project's theory gate and for a library's own CI.
 
-* marker ``theory``, or ``theory(claim)``: the test is part of the theory gate;
+* marker ``theory``, or ``theory(claim)``: the test is part of the theory gate; ``theory(claim, verdict=False)`` where
+  the test's own assertions are all there is to say;
 * fixture ``optimizer_check(target, claim=…, **kw) -> Verdict``: check an optimizer; the test asserts what it wants;
 * fixture ``record_verdict(verdict)``: tell the gate of a verdict that was reached otherwise;
 * :func:`parametrize_with_claims`: one test for each claim about one's own optimizers.
@@ -14,6 +15,7 @@ Every pytest run on the machine loads this module, so it imports nothing heavy.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,9 +27,14 @@ if TYPE_CHECKING:
     from maxmargin.verify.verdict import Verdict
 
 THEORY, VERDICT = "maxmargin.theory", "maxmargin.verdict"  # user properties: they survive pytest-xdist
+UNRECORDED = (
+    "it passed, but recorded none; use optimizer_check or record_verdict, or mark it theory(claim, verdict=False) "
+    "if its assertions are the verdict"
+)
 CHECK_OPTIONS = ("kwargs", "tier", "problems", "seed", "device", "progress")
 
 _running: list[pytest.Item] = []
+_recorded: list[Verdict] = []  # kept, so that one that several tests look at is told from its equal
 
 
 @final
@@ -77,8 +84,12 @@ def _record(verdict: Verdict) -> Verdict:
     if not isinstance(verdict, Verdict):
         raise TypeError(f"record_verdict takes a maxmargin Verdict, not {type(verdict).__name__} {verdict!r}")
     if _running:
+        if not any(verdict is known for known in _recorded):
+            _recorded.append(verdict)
+        number = next(i for i, known in enumerate(_recorded) if known is verdict)
         told = {"target": verdict.target, "claim": verdict.claim, "norm": verdict.norm}
-        _running[-1].user_properties.append((VERDICT, {**told, "outcome": verdict.outcome.value}))
+        key = f"{os.getpid()}-{number}"  # processes of pytest-xdist count for themselves
+        _running[-1].user_properties.append((VERDICT, {"key": key, **told, "outcome": verdict.outcome.value}))
     return verdict
 
 
@@ -211,20 +222,22 @@ class Gate:
         chosen = str(config.getoption("markexpr", "") or "")
         selected = re.search(r"\btheory\b", chosen) and not re.search(r"\bnot\s+theory\b", chosen)
         self.active = bool(selected) or bool(config.getoption("theory_gate", False))
-        self.verdicts: dict[str, list[str]] = {}
+        self.outcomes: dict[str, str] = {}
         self.claims: dict[str, set[str]] = {}
         self.spoken: set[str] = set()
         self.why: dict[str, str] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Read what a test has left in its report."""
-        for name, value in report.user_properties:
-            if name == THEORY:
-                self.claims.setdefault(str(value), set()).add(report.nodeid)
-        outcomes = [value["outcome"] for name, value in report.user_properties if name == VERDICT]  # type: ignore[index]
-        self.verdicts[report.nodeid] = outcomes  # the last report of a test has them all
+        told: list[tuple[str, Any]] = report.user_properties
+        verdicts = {value["key"]: value["outcome"] for name, value in told if name == VERDICT}
+        self.outcomes |= verdicts
+        asserts = False
+        for value in (value for name, value in told if name == THEORY):
+            self.claims.setdefault(value["claim"], set()).add(report.nodeid)
+            asserts = not value["verdict"] and report.when == "call" and report.passed
         ran_and_failed = report.failed or (report.skipped and "[NOTRUN]" not in getattr(report, "wasxfail", "[NOTRUN]"))
-        if outcomes or ran_and_failed:
+        if verdicts or asserts or ran_and_failed:
             self.spoken.add(report.nodeid)
         elif report.skipped:
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
@@ -234,7 +247,7 @@ class Gate:
         """Claims without a verdict, and why."""
         quiet = {claim: nodes for claim, nodes in self.claims.items() if not nodes & self.spoken}
         return {
-            claim: "; ".join(sorted({self.why.get(node, "it recorded none") for node in nodes}))
+            claim: "; ".join(sorted({self.why.get(node, UNRECORDED) for node in nodes}))
             for claim, nodes in quiet.items()
         }
 
@@ -245,7 +258,7 @@ class Gate:
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """The line that says how much was checked, and the silent claims."""
-        outcomes = [outcome for found in self.verdicts.values() for outcome in found]
+        outcomes = list(self.outcomes.values())
         silent = self.silent() if self.active else {}
         if outcomes or silent:
             terminalreporter.section("maxmargin")
@@ -274,7 +287,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marker and, where results are gathered, the gate."""
     config.addinivalue_line(
         "markers",
-        "theory(claim): part of the theory gate; with -m theory, a claim that gets no verdict fails the session",
+        "theory(claim, verdict=True): part of the theory gate; with -m theory, a claim that gets no verdict fails the "
+        "session; verdict=False: the test's own assertions are its verdict",
     )
     if "workerinput" not in vars(config):  # in pytest-xdist the controller gathers
         config.pluginmanager.register(Gate(config), "maxmargin-gate")
@@ -292,7 +306,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """
     marker = item.get_closest_marker("theory")
     if marker is not None:
-        item.user_properties.append((THEORY, str(marker.args[0]) if marker.args else item.nodeid))
+        claim = str(marker.args[0]) if marker.args else item.nodeid
+        item.user_properties.append((THEORY, {"claim": claim, "verdict": bool(marker.kwargs.get("verdict", True))}))
     _running.append(item)
     try:
         return (yield)

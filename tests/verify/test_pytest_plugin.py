@@ -98,6 +98,23 @@ def test_record_verdict_takes_a_verdict_and_nothing_else(project: pytest.Pyteste
     result.stdout.fnmatch_lines(["1 checks ran: 0 held, 0 failed, 1 inconclusive"])
 
 
+def test_a_verdict_that_several_tests_look_at_counts_once(project: pytest.Pytester) -> None:
+    result = run(
+        project,
+        """
+        import pytest
+        from conftest import fake
+
+        shared, equal = fake("good", claim="l2"), fake("good", claim="l2")
+
+        @pytest.mark.parametrize("verdict", [shared, shared, equal])
+        def test_it(verdict, record_verdict):
+            record_verdict(verdict)
+        """,
+    )
+    result.stdout.fnmatch_lines(["2 checks ran: 2 held, 0 failed, 0 inconclusive"])
+
+
 def test_without_checks_the_plugin_prints_nothing(project: pytest.Pytester) -> None:
     result = run(project, "def test_it(): pass\n")
     result.stdout.no_fnmatch_line("*maxmargin*checks*")
@@ -109,6 +126,8 @@ GATE_CASES = {
     "a pass without a verdict": ("def test_it(): pass", 1),
     "a skip": ("def test_it(): pytest.skip('no GPU')", 1),
     "an xfail without a verdict": ("def test_it(): pytest.xfail('known')", 0),
+    "a pass whose assertions are the verdict": ("@pytest.mark.theory('c', verdict=False)\ndef test_it(): pass", 0),
+    "a skip of such a test": ("@pytest.mark.theory('c', verdict=False)\ndef test_it(): pytest.skip('no GPU')", 1),
     "an xfail that is not run": ("@pytest.mark.xfail(run=False)\ndef test_it(): pass", 1),
 }
 
@@ -141,7 +160,7 @@ def test_the_gate_says_which_claim_is_silent_and_why(project: pytest.Pytester) -
     result.stdout.fnmatch_lines(
         [
             "no verdict: signum-linf: no GPU",
-            "no verdict: muon-spectral: it recorded none",
+            "no verdict: muon-spectral: it passed, but recorded none; use optimizer_check or record_verdict*",
             "the theory gate fails: 2 of 2 claims got no verdict",
         ]
     )
