@@ -118,7 +118,7 @@ def prove_homogeneity(model: HomogeneousModel, *, points: int = 3, seed: int = 0
     blocks = _prove_blocks(model, twin, reasons)
     smooth = True if all(twin.smooth_across(j) for j in range(len(twin.preactivations))) else None
     if model.smooth and not smooth:
-        reasons.append("the model says smooth, but ∂f/∂gate is not divisible by the preactivation squared")
+        reasons.append("the model says smooth, but a gate changes f by no multiple of its preactivation squared")
     agreement = twin.agreement(points, seed)
     if agreement > _AGREE:
         reasons.append(f"the polynomials differ from the torch model by {agreement:.1e} of the largest score")
@@ -181,7 +181,7 @@ def _prove_blocks(model: HomogeneousModel, twin: _Twin, reasons: list[str]) -> b
 @final
 @dataclass(frozen=True)
 class _Twin:
-    """The scores of one symbolic input as polynomials in Q[c, θ, x, gates], gates idempotent."""
+    """The scores of one symbolic input as polynomials in Q[c, θ, x, gates]."""
 
     model: HomogeneousModel
     ring: PolyRing
@@ -214,7 +214,7 @@ class _Twin:
         met: list[PolyElement] = []
 
         def gate(z: PolyElement) -> PolyElement:
-            met.append(_idempotent(z, gates))
+            met.append(z)
             return gates[len(met) - 1]
 
         x = _array(symbols[1 + p : 1 + p + d], (1, d))
@@ -227,7 +227,7 @@ class _Twin:
             dict(zip(symbols[1 : 1 + p], owners, strict=True)),
             x,
             gates,
-            tuple(_idempotent(g, gates) for g in f),
+            tuple(f),
             tuple(met),
         )
 
@@ -246,8 +246,9 @@ class _Twin:
 
     def smooth_across(self, j: int) -> bool:
         """Whether opening gate j changes every output by a multiple of z_j²: value and slope then agree at z_j = 0."""
-        square = self.preactivations[j] ** 2
-        return all(not square or not f.diff(self.gates[j]).rem(square) for f in self.outputs)
+        square, gate, one = self.preactivations[j] ** 2, self.gates[j], self.ring.one
+        jumps = (f.compose(gate, one) - f.compose(gate, self.ring.zero) for f in self.outputs)
+        return all(not square or not jump.rem(square) for jump in jumps)
 
     def agreement(self, points: int, seed: int) -> float:
         """Largest difference to torch at random rational points, relative to the largest score."""
@@ -280,18 +281,6 @@ def _array(items: list[Any], shape: tuple[int, ...]) -> Objects:
     for i, item in enumerate(items):  # numpy would try to iterate over a polynomial
         out[i] = item
     return out.reshape(shape)
-
-
-def _idempotent(f: PolyElement, gates: tuple[PolyElement, ...]) -> PolyElement:
-    """F with s² = s for every gate s."""
-    if not gates:
-        return f
-    first = f.ring.index(gates[0])
-    out = f.ring.zero
-    for monomial, coefficient in f.terms():
-        reduced = (*monomial[:first], *(min(e, 1) for e in monomial[first:]))
-        out += f.ring({reduced: coefficient})
-    return out
 
 
 def _value(f: PolyElement, at: dict[PolyElement, Fraction]) -> Fraction:

@@ -9,6 +9,7 @@ from scipy.optimize import minimize
 
 from maxmargin.models import problems
 from maxmargin.models.blocks import flatten, size, unflatten
+from maxmargin.models.linear import BlockLinear
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.closed_forms import (
     ClosedForm,
@@ -225,6 +226,32 @@ def test_a_point_of_another_norm_is_not_proved(wrong: str) -> None:
     problem = problems.get("binary:n=6,d=4@relu2:h=4")
     theta, lam = solved(problem, "l2", 1)
     assert not prove(problem, theta, lam, wrong).proved
+
+
+def linear(X: list[list[float]], shape: tuple[int, ...]) -> Problem:
+    model = BlockLinear((("w", shape),))
+    return Problem.of("by hand", model, X, [1] * len(X), classes=(-1, 1))
+
+
+# Each solves the equations of its manifold, and breaks one inequality alone.
+FALSE = {
+    "a negative multiplier": ([[1, 0], [3, 1]], "l2", [1, -2], [0.5, 0.5], "multiplier 1 is positive"),
+    "an inactive margin below": ([[1, 0], [3, 1]], "l2", [3, 1], [0, 1], "inactive margin 0"),
+    "a negative margin": ([[3, 4]], "l2", [-3, -4], [1], "the margin is positive"),
+    "a gradient pointing inward": ([[3, 1]], "linf", [1, -1], [1], "points outward"),
+    "a zero with the larger gradient": ([[3, 4]], "l1", [1, 0], [1], "|gradient| of the zero entry 1"),
+    "a sphere's pole upside down": ([[3, 4]], "l2;max", [-3, -4], [1], "points outward"),
+    "an indefinite frame": ([[3, 0, 0, 1]], "spectral", [[1, 0], [0, -1]], [1], "aligned with the block"),
+    "a frame too small": ([[1, 0, 0, 5e-7]], "spectral", [[1, 0], [0, 0.5]], [1], "singular"),
+}
+
+
+@pytest.mark.parametrize(("X", "norm", "theta", "lam", "words"), FALSE.values(), ids=FALSE)
+def test_one_broken_inequality_is_enough(X: list, norm: str, theta: list, lam: list[float], words: str) -> None:
+    block = np.array(theta, dtype=float)
+    found = prove(linear(X, block.shape), {"w": block}, lam, norm)
+    assert not found.proved
+    assert any(words in reason for reason in found.reasons), found.reasons
 
 
 def test_the_minimum_of_the_margin_is_not_taken_for_a_kkt_point() -> None:
