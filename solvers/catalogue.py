@@ -33,6 +33,7 @@ Progress = Callable[[int, int, str], None]
 
 SAME = 1e-5  # relative: signatures of one point, found twice with residuals ≤ 1e-8, agree to this
 STEPS = 400  # of the short runs
+SPARE = 8  # further starts, one after another, where the first ones led nowhere
 COARSE = 60  # prox-linear steps: matching finishes what is left
 
 
@@ -78,7 +79,7 @@ def catalogue(
     Args:
         problem: Any problem.
         norm: Any norm with a cvxpy atom.
-        starts: How many, at least 1.
+        starts: How many, at least 1. If none of them leads to a KKT point, up to 8 more are tried until one does.
         seed: Of the starts.
         progress: Called with (done, total, text).
 
@@ -95,12 +96,14 @@ def catalogue(
     failures = 0
     say(0, starts + 1, "short runs")
     for k, start in enumerate(_starts(problem, norm, starts, seed)):
-        for candidate in _ends(problem, norm, start):
-            if candidate.success:
-                _merge(problem, norm, found, candidate)
-            else:
-                failures += 1
+        failures += _explore(problem, norm, start, found)
         say(k + 1, starts + 1, f"{len(found)} KKT points")
+    if not found:  # some starts never separate the data (dead neurons)
+        for k, start in enumerate(_starts(problem, norm, SPARE, seed + starts)):
+            say(starts, starts + 1, f"no KKT point yet, spare start {k + 1} of {SPARE}")
+            failures += _explore(problem, norm, start, found)
+            if found:
+                break
     found.sort(key=lambda point: -point.match.margin)
     points = tuple(
         replace(point, kind=classify(problem, point.match.theta, point.match.multipliers, norm, seed=seed))
@@ -108,6 +111,15 @@ def catalogue(
     )
     say(starts + 1, starts + 1, f"{len(points)} KKT points")
     return Catalogue(points, starts, failures)
+
+
+def _explore(problem: Problem, norm: Norm, start: Blocks, found: list[Point]) -> int:
+    """Add what one start leads to; the number of its ends that were no KKT points."""
+    ends = list(_ends(problem, norm, start))
+    for candidate in ends:
+        if candidate.success:
+            _merge(problem, norm, found, candidate)
+    return sum(not candidate.success for candidate in ends)
 
 
 def _starts(problem: Problem, norm: Norm, count: int, seed: int) -> Iterator[Blocks]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from maxmargin.models.blocks import scale
 from maxmargin.models.problem import Problem
-from maxmargin.solvers.catalogue import catalogue
+from maxmargin.solvers.catalogue import SPARE, catalogue
 from maxmargin.solvers.certify import Enclosure, enclose
 from maxmargin.solvers.margin import solve_margin
 from maxmargin.solvers.norms import Norm, get_norm
@@ -180,8 +180,8 @@ def solve(
         failures = found.failures
     if not points:
         raise NoKKTPoint(
-            f"{problem.name} under {norm.name}: none of {starts} start(s) led to a KKT point with positive margin "
-            f"({failures} end(s) failed); try more starts or another seed"
+            f"{problem.name} under {norm.name}: none of {starts + SPARE} starts led to a KKT point with positive "
+            f"margin ({failures} end(s) failed); try more starts or another seed"
         )
     return Solution(problem.name, norm.name, points[0], tuple(points[1:]), time.perf_counter() - began, failures)
 
