@@ -25,6 +25,8 @@ from maxmargin.solvers.closed_forms import (
 )
 from maxmargin.solvers.exact_kkt import as_floats, exact_sign, verify_kkt
 from maxmargin.solvers.exact_norms import exact_dual, exact_value
+from maxmargin.solvers.kkt import kkt_gap
+from maxmargin.solvers.margin import solve_margin
 from maxmargin.solvers.norms import NormError, get_norm
 
 RECORDS = closed_forms()
@@ -250,3 +252,20 @@ def test_signs_of_algebraic_numbers_are_decided() -> None:
     assert exact_sign(zero) == 0
     assert exact_sign(zero + sp.Rational(1, 10**40)) == 1
     assert exact_sign(zero - sp.Rational(1, 10**40)) == -1
+
+
+# --- the package's own solvers against the exact answers ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("record", [r for r in [*RECORDS, *SIZES] if r.problem.linear], ids=ids)
+def test_the_margin_solver_meets_the_exact_margin(record: ClosedForm) -> None:
+    solution = solve_margin(record.problem, get_norm(record.norm))
+    assert solution.margin == pytest.approx(float(record.margin), rel=1e-9)
+    assert solution.upper == pytest.approx(float(record.margin), rel=1e-9)
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=ids)
+def test_the_kkt_gap_vanishes_at_the_exact_points(record: ClosedForm) -> None:
+    found = kkt_gap(record.problem, as_floats(record.theta), get_norm(record.norm))
+    assert abs(found.value) <= 1e-7
+    assert found.margin == pytest.approx(float(record.margin), rel=1e-12)
