@@ -71,13 +71,13 @@ def _network(problem: str, quick: int, full: int, decay: float) -> Plan:
     return Plan(problem, {"quick": quick, "full": full}, NETWORK_BOUNDS, {"quick": 4, "full": 8}, 0.02, decay)
 
 
-def _plans(patience: int = 1, decay: float = 0.2) -> tuple[Plan, ...]:
+def _plans(patience: float = 1.0, decay: float = 0.2) -> tuple[Plan, ...]:
     """The common problems; an optimizer with a longer memory goes slower, and has ``patience`` times the steps."""
     return (
-        _linear("multiclass", 100_000 * patience, 1_000_000 * patience, decay),
-        _linear("digits-3", 100_000 * patience, 1_000_000 * patience, decay),
-        _linear("blocks", 100_000 * patience, 1_000_000 * patience, decay),
-        _network("binary@relu2:h=8", 60_000 * patience, 600_000 * patience, decay),
+        _linear("multiclass", int(60_000 * patience), int(1_000_000 * patience), decay),
+        _linear("digits-3", int(80_000 * patience), int(1_000_000 * patience), decay),
+        _linear("blocks", int(50_000 * patience), int(1_000_000 * patience), decay),
+        _network("binary@relu2:h=8", int(40_000 * patience), int(600_000 * patience), decay),
     )
 
 
@@ -124,7 +124,7 @@ CLAIMS: dict[str, Claim] = {
             "linf",
             "Adam without eps approaches a KKT direction of the linf margin problem.",
             f"{_GV}, theorem on Adam; Zhang, Zou & Cao 2406.10650 for linear models",
-            _plans(2),
+            _plans(patience=2),
             needs_a1=True,
         ),
         Claim(
@@ -141,7 +141,7 @@ CLAIMS: dict[str, Claim] = {
             "hybrid",
             "Muon on matrices with Adam (eps = 0) on the rest approaches a KKT direction of the hybrid margin problem.",
             f"{_GV}, theorem on Muon-Adam",
-            _plans(decay=0.5),
+            _plans(patience=1.6, decay=0.5),
             # A lagging Adam steps by κ < 1, which acts as a weight of the norm. To first order in the gradient's
             # decay rate r, κ = 1 + r (β₁/(1−β₁) − β₂/(1−β₂)): equal betas (allowed: β₁ ≤ β₂) leave only r²; a pace
             # that falls faster takes r itself to 0.

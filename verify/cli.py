@@ -234,7 +234,9 @@ examples:
     )
     verify.add_argument("claims", nargs="*", metavar="CLAIM", help="names from 'maxmargin list claims' (default: all)")
     _tier(verify)
-    verify.add_argument("--jobs", type=positive, default=1, metavar="N", help="processes (default 1)")
+    verify.add_argument(
+        "--jobs", type=positive, default=os.cpu_count() or 1, metavar="N", help="processes (default: one a core)"
+    )
     verify.add_argument(
         "--out", default="maxmargin-verify", metavar="DIR", help="where to write (default ./maxmargin-verify)"
     )

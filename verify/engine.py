@@ -92,10 +92,10 @@ class _Batch:
         self.data_dim = data_dim
         watched = min(WATCHED, first.n_margins)
 
-        def step(theta: Any, state: Any, t: Tensor, eta: Tensor, X: Tensor, C: Tensor) -> tuple[Any, Any]:
+        def step(theta: Any, state: Any, t: Tensor, eta: Tensor, X: Tensor, C: Tensor) -> tuple[Any, Any, Tensor]:
             g = scaled_gradient(self.model, self.log_weights, theta, X, C)
             u, state = optimizer.direction(state, g, t)
-            return add(theta, u, eta), state
+            return add(theta, u, eta), state, t + 1
 
         def look(theta: Any, state: Any, t: Tensor, X: Tensor, C: Tensor) -> tuple[Any, Tensor, Tensor, Any]:
             g = scaled_gradient(self.model, self.log_weights, theta, X, C)
@@ -116,15 +116,14 @@ class _Batch:
             return vmap(dual)(rows).amax() * length ** (self.degree - 1), length
 
         d = data_dim
-        self.step = vmap(step, in_dims=(0, 0, None, 0, d, d))
+        self.step = vmap(step, in_dims=(0, 0, None, 0, d, d), out_dims=(0, 0, None))
         self.look = vmap(look, in_dims=(0, 0, None, d, d))
         self.speed = vmap(speed, in_dims=(0, d, d))
         self.init = vmap(optimizer.init)
 
     def chunk(self, theta: Any, state: Any, t: Tensor, eta: Tensor, X: Tensor, C: Tensor) -> tuple[Any, Any, Tensor]:
         for _ in range(CHUNK):
-            theta, state = self.step(theta, state, t, eta, X, C)
-            t = t + 1
+            theta, state, t = self.step(theta, state, t, eta, X, C)
         return theta, state, t
 
 
@@ -181,9 +180,9 @@ def run(
     eta = torch.ones(runs, dtype=torch.float64, device=device)
     chunk, look, speed = batch.chunk, batch.look, batch.speed
     if trace:
-        chunk = traced(chunk, theta, state, t, eta, X, C)
-        look = traced(look, theta, state, t, X, C)
-        speed = traced(speed, theta, X, C)
+        chunk = traced(batch.step, theta, state, t, eta, X, C, times=CHUNK)
+        if not first.linear:  # called often enough to pay for its tracing
+            speed = traced(speed, theta, X, C)
 
     steps = max(CHUNK, steps // CHUNK * CHUNK)
     marks = set(log_spaced(steps, checkpoints))

@@ -83,9 +83,10 @@ def measure(
             break
         values, alignment = _alignment(trajectory, norm, chosen)
         normalized = _scatter(trajectory.margin[:, chosen], values**problem.degree)
+        ratio: np.ndarray | None
+        error: np.ndarray | None = None
         if problem.linear:
             summary, gap, ratio = _against_optimum(problem, trajectory, norm, chosen, normalized, name in claimed_names)
-            error: np.ndarray | None = None
         else:
             many = name in claimed_names
             found = _matched(problem, trajectory, norm, chosen) if many and effort.match else []

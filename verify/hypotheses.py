@@ -79,7 +79,7 @@ def _schedule(degree: int, trajectory: Trajectory, norm: Norm, runs: np.ndarray)
         return Hypothesis(None, None)
     exponents = []
     for run in runs:
-        lengths = [float(norm.value(trajectory.at(t, int(run), "update"))) for t in late]
+        lengths = [float(norm.value(trajectory.at(int(t), int(run), "update"))) for t in late]
         if min(lengths) <= 0:
             return Hypothesis(None, None)
         exponents.append(-stats.linregress(np.log(trajectory.steps[late]), np.log(lengths)).slope)

@@ -16,10 +16,27 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
 
-def traced(function: Callable[..., Any], *example: Any) -> Callable[..., Any]:
+class _Repeat(torch.nn.Module):
+    """A scripted step applied several times in one call: its outputs replace its first inputs."""
+
+    def __init__(self, step: Any, times: int) -> None:
+        super().__init__()
+        self.step, self.times = step, times
+
+    def forward(self, *leaves: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        out: tuple[torch.Tensor, ...] = ()
+        for _ in range(self.times):
+            out = self.step(*leaves)
+            leaves = (*out, *leaves[len(out) :])
+        return out
+
+
+def traced(function: Callable[..., Any], *example: Any, times: int = 1) -> Callable[..., Any]:
     """Return ``function`` specialised to the shapes of ``example`` (trees of tensors in, a tree of tensors out).
 
-    ``function`` must have no branch on tensor values. The result takes and returns trees of the same structure.
+    ``function`` must have no branch on tensor values. The result takes and returns trees of the same structure. With
+    ``times`` > 1 it applies the function so often in one call, feeding what comes out back as the first arguments;
+    tracing costs as much as for one.
     """
     flat, spec = pytree.tree_flatten(example)
     out_spec: list[Any] = []
@@ -33,7 +50,10 @@ def traced(function: Callable[..., Any], *example: Any) -> Callable[..., Any]:
         # torch.jit announces its deprecation and TracerWarnings about constants, at each call; both are expected here.
         warnings.simplefilter("ignore")
         graph = make_fx(on_leaves)(*flat)
-        script = torch.jit.freeze(torch.jit.trace(graph, tuple(flat), check_trace=False).eval())
+        script = torch.jit.trace(graph, tuple(flat), check_trace=False)
+        if times > 1:
+            script = torch.jit.trace(_Repeat(script, times), tuple(flat), check_trace=False)
+        script = torch.jit.freeze(script.eval())
 
     def call(*arguments: Any) -> Any:
         leaves = pytree.tree_leaves(arguments)

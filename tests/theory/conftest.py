@@ -1,0 +1,24 @@
+"""The gate's campaign: every selected claim is run once, in two processes, and shared by the tests."""
+
+import pytest
+
+from maxmargin.verify import verify
+from maxmargin.verify.claims import CLAIMS
+
+
+@pytest.fixture(scope="session")
+def campaign(request):
+    """Verdicts of the claims that the selected tests ask for, by id."""
+    asked = {
+        item.callspec.params["claim"]
+        for item in request.session.items
+        if "claim" in getattr(getattr(item, "callspec", None), "params", {})
+    }
+    chosen = [name for name in CLAIMS if name in asked]
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+
+    def progress(done, total, text):
+        if reporter is not None and reporter.verbosity >= 0:
+            reporter.write_line(f"  {done}/{total} {text}")
+
+    return {verdict.id: verdict for verdict in verify(chosen, tier="quick", jobs=2, progress=progress)}

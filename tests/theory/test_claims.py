@@ -1,0 +1,47 @@
+"""The gate: every claim that is covered holds, on every problem where it is tested, by numbers read here again."""
+
+import pytest
+
+from maxmargin.verify.claims import CLAIMS
+from maxmargin.verify.verdict import Outcome
+
+CASES = [pytest.param(name, marks=pytest.mark.theory(name)) for name in CLAIMS]
+
+
+@pytest.mark.parametrize("claim", CASES)
+def test_claim_holds(claim, campaign, record_verdict):
+    verdict = record_verdict(campaign[claim])
+    assert verdict.outcome is Outcome.HOLDS, verdict.explain()
+    assert len(verdict.problems) == len(CLAIMS[claim].plans) >= 4
+
+
+@pytest.mark.parametrize("claim", CASES)
+def test_on_linear_problems_the_matching_gap_closes_and_the_others_do_not(claim, campaign, record_verdict):
+    verdict = record_verdict(campaign[claim])
+    linear = [p for p in verdict.problems if p.degree == 1]
+    assert {p.problem.partition("@")[0] for p in linear} >= {"multiclass", "digits-3"}
+    for p in linear:
+        own = p.evidence[verdict.claim]
+        assert own.kkt_gap_range[1] <= 5e-3, p.problem
+        assert own.rung != "numerical", p.problem
+        assert own.slope_interval[1] < 0, p.problem
+        for name, other in p.evidence.items():
+            if other.apart != 0.0:  # 0: the same function on this problem's blocks
+                assert other.kkt_gap_range[0] >= 10 * own.kkt_gap_range[1], (p.problem, name)
+
+
+@pytest.mark.parametrize("claim", CASES)
+def test_networks_approach_a_kkt_point_of_the_matching_norm_and_no_other(claim, campaign, record_verdict):
+    verdict = record_verdict(campaign[claim])
+    networks = [p for p in verdict.problems if p.degree >= 2]
+    assert networks
+    for p in networks:
+        own = p.evidence[verdict.claim]
+        assert p.separated_runs >= 3
+        assert own.kkt_gap_range[1] <= 5e-2
+        assert own.slope_interval[1] < 0
+        assert own.alignment >= 0.95
+        assert own.matched == 1.0  # every run's end has a KKT point of the matching norm near it
+        assert own.residual <= 1e-8
+        assert own.distance <= 0.15
+        assert min(e.kkt_gap_range[0] for n, e in p.evidence.items() if n != verdict.claim) >= 3 * own.kkt_gap_range[1]
