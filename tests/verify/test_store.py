@@ -206,7 +206,7 @@ def test_json_is_strict_and_readable(tmp_path):
 
 def test_a_file_in_place_of_the_directory_is_refused(tmp_path):
     (tmp_path / "taken").write_text("")
-    with pytest.raises(StoreError, match="cannot use .*taken as a results directory: File exists"):
+    with pytest.raises(StoreError, match=r"cannot use .*taken as a results directory: File exists"):
         Store.at(tmp_path / "taken")
     with pytest.raises(StoreError, match="cannot use"):
         Store.at(tmp_path / "taken" / "below")

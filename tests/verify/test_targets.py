@@ -187,9 +187,9 @@ def test_a_file_without_the_attribute(folder):
     _write(folder / "mine.py", MINE)
     with pytest.raises(TargetError, match=r"mine.py has no attribute 'mine'; did you mean 'Mine'\?"):
         load("mine.py:mine")
-    with pytest.raises(TargetError, match="mine.py has no attribute 'nothing'"):
+    with pytest.raises(TargetError, match=r"mine.py has no attribute 'nothing'"):
         load("mine.py:nothing")
-    with pytest.raises(TargetError, match="mine.py:number is a int"):
+    with pytest.raises(TargetError, match=r"mine.py:number is a int"):
         load("mine.py:number")
 
 
