@@ -78,7 +78,7 @@ def catalogue(
 
     Args:
         problem: Any problem.
-        norm: Any norm with a cvxpy atom.
+        norm: Any norm; without a cvxpy expression only matching is left.
         starts: How many, at least 1. If none of them leads to a KKT point, up to 8 more are tried until one does.
         seed: Of the starts.
         progress: Called with (done, total, text).
@@ -138,7 +138,10 @@ def _ends(problem: Problem, norm: Norm, start: Blocks) -> Iterator[Match]:
     """What each route makes of one start; nothing if the ascent does not even separate the data."""
     if float(problem.min_margin(start)) > 0:
         yield match(problem, start, norm)
-    ascent = ProxLinear(problem, norm).run(np.asarray(flatten(start, problem.shapes)), steps=COARSE, c=1.0)
+    program = ProxLinear.build(problem, norm)
+    if program is None:
+        return
+    ascent = program.run(np.asarray(flatten(start, problem.shapes)), steps=COARSE, c=1.0)
     if ascent is None:
         return
     end = unflatten(ascent.theta, problem.shapes)

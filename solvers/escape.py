@@ -56,7 +56,7 @@ class Search:
         self.margin = self._normalized(self.x)
         self.rng = np.random.default_rng(seed)
         self.tries = 0
-        self._steps = ProxLinear(problem, norm)
+        self._steps = ProxLinear.build(problem, norm)
 
     def run(self, directions: Iterable[tuple[str, Array]], limit: int, floor: float = NOISE) -> Witness | None:
         """Try at most ``limit`` directions.
@@ -102,7 +102,7 @@ class Search:
             near = np.linalg.norm(point - self.x) <= FAR * epsilon * self.size
             if near and self._gain(point) > floor:
                 return point
-            if step == 2 or not near:
+            if step == 2 or not near or self._steps is None:
                 break
             blocks = unflatten(point, self.problem.shapes)
             margins = self.problem.margins(blocks)

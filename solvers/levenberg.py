@@ -14,6 +14,7 @@ Linearize = Callable[[Array], tuple[Array, Array]]
 DENSE = 400  # up to this size steps come from an SVD, which keeps all digits; above from Cholesky of JᵀJ + μI
 FLOOR = 1e-14  # of |R| relative to the variables: below it nothing but rounding is left
 ENOUGH = 1e-12  # relative likewise: below it only fast progress is worth another step
+WILD = 1e3  # a Newton step longer than this, in variables of order 1, comes from a singular J
 STALL = 12  # iterations within which |R| must fall by a tenth
 
 
@@ -101,7 +102,7 @@ def newton(linearize: Linearize, x: Array, *, span: int, cap: float, iterations:
         if not np.isfinite(size) or size <= FLOOR * np.linalg.norm(x) or hopeless:
             break
         d = np.linalg.lstsq(J, -r, rcond=1e-12)[0]
-        if not np.linalg.norm(d[:span]) <= cap:
+        if not (np.linalg.norm(d[:span]) <= cap and np.linalg.norm(d) <= WILD):
             break
         x = x + d
     return best

@@ -114,7 +114,8 @@ def _attempts(problem: Problem, norm: Norm, start: Blocks, lam: Array) -> Iterat
             yield candidate
 
     yield from tried(start, lam, first, f"Levenberg–Marquardt, tau={first:g}", False)
-    ascent = ProxLinear(problem, norm).run(np.asarray(flatten(start, problem.shapes)))
+    program = ProxLinear.build(problem, norm)
+    ascent = None if program is None else program.run(np.asarray(flatten(start, problem.shapes)))
     if ascent is not None:
         point = unflatten(ascent.theta, problem.shapes)
         for candidate in tried(point, ascent.lam, first, "prox-linear ascent", True):

@@ -17,7 +17,7 @@ import numpy as np
 
 from maxmargin.models.blocks import Blocks, flatten, size, unflatten
 from maxmargin.models.problem import Problem
-from maxmargin.solvers.norms import Norm
+from maxmargin.solvers.norms import Norm, NormError
 
 Array = np.ndarray
 
@@ -42,7 +42,11 @@ class Ascent:
 
 @final
 class ProxLinear:
-    """The convex program of one problem and norm, built once and solved with new numbers at every step."""
+    """The convex program of one problem and norm, built once and solved with new numbers at every step.
+
+    Raises:
+        NormError: the norm has no cvxpy expression.
+    """
 
     def __init__(self, problem: Problem, norm: Norm) -> None:
         self.problem, self.norm = problem, norm
@@ -58,6 +62,18 @@ class ProxLinear:
         self._margins = self._G @ self._d + self._m >= self._t
         objective = cp.Maximize(self._t - self._c * cp.sum_squares(self._d))
         self._program = cp.Problem(objective, [self._margins, norm.atom(blocks) <= 1])
+
+    @classmethod
+    def build(cls, problem: Problem, norm: Norm) -> ProxLinear | None:
+        """The program, or None for a norm without a convex expression (``schatten:3``).
+
+        Returns:
+            The program.
+        """
+        try:
+            return cls(problem, norm)
+        except NormError:
+            return None
 
     def step(self, theta: Array, margins: Array, jacobian: Array, c: float) -> tuple[Array, float, Array] | None:
         """One step from θ (‖θ‖ = 1, not all margins zero).

@@ -20,7 +20,7 @@ from maxmargin.solvers.descent import descend, small_starts
 from maxmargin.solvers.kkt import kkt_gap
 from maxmargin.solvers.levenberg import levenberg, newton
 from maxmargin.solvers.matching import Match, match
-from maxmargin.solvers.norms import get_norm
+from maxmargin.solvers.norms import NormError, ParameterNorm, get_norm
 from maxmargin.solvers.proxlinear import ProxLinear
 from maxmargin.solvers.residual import Pattern, ResidualMap, natural_residual, project_simplex
 from maxmargin.solvers.smooth import slsqp
@@ -318,3 +318,20 @@ def test_patterns_name_the_pieces_around_a_point() -> None:
     piece = ResidualMap(problem, residual.ball, residual.step, residual.rate, Pattern(ball > 0, active > 0))
     np.testing.assert_allclose(piece.value(x), residual.value(x), atol=1e-13)
     np.testing.assert_allclose(piece.linearize(x)[1], residual.linearize(x)[1], atol=1e-13)
+
+
+def test_a_norm_without_a_convex_program_is_matched_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, norm = problems.get("binary@deep-linear:depth=2,width=3"), get_norm("schatten:3")
+    theta = end(problem, "l2", 300)
+    full = match(problem, theta, norm)
+
+    def refuse(self: ParameterNorm, variables: object) -> None:
+        raise NormError("no cvxpy form is known")
+
+    monkeypatch.setattr(ParameterNorm, "atom", refuse)
+    assert ProxLinear.build(problem, norm) is None
+    lam = np.full(problem.n_margins, 1 / problem.n_margins)
+    found = match(problem, theta, norm, multipliers=lam)
+    assert full.success
+    assert found.success
+    assert found.margin == pytest.approx(full.margin, rel=1e-8)
