@@ -19,8 +19,9 @@ from maxmargin.solvers.closed_forms import ClosedForm, closed_forms
 from maxmargin.solvers.descent import descend, small_starts
 from maxmargin.solvers.kkt import kkt_gap
 from maxmargin.solvers.levenberg import levenberg, newton
+from maxmargin.solvers.margin import solve_margin
 from maxmargin.solvers.matching import Match, match
-from maxmargin.solvers.norms import NormError, ParameterNorm, get_norm
+from maxmargin.solvers.norms import NORMS, NormError, ParameterNorm, get_norm
 from maxmargin.solvers.proxlinear import ProxLinear
 from maxmargin.solvers.residual import Pattern, ResidualMap, natural_residual, project_simplex
 from maxmargin.solvers.smooth import slsqp
@@ -335,3 +336,17 @@ def test_a_norm_without_a_convex_program_is_matched_all_the_same(monkeypatch: py
     assert full.success
     assert found.success
     assert found.margin == pytest.approx(full.margin, rel=1e-8)
+
+
+@pytest.mark.parametrize("spec", [*NORMS, "schatten:3", "entrywise:1.5", "hybrid:3", "spectral;sum"])
+def test_on_a_convex_problem_every_norm_is_matched_to_the_certified_optimum(spec: str) -> None:
+    problem, norm = problems.get("multiclass:n=6,d=5,k=3@linear"), get_norm(spec)
+    optimum = solve_margin(problem, norm)
+    rng = np.random.default_rng(0)
+    near = {
+        name: block + 0.05 * np.abs(block).max() * rng.standard_normal(block.shape)
+        for name, block in optimum.theta.items()
+    }
+    found = match(problem, near, norm)
+    assert found.success
+    assert found.margin == pytest.approx(optimum.margin, rel=2 * max(optimum.gap, 1e-9))
