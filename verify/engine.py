@@ -116,7 +116,8 @@ class _Batch:
             return vmap(dual)(rows).amax() * length ** (self.degree - 1), length
 
         d = data_dim
-        self.step = vmap(step, in_dims=(0, 0, None, 0, d, d), out_dims=(0, 0, None))
+        shared: Any = (0, 0, None)  # all runs count the same steps (vmap's annotation does not know None here)
+        self.step = vmap(step, in_dims=(0, 0, None, 0, d, d), out_dims=shared)
         self.look = vmap(look, in_dims=(0, 0, None, d, d))
         self.speed = vmap(speed, in_dims=(0, d, d))
         self.init = vmap(optimizer.init)
