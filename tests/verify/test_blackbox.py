@@ -353,6 +353,13 @@ def test_habits_that_change_nothing(habit):
     _identical(_run(habit, problem, theta0, 80), _run(Descent, problem, theta0, 80))
 
 
+def test_the_callers_gradients_are_not_written_into():
+    handle = Handle(load(WritesIntoGrad), [torch.nn.Parameter(torch.zeros(2, dtype=torch.float64))])
+    given = torch.tensor([1.0, -2.0], dtype=torch.float64)
+    handle.step([given])
+    assert given.tolist() == [1.0, -2.0]
+
+
 def test_groups_keep_the_ratio_of_their_learning_rates():
     problem = problems.get("blocks@linear")
     got = _run(two_groups, problem, starts(problem, 1, scale=0.01), 80)
@@ -445,6 +452,14 @@ def test_the_pace_is_kept(spec, target, kwargs):
             assert step < 1.3
         shares.append(change if problem.linear else max(change, step))
     assert np.median(shares) > 0.5
+
+
+def test_a_networks_step_is_capped_at_a_share_of_its_weights():
+    problem, theta0 = _start(NETWORK)
+    got = _run(Descent, problem, theta0, 200, pace=Pace(1e6, decay=0.0, cap=0.01), checkpoints=30)
+    for t in np.flatnonzero(got.steps >= 40):
+        length, step = (np.sqrt(sum((b**2).sum() for b in got.at(t, 0, f).values())) for f in ("theta", "update"))
+        assert 0.5 < step / (0.01 * length) < 1.1
 
 
 def test_the_default_pace_follows_the_probe():

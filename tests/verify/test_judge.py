@@ -99,6 +99,14 @@ TABLE = {
         INCONCLUSIVE,
         "KKT gap 8.0e-03 under linf",
     ),
+    "the rival is the one whose best run is closest, not whose median is": (
+        {
+            "l2": replace(_row(0.05), kkt_gap_range=(0.04, 0.06)),
+            "spectral": replace(_row(0.3), kkt_gap_range=(4e-3, 1)),
+        },
+        INCONCLUSIVE,
+        "spectral's gap 4.0e-03 is only 2.0 times",
+    ),
     "a rival whose best run is close": (
         {"l2": replace(_row(0.1), kkt_gap_range=(5e-3, 0.2))},
         INCONCLUSIVE,
