@@ -152,7 +152,7 @@ def _warnings(found: Sequence[Measured], norm: str) -> list[str]:
     out = []
     if about.update_degree != about.update_degree:
         out.append(
-            "Its step is neither independent of the scale of the gradient nor proportional to it "
+            "Its step is neither independent of the gradient's scale nor proportional to it "
             "(clipping, a floor, a cast): "
             "what it does at one scale says nothing of another."
         )
