@@ -20,7 +20,6 @@ from maxmargin.verify.trajectory import Trajectory
 from maxmargin.verify.verdict import NormEvidence
 
 TINY = 1e-16  # a gap below rounding; keeps logarithms finite
-MATCH_RADIUS = 0.2  # ℓ2 distance of directions within which a matched KKT point is the trajectory's own
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,7 @@ def _against_kkt(
             if trajectory.margin[t, run] > 0:
                 gap[t, j] = evaluate(trajectory.at(t, int(run))).value
     slope, interval = fitted_slope(trajectory.steps, gap)
-    good = [m for m in matches if m.success and m.distance <= MATCH_RADIUS]
+    good = [m for m in matches if m.success]
     ratio = error = None
     if matches:
         reached = np.array([problem.min_margin(m.theta) / norm.value(m.theta) ** problem.degree for m in matches])

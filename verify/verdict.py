@@ -55,7 +55,7 @@ class NormEvidence:
         slope: Fitted d log Γ / d log t over the later checkpoints, median over runs.
         slope_interval: 95 % interval of that slope.
         residual: Natural residual of the matched KKT point (L ≥ 2); None where the reference is convex.
-        matched: Share of the separated runs for which a KKT point was found within the matching radius.
+        matched: Share of the measured runs for whose end a KKT point was found (natural residual ≤ 1e-8).
         rung: The rung of the ladder of evidence on which the reference stands.
         apart: How far apart, in this norm's Γ, the claimed norm's optimal points are; None if not measured.
     """

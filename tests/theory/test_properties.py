@@ -6,12 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maxmargin.models import problems
+from maxmargin.models.linear import MulticlassLinear
+from maxmargin.models.problem import Problem
 from maxmargin.solvers.margin import solve_margin
 from maxmargin.solvers.norms import get_norm
 from maxmargin.verify.engine import run, starts
 from maxmargin.verify.evidence import measure
 from maxmargin.verify.optimizers import get_optimizer
-from maxmargin.verify.schedules import PowerLaw
+from maxmargin.verify.schedules import Paced, PowerLaw
 
 pytestmark = pytest.mark.theory("properties", verdict=False)  # plain assertions, no claim of the registry
 
@@ -23,6 +25,18 @@ DATA = st.builds(
     wide=st.integers(0, 5),
     seed=st.integers(0, 10_000),
 )
+
+
+@st.composite
+def easy(draw):
+    """x_i = a_i e_{y_i} + noise: the identity separates by 0.6 at least, so q*/max‖g_i‖_* is large by construction."""
+    k, copies, wide = draw(st.integers(2, 4)), draw(st.integers(1, 3)), draw(st.integers(0, 3))
+    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    y = np.tile(np.arange(k), copies)
+    X = rng.uniform(1.0, 2.0, len(y))[:, None] * np.eye(k, k + wide)[y] + rng.uniform(-0.2, 0.2, (len(y), k + wide))
+    return Problem.of(f"drawn-{draw(st.uuids())}", MulticlassLinear(k, k + wide), X, y)
+
+
 NORMS = ["l2", "linf", "spectral", "l1", "nuclear"]
 
 
@@ -66,19 +80,24 @@ def test_steepest_descent_keeps_the_rate_that_its_norm_promises(name, spec):
     ("optimizer", "name"),
     [("momentum-gd", "l2"), ("signum", "linf"), ("muon", "spectral"), ("adam", "linf"), ("muon-signum", "hybrid")],
 )
-@given(spec=DATA)
+@given(problem=easy())
 @settings(derandomize=True, deadline=None, max_examples=3)
-def test_drawn_problems_align_and_close(optimizer, name, spec):
+def test_drawn_problems_align_and_close(optimizer, name, problem):
     """Limit direction: steps end aligned with steepest descent in the optimizer's norm, and its gap keeps closing."""
-    problem, norm = problems.get(spec), get_norm(name)
-    trajectory = run(problem, get_optimizer(optimizer), starts(problem, 1, seed=2, scale=0.01), steps=8_000)
+    norm = get_norm(name)
+    method = get_optimizer(optimizer)
+    # Here nearly all of a margin's change is growth, so the whole pace must stay within what the moments can follow.
+    schedule = Paced(pace=0.5 * min(method.lag_limit, 0.4))
+    start = starts(problem, 1, seed=2, scale=0.01)
+    trajectory = run(problem, method, start, steps=8_000, schedule=schedule)
     found = measure(problem, trajectory, [norm], claimed=[norm])
     own = found.norms[norm.name]
     gaps = found.arrays[f"kkt_gap:{norm.name}"][:, 0]
     at = [int(np.abs(trajectory.steps - s).argmin()) for s in (250, 1_000, 8_000)]
     # A gradient entry near 0 flips its sign and back under the momentum; the gate's fixed problems ask for 0.95.
     assert own.alignment >= 0.93
-    assert gaps[at[2]] <= 0.1
-    # From 1,000 to 8,000 steps the bound on Γ, (log n + lag)/(γ* N), falls by 5; half of that is asked for.
-    assert gaps[at[2]] <= 0.4 * gaps[at[1]] or gaps[at[2]] <= 1e-4
+    assert gaps[at[2]] <= 0.05
+    # From 1,000 to 8,000 steps the bound on Γ, (log n + lag)/(γ* N), falls by 5; half of that is asked for, down to
+    # where a sample just outside the support fades only like t^(−its excess margin).
+    assert gaps[at[2]] <= 0.4 * gaps[at[1]] or gaps[at[2]] <= 1e-3
     assert own.distance is None or own.distance <= 0.5
