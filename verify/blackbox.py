@@ -205,6 +205,7 @@ def _train(
     for done in range(marks[-1] + 1):
         blocks, gradient, margins, numbers = gradient_of(flat, margins)
         log_scale, change, length = numbers.tolist()
+        run.alive = run.alive and isfinite(log_scale)  # margins that overflow say nothing more
         if run.alive:
             if done:
                 run.saw(change, moved)

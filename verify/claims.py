@@ -164,9 +164,10 @@ def select(ids: Sequence[str] | None) -> list[Claim]:
     for name in ids:
         if name not in CLAIMS:
             near = get_close_matches(name, CLAIMS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = f"; did you mean {near[0]!r}?" if near else "."
             raise ClaimError(f"unknown claim {name!r}{hint} Known: {', '.join(CLAIMS)}")
-        chosen.append(CLAIMS[name])
+        if CLAIMS[name] not in chosen:
+            chosen.append(CLAIMS[name])
     return chosen
 
 

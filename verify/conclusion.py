@@ -8,6 +8,7 @@ from math import inf, isfinite, log
 
 from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.candidates import CANDIDATES
+from maxmargin.verify.fingerprint import family
 from maxmargin.verify.judge import controls_of
 from maxmargin.verify.measured import Measured
 from maxmargin.verify.probes import VISIBLE, Probe
@@ -75,7 +76,15 @@ def conclude(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict], *, c
     if blind and outcome is Outcome.HOLDS:
         outcome = Outcome.INCONCLUSIVE
     defect = _defect(found, verdicts) if outcome is Outcome.FAILS else None
+    beyond = claim is not None and outcome is Outcome.FAILS and _may_change(found, claim)
+    if beyond:
+        outcome, defect = Outcome.INCONCLUSIVE, None
     first = []
+    if beyond:
+        first.append(
+            f"In its scale-free regime it does not maximize the {claim} margin, but below its eps it is another "
+            "optimizer, and these runs say nothing of that one."
+        )
     if defect is not None:
         first.append(
             f"Approximately {name}: under gradients of widely spread singular values its steps are only "
@@ -104,6 +113,17 @@ def about_optimizer(about: Probe | None) -> dict[str, Hypothesis]:
         "learning rate honoured": Hypothesis(None if lr != lr else lr <= INDEPENDENT, lr),
         "forgets": Hypothesis(about.memory < inf, about.memory),
     }
+
+
+def _may_change(found: Sequence[Measured], claim: str) -> bool:
+    """Whether an eps will turn the optimizer into another one, of which the claim (not its signature) may be true."""
+    return any(
+        m.probe is not None
+        and m.probe.floor > 0
+        and m.fingerprint is not None
+        and family(m.fingerprint.norm.name) != claim
+        for m in found
+    )
 
 
 def _blind_spots(verdicts: Sequence[ProblemVerdict]) -> list[str]:

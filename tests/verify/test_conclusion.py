@@ -289,3 +289,10 @@ def test_the_step_at_which_an_eps_takes_over():
         (1e-20, "these runs did not get that far"),
     ):
         assert text in " ".join(_conclude(probe=replace(SOUND, floor=floor)).reasons)
+
+
+@pytest.mark.parametrize(("floor", "outcome"), [(0.0, FAILS), (1e-7, INCONCLUSIVE)])
+def test_below_an_eps_it_is_another_optimizer_so_another_claim_is_not_refuted(floor, outcome):
+    measured = {"probe": replace(SOUND, floor=floor), "fingerprint": _fingerprint("linf", 1.0)}
+    assert _conclude((FAILS, FAILS), claim="l2", norm="l2", **measured).outcome is outcome
+    assert _conclude((FAILS, FAILS), claim="linf", norm="linf", **measured).outcome is FAILS
