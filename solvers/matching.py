@@ -6,7 +6,8 @@ residual R(θ, λ) = 0 is solved by a semismooth Levenberg–Marquardt iteration
 1. from the end and its optimal λ, for several weights τ of the dual part, each followed by active-set polishing;
 2. if none of these is close: prox-linear ascent in short steps (it follows the steepest-ascent flow, that is, the
    trajectory's own future), polished in the same way;
-3. if neither arrives: SLSQP on the smooth program, where the norm is a weighted ℓ2 or ℓ∞.
+3. if neither arrives: other τ; SLSQP on the smooth program, where the norm is a weighted ℓ2 or ℓ∞; Newton from random
+   neighbours of the best point; a longer ascent.
 
 The nearest verified solution is the answer. What is verified is :func:`natural_residual`, recomputed from (θ, λ).
 """
@@ -23,7 +24,7 @@ import numpy as np
 from maxmargin.models.blocks import Blocks, as_numpy, flatten, inner, scale, unflatten
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.kkt import kkt_gap
-from maxmargin.solvers.levenberg import levenberg, newton
+from maxmargin.solvers.levenberg import DENSE, levenberg, newton
 from maxmargin.solvers.norms import Norm
 from maxmargin.solvers.proxlinear import ProxLinear
 from maxmargin.solvers.residual import Pattern, ResidualMap, natural_residual, project_simplex
@@ -36,6 +37,8 @@ CLOSE = 0.1  # a match this near is not improved upon by trying another route
 CAP = 0.1  # longest step of θ, relative to its length
 TAUS = (10.0, 1.0, 0.1)
 SUSPECTS = 4  # kinks nearest to the point whose side is doubted when polishing
+KICKS = (1e-4, 3e-4, 1e-3, 1e-5) * 6  # relative sizes of random displacements, the last resort but one
+LONG = 200  # prox-linear steps of the last resort
 WIDTHS = (1e-4, 1e-3, 1e-2)  # distances from a kink within which, all at once, the weak side is tried
 
 
@@ -104,33 +107,66 @@ def match(problem: Problem, theta: Blocks, norm: Norm, *, multipliers: Array | N
 
 def _attempts(problem: Problem, norm: Norm, start: Blocks, lam: Array) -> Iterator[Match]:
     """One candidate after another, cheap ones first; a route is only entered if the caller asks for more."""
-    first, *others = TAUS
-    found = False
+    found, nearly = False, None
 
-    def tried(theta: Blocks, lam: Array, tau: float, route: str, pieces: bool) -> Iterator[Match]:
-        nonlocal found
+    def tried(
+        theta: Blocks, lam: Array, tau: float, route: str, pieces: bool = True, spent: int = 0
+    ) -> Iterator[Match]:
+        nonlocal found, nearly
         for candidate in _solve(problem, norm, start, theta, lam, tau, route, pieces):
             found |= candidate.success
-            yield candidate
+            if nearly is None or candidate.residual < nearly.residual:
+                nearly = candidate
+            yield replace(candidate, iterations=candidate.iterations + spent)
+            spent = 0
 
-    yield from tried(start, lam, first, f"Levenberg–Marquardt, tau={first:g}", False)
+    first, *others = TAUS
+    yield from tried(start, lam, first, f"Levenberg–Marquardt, tau={first:g}", pieces=False)
     program = ProxLinear.build(problem, norm)
     ascent = None if program is None else program.run(np.asarray(flatten(start, problem.shapes)))
     if ascent is not None:
         point = unflatten(ascent.theta, problem.shapes)
-        for candidate in tried(point, ascent.lam, first, "prox-linear ascent", True):
-            yield replace(candidate, iterations=candidate.iterations + ascent.steps)
-    if found:
-        return
-    for tau in others:
-        yield from tried(start, lam, tau, f"Levenberg–Marquardt, tau={tau:g}", True)
-    yield from tried(start, lam, first, f"Levenberg–Marquardt, tau={first:g}", True)
-    end = slsqp(problem, norm, start)
-    if end is not None and float(problem.min_margin(end)) > 0:
+        yield from tried(point, ascent.lam, first, "prox-linear ascent", spent=ascent.steps)
+    for tau in (*others, first):
+        if not found:
+            yield from tried(start, lam, tau, f"Levenberg–Marquardt, tau={tau:g}")
+    if not found and (end := slsqp(problem, norm, start)) is not None and float(problem.min_margin(end)) > 0:
         end = scale(end, 1 / float(norm.value(end)))
-        lam = kkt_gap(problem, end, norm).multipliers
-        for tau in TAUS:
-            yield from tried(end, lam, tau, "SLSQP", True)
+        yield from tried(end, kkt_gap(problem, end, norm).multipliers, first, "SLSQP")
+    if not found and nearly is not None and np.isfinite(nearly.residual):
+        for candidate in _kicked(problem, norm, start, nearly):
+            found |= candidate.success
+            yield candidate
+    if not found and program is not None and ascent is not None and not ascent.converged:
+        ascent = program.run(ascent.theta, steps=LONG, c=1.0)
+        if ascent is not None:
+            point = unflatten(ascent.theta, problem.shapes)
+            yield from tried(point, ascent.lam, first, "long prox-linear ascent", spent=ascent.steps)
+
+
+def _kicked(problem: Problem, norm: Norm, start: Blocks, end: Match) -> Iterator[Match]:
+    """Newton from around a point where |R| has a minimum that is no zero.
+
+    At a kink of the model's own gradient no pattern can be chosen, but a neighbour on its right side is often a few
+    steps away from the solution.
+
+    Yields:
+        Candidates.
+    """
+    residual = ResidualMap.at(problem, norm, end.theta, end.multipliers)
+    x, p = residual.join(end.theta, end.multipliers), residual.parameters
+    length = float(np.linalg.norm(x[:p]))
+    rng = np.random.default_rng(0)
+    for size in KICKS if len(x) <= DENSE else KICKS[:4]:  # a large system costs tenths of a second a step
+        noise = rng.standard_normal(p)
+        kicked = x.copy()
+        kicked[:p] += size * length * noise / np.linalg.norm(noise)
+        refined = newton(residual.linearize, kicked, span=p, cap=CAP * length, iterations=10)
+        theta, lam = residual.split(refined.x)
+        candidate = _judge(problem, norm, start, theta, lam, refined.iterations, end.route + ", kicked")
+        yield candidate
+        if candidate.success:
+            return
 
 
 def _solve(
