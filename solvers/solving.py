@@ -213,6 +213,8 @@ def _reference(
     length = float(norm.value(theta))
     theta = scale(theta, 1 / length)
     margin = float(problem.min_margin(theta))
+    if box is not None:  # rounding may put the floating-point margin an ulp outside what is proved of the exact one
+        margin = min(max(margin, box.lo), box.hi)
     pull = float(norm.dual(problem.pullback(theta, lam)))
     gap = 1 - problem.degree * margin / pull if pull > 0 else math.inf
     rung = "numerical" if not problem.linear else "convex dual certificate" if box is None else "certified"

@@ -144,3 +144,14 @@ def test_numbers_json_cannot_hold_become_null() -> None:
     solution = solve(problems.get("basis:k=3@linear"), "l2")
     object.__setattr__(solution.best, "residual", math.inf)
     assert solution.to_json()["residual"] is None
+
+
+@pytest.mark.parametrize("factor", [1e-8, 1.0, 1e8])
+@pytest.mark.parametrize("norm", ["l2", "linf", "l1"])
+def test_the_margin_lies_in_its_enclosure_at_any_scale_of_the_data(norm, factor):
+    rng = np.random.default_rng(1)
+    X = rng.standard_normal((12, 6))
+    problem = Problem.of("scaled", BlockLinear((("w", (6,)),)), factor * X, np.sign(X @ rng.standard_normal(6)))
+    found = solve(problem, norm, certify=True).to_json()
+    assert found["enclosure"][0] <= found["margin"] <= found["enclosure"][1]
+    assert found["enclosure"][1] / found["enclosure"][0] - 1 <= 1e-9
