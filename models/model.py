@@ -9,8 +9,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from maxmargin.models.blocks import Blocks
-
 
 class HomogeneousModel(ABC):
     """A model f(θ; x), positively homogeneous of degree L in its parameters θ (a mapping of blocks).
@@ -79,8 +77,3 @@ class HomogeneousModel(ABC):
             name: scale * torch.randn(shape, generator=generator, dtype=torch.float64) / shape[-1] ** 0.5
             for name, shape in self.shapes.items()
         }
-
-
-def copy_blocks(theta: Blocks) -> dict[str, Tensor]:
-    """Fresh float64 tensors with the same values."""
-    return {name: torch.as_tensor(block, dtype=torch.float64).clone() for name, block in theta.items()}

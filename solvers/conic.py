@@ -181,7 +181,7 @@ class Clarabel(_Conic):
 
     @override
     def solve(self, A: np.ndarray, tol: float) -> Pair:
-        import clarabel  # type: ignore[import-untyped]
+        import clarabel
         from cvxpy.reductions.solvers.conic_solvers.clarabel_conif import dims_to_solver_cones
 
         ball = compile_ball(self.flat, self.solver())
@@ -217,7 +217,7 @@ class Scs(_Conic):
 
     @override
     def solve(self, A: np.ndarray, tol: float) -> Pair:
-        import scs  # type: ignore[import-untyped]
+        import scs
         from cvxpy.reductions.solvers.conic_solvers.scs_conif import dims_to_solver_dict
 
         ball = compile_ball(self.flat, self.solver())

@@ -109,7 +109,7 @@ def _direction(problem: Problem, theta: Mapping[str, Any], norm: Norm) -> np.nda
 
 
 def _project(problem: Problem, norm: Norm, target: np.ndarray, solution: MarginSolution) -> np.ndarray:
-    import clarabel  # type: ignore[import-untyped]
+    import clarabel
     from cvxpy.reductions.solvers.conic_solvers.clarabel_conif import dims_to_solver_cones
 
     A = gradients(problem) / solution.margin

@@ -9,13 +9,13 @@ from math import nan, sqrt
 import numpy as np
 from scipy import stats
 
-from maxmargin.models.blocks import inner
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.face import distance_to_face
 from maxmargin.solvers.kkt import GapEvaluator
 from maxmargin.solvers.margin import MarginError, MarginSolution, solve_margin
 from maxmargin.solvers.matching import Match, match
 from maxmargin.solvers.norms import Norm
+from maxmargin.verify.alignment import alignment
 from maxmargin.verify.trajectory import Trajectory
 from maxmargin.verify.verdict import NormEvidence
 
@@ -236,8 +236,7 @@ def _alignment(trajectory: Trajectory, norm: Norm, chosen: np.ndarray) -> tuple[
         for j, run in enumerate(chosen):
             theta, g, d = (trajectory.at(t, int(run), f) for f in ("theta", "gradient", "update"))
             values[t, j] = norm.value(theta)
-            denominator = float(norm.dual(g) * norm.value(d))
-            r[t, j] = -float(inner(g, d)) / denominator if denominator > 0 else nan
+            r[t, j] = alignment(norm, g, d)
     return values, r
 
 

@@ -18,6 +18,7 @@ from maxmargin.models.blocks import inner
 from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.solvers.norms.families import get_block_norm
 from maxmargin.solvers.norms.parameter import ParameterNorm
+from maxmargin.verify.alignment import alignment
 from maxmargin.verify.trajectory import Trajectory
 
 MATRIX_NORMS = ("l2", "linf", "spectral", "l1", "nuclear", "maxrow", "maxcolumn")
@@ -242,8 +243,4 @@ def _round(weight: float, tie: float) -> float:
 
 
 def _alignment(steps: Sequence[Step], norm: Norm) -> float:
-    values = []
-    for step in steps:
-        scale = float(norm.dual(step.gradient) * norm.value(step.update))
-        values.append(-float(inner(step.gradient, step.update)) / scale if scale > 0 else 0.0)
-    return float(np.mean(values))
+    return float(np.mean(np.nan_to_num([alignment(norm, s.gradient, s.update) for s in steps], nan=0.0)))
