@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from maxmargin.models.blocks import add, scale
+from maxmargin.models.blocks import scale
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.losses import LOSSES, margins_of, scaled_gradient
@@ -95,7 +95,7 @@ class _Batch:
         def step(theta: Any, state: Any, t: Tensor, eta: Tensor, X: Tensor, C: Tensor) -> tuple[Any, Any, Tensor]:
             g = scaled_gradient(self.model, self.log_weights, theta, X, C)
             u, state = optimizer.direction(state, g, t)
-            return add(theta, u, eta), state, t + 1
+            return optimizer.move(theta, u, eta, t), state, t + 1
 
         def look(theta: Any, state: Any, t: Tensor, X: Tensor, C: Tensor) -> tuple[Any, Tensor, Tensor, Any]:
             g = scaled_gradient(self.model, self.log_weights, theta, X, C)

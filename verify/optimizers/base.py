@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from maxmargin.models.blocks import Blocks
+from maxmargin.models.blocks import Blocks, add
 from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.logscale import Scaled
 
@@ -70,6 +70,11 @@ class Optimizer(ABC):
     @abstractmethod
     def direction(self, state: State, gradient: Scaled, step: Tensor) -> tuple[dict[str, Tensor], State]:
         """The direction (before the learning rate) and the next state; ``step`` counts from 1, a scalar tensor."""
+
+    def move(self, theta: Blocks, direction: Blocks, eta: Tensor, step: Tensor) -> Blocks:
+        """The weights after the step: θ + η · direction, unless weights are decayed or rescaled besides."""
+        del step
+        return add(theta, direction, eta)
 
 
 @dataclass(frozen=True)
