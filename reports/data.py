@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+from maxmargin.verify.candidates import family
 from maxmargin.verify.judge import APART
 
 SCHEMA = 1
@@ -55,9 +56,15 @@ class Hypothesis:
 @final
 @dataclass(frozen=True)
 class ProblemResult:
-    """The runs of one optimizer on one problem."""
+    """The runs of one optimizer on one problem.
+
+    Attributes:
+        norm: The norm that they were judged for: the claim's, or its form on this problem's blocks ("weighted
+            spectral" for spectral).
+    """
 
     problem: str
+    norm: str | None
     degree: float | None
     outcome: str
     steps: float | None
@@ -70,24 +77,32 @@ class ProblemResult:
     separated_runs: float | None
     arrays: Path | None
 
-    def gap(self, norm: str | None) -> float | None:
-        """The KKT gap under ``norm``, the one that should vanish."""
-        return self.evidence[norm].kkt_gap if norm is not None and norm in self.evidence else None
+    @property
+    def own(self) -> Evidence | None:
+        """The evidence under the norm that they were judged for."""
+        return self.evidence.get(self.norm or "")
 
-    def is_control(self, name: str, norm: str | None) -> bool:
-        """Whether ``name`` is another norm that this problem can tell from ``norm``; a coinciding one is no control."""
+    @property
+    def gap(self) -> float | None:
+        """The KKT gap under that norm, the one that should vanish."""
+        return self.own.kkt_gap if self.own is not None else None
+
+    def is_control(self, name: str) -> bool:
+        """Whether ``name`` is another norm that this problem can tell from its own; a coinciding one is no control."""
         apart = self.evidence[name].apart
-        return name != norm and (apart is None or apart >= APART)
+        return name != self.norm and (apart is None or apart >= APART)
 
-    def nearest_wrong(self, norm: str | None) -> tuple[str, float] | None:
-        """The control with the smallest gap, and that gap: the norm hardest to tell from ``norm``."""
-        gaps = {name: e.kkt_gap for name, e in self.evidence.items() if self.is_control(name, norm)}
+    @property
+    def nearest_wrong(self) -> tuple[str, float] | None:
+        """The control with the smallest gap, and that gap: the norm hardest to tell from the judged one."""
+        gaps = {name: e.kkt_gap for name, e in self.evidence.items() if self.is_control(name)}
         others = [(name, gap) for name, gap in gaps.items() if gap is not None]
         return min(others, key=lambda pair: pair[1], default=None)
 
-    def ratio(self, norm: str | None) -> float | None:
+    @property
+    def ratio(self) -> float | None:
         """The smallest wrong gap over the matching one; None where either is missing, inf at a gap ≤ 0."""
-        gap, wrong = self.gap(norm), self.nearest_wrong(norm)
+        gap, wrong = self.gap, self.nearest_wrong
         if gap is None or wrong is None:
             return None
         return wrong[1] / gap if gap > 0 else math.inf
@@ -311,7 +326,7 @@ def _claim(claim: _Reader, directory: Path) -> ClaimResult:
         reasons=claim.texts("reasons"),
         rung=claim.text("rung", ""),
         blocks=_blocks(claim),
-        problems=tuple(_problem(p, directory) for p in claim.objects("problems")),
+        problems=tuple(_problem(p, directory, claim.optional_text("norm")) for p in claim.objects("problems")),
     )
 
 
@@ -332,7 +347,7 @@ def _check(top: _Reader, directory: Path) -> ClaimResult:
         reasons=top.texts("reasons"),
         rung=top.text("rung", ""),
         blocks=_blocks(top),
-        problems=tuple(_problem(p, directory) for p in top.objects("problems")),
+        problems=tuple(_problem(p, directory, claimed or found) for p in top.objects("problems")),
     )
 
 
@@ -340,10 +355,12 @@ def _blocks(claim: _Reader) -> dict[str, tuple[str, float | None]]:
     return {name: (block.text("norm", "–"), block.number("weight")) for name, block in claim.named("blocks").items()}
 
 
-def _problem(problem: _Reader, directory: Path) -> ProblemResult:
+def _problem(problem: _Reader, directory: Path, norm: str | None) -> ProblemResult:
     arrays = problem.optional_text("arrays")
+    judged = problem.optional_text("norm")
     return ProblemResult(
         problem=problem.text("problem"),
+        norm=judged if judged is not None and family(judged) == norm else norm,
         degree=problem.number("degree"),
         outcome=problem.choice("outcome", OUTCOMES),
         steps=problem.number("steps"),

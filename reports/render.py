@@ -132,27 +132,27 @@ def _problem(claim: ClaimResult, problem: ProblemResult, anchor: str) -> _Proble
     drawing = None
     if curves and (curves.gap or curves.alignment):
         title = f"KKT gap and alignment against step: {claim.optimizer} on {problem.problem}"
-        drawing = gap_figure(curves, claim.norm, title, salt=anchor)
+        drawing = gap_figure(curves, problem.norm, title, salt=anchor)
     return _Problem(
         result=problem,
         anchor=anchor,
-        gap=problem.gap(claim.norm),
-        wrong=problem.nearest_wrong(claim.norm),
-        ratio=problem.ratio(claim.norm),
-        dots=_dots(claim, problem),
-        evidence=tuple(sorted(problem.evidence.items(), key=lambda item: item[0] != claim.norm)),
+        gap=problem.gap,
+        wrong=problem.nearest_wrong,
+        ratio=problem.ratio,
+        dots=_dots(problem),
+        evidence=tuple(sorted(problem.evidence.items(), key=lambda item: item[0] != problem.norm)),
         runs=curves.runs if curves else 0,
         drawing=drawing,
     )
 
 
-def _dots(claim: ClaimResult, problem: ProblemResult) -> tuple[_Dot, ...]:
+def _dots(problem: ProblemResult) -> tuple[_Dot, ...]:
     found = []
     for name, evidence in problem.evidence.items():
         if evidence.kkt_gap is not None:
             x = round(124 + 30 * math.log10(min(max(evidence.kkt_gap, 1e-4), 1.0)), 1)
-            own = name == claim.norm
-            found.append(_Dot(name, evidence.kkt_gap, x, own, not own and not problem.is_control(name, claim.norm)))
+            own = name == problem.norm
+            found.append(_Dot(name, evidence.kkt_gap, x, own, not own and not problem.is_control(name)))
     return tuple(sorted(found, key=lambda dot: (dot.own, not dot.pale, dot.norm)))  # the last is drawn on top
 
 

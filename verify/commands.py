@@ -229,17 +229,17 @@ def problem_rows(claim: ClaimResult) -> list[list[str]]:
     """One row of cells (:data:`PROBLEM`) a problem: the claim's own gap and the nearest wrong one."""
     rows = []
     for p in claim.problems:
-        wrong, own = p.nearest_wrong(claim.norm), p.evidence.get(claim.norm or "")
+        wrong, own = p.nearest_wrong, p.own
         rows.append(
             [
                 p.problem,
                 p.outcome.upper(),
                 number(p.degree),
                 "–" if p.steps is None else f"{p.steps:,.0f}".replace(",", " "),
-                number(p.gap(claim.norm)),
+                number(p.gap),
                 number(wrong[1] if wrong else None),
                 wrong[0] if wrong else "–",
-                number(p.ratio(claim.norm)),
+                number(p.ratio),
                 number(own.alignment if own else None, 3),
             ]
         )

@@ -6,6 +6,7 @@ import json
 import math
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,30 @@ def test_the_nearest_wrong_norm_is_the_smallest_gap_among_controls(stored: Store
     evidence["hybrid"]["kkt_gap"] = None
     (folder / "results.json").write_text(json.dumps(payload))
     problem = load(folder).claims[0].problems[0]
-    assert problem.nearest_wrong("l2") == ("spectral", 0.3)
-    assert problem.ratio("l2") == pytest.approx(30)
-    assert problem.ratio("hybrid") is None
-    assert problem.ratio("no such norm") is None
-    assert problem.gap(None) is None
+    assert replace(problem, norm="l2").nearest_wrong == ("spectral", 0.3)
+    assert replace(problem, norm="l2").ratio == pytest.approx(30)
+    assert replace(problem, norm="hybrid").ratio is None
+    assert replace(problem, norm="no such norm").ratio is None
+    assert replace(problem, norm=None).gap is None
+
+
+@pytest.mark.parametrize(
+    ("judged", "norm"),
+    [("weighted l2", "weighted l2"), ("l2", "l2"), (None, "l2"), ("weighted linf", "l2"), ("linf", "l2")],
+)
+def test_a_problem_is_shown_under_the_norm_it_was_judged_for_if_that_is_the_claims(
+    stored: Stored, judged: str | None, norm: str
+) -> None:
+    folder = stored(claims=1)
+    payload = json.loads((folder / "results.json").read_text())
+    payload["claims"][0]["norm"] = "l2"
+    first = payload["claims"][0]["problems"][0]
+    first["norm"] = judged
+    first["evidence"]["weighted l2"] = first["evidence"]["l2"] | {"kkt_gap": 1e-9}
+    (folder / "results.json").write_text(json.dumps(payload))
+    shown = load(folder).claims[0].problems[0]
+    assert shown.norm == norm
+    assert shown.gap == first["evidence"][norm]["kkt_gap"]
 
 
 def test_the_ratio_to_a_gap_of_zero_is_infinite(stored: Stored) -> None:
@@ -59,7 +79,7 @@ def test_the_ratio_to_a_gap_of_zero_is_infinite(stored: Stored) -> None:
     payload = json.loads((folder / "results.json").read_text())
     payload["claims"][0]["problems"][0]["evidence"]["l2"]["kkt_gap"] = -1e-17
     (folder / "results.json").write_text(json.dumps(payload))
-    assert load(folder).claims[0].problems[0].ratio("l2") == math.inf
+    assert replace(load(folder).claims[0].problems[0], norm="l2").ratio == math.inf
 
 
 def change(*path: str | int, to: Any) -> Callable[[dict[str, Any]], None]:
