@@ -107,7 +107,7 @@ class PowerLaws(Schedule):
         return False
 
     @override
-    def rate(self, step, speed, length):
+    def rate(self, step, speed, *_):
         powers = [eta * step**-a for eta, a in zip(self.eta, self.a, strict=True)]
         return torch.tensor(powers, dtype=speed.dtype, device=speed.device)
 
