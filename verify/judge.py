@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from math import exp, isnan, log
 
 from maxmargin.verify.verdict import Hypothesis, NormEvidence, Outcome
 
 APART = 0.03  # a norm whose gap at the claimed norm's optimum is below this is not a control on that problem
 FALLING = -0.1  # d log Γ / d log t: flatter than this is a plateau
+PLATEAU = 1e-3  # a plateau above it refutes; below it, nothing is lost that a choice of learning rates could not cost
+REACHED = 1e-6  # a gap this small need not fall any more
 
 
 @dataclass(frozen=True)
@@ -81,14 +84,24 @@ def judge(
             f"steps are only {own.alignment:.3f} aligned with steepest descent under {claim}, "
             f"needed ≥ {bounds.alignment:g}"
         )
+    trend, moving = _trend(own, gap, bounds.gap, steps)
     if not shortfalls:
         if unmet:
             return Outcome.INCONCLUSIVE, (
                 f"the {claim} gap closes ({gap:.1e}), but a hypothesis of the theorem is unmet: {', '.join(unmet)}",
             )
+        if gap > REACHED and moving is not _Moving.FALLING:
+            # A subtle fault stops the gap short of 0: small is not enough, it must be seen to fall.
+            stuck = moving is _Moving.FLAT and gap > PLATEAU
+            return Outcome.FAILS if stuck else Outcome.INCONCLUSIVE, (
+                f"KKT gap {gap:.1e} under {claim} is within its bound, but it is not seen to close",
+                trend,
+            )
         beside = f"; nearest other norm: {rival} at {rival_gap:.1e}" if rival is not None else ""
         return Outcome.HOLDS, (f"KKT gap {gap:.1e} under {claim}{beside}",)
-    trend, still_falling = _trend(own, gap, bounds.gap, steps)
+    if gap <= bounds.gap and not misaligned:
+        return Outcome.INCONCLUSIVE, (*shortfalls, "the two norms are not told apart here")
+    still_falling = moving in (_Moving.FALLING, _Moving.UNKNOWN)
     if still_falling and not misaligned:
         return Outcome.INCONCLUSIVE, (*shortfalls, trend)
     return Outcome.FAILS, (*shortfalls, trend)
@@ -103,15 +116,35 @@ def controls_of(claim: str, evidence: Mapping[str, NormEvidence]) -> list[str]:
     ]
 
 
-def _trend(own: NormEvidence, gap: float, bound: float, steps: int) -> tuple[str, bool]:
-    """A sentence on how the gap moves, and whether more steps would help."""
+class _Moving(Enum):
+    """How the gap moved at the end."""
+
+    FALLING = "falling"  # surely
+    FLAT = "flat"  # surely
+    UNSURE = "unsure"
+    UNKNOWN = "unknown"  # too few checkpoints
+
+
+def steps_needed(own: NormEvidence, bound: float, steps: int) -> float | None:
+    """Return how many steps the gap needs to meet ``bound`` if it goes on falling as fitted; None if it does not fall.
+
+    Γ(t) = Γ(steps) (t / steps)^slope, the worst run's gap.
+    """
+    gap = own.kkt_gap_range[1]
+    if isnan(gap) or own.slope is None or own.slope_interval is None or own.slope_interval[1] >= FALLING:
+        return None
+    return steps * max(1.0, exp(log(gap / bound) / -own.slope)) if gap > 0 else float(steps)
+
+
+def _trend(own: NormEvidence, gap: float, bound: float, steps: int) -> tuple[str, _Moving]:
+    """A sentence on how the gap moves, and the same in a word."""
     if own.slope is None or own.slope_interval is None:
-        return "too few checkpoints for a slope", True
+        return "too few checkpoints for a slope", _Moving.UNKNOWN
     low, high = own.slope_interval
     text = f"the gap moves like t^{own.slope:.2f} (95 %: {low:.2f} … {high:.2f})"
     if high >= FALLING:
-        return f"{text}: a plateau", False
+        return f"{text}: a plateau", _Moving.FLAT if low >= FALLING else _Moving.UNSURE
     if gap <= bound:
-        return f"{text}: still closing", True
-    more = steps * exp(log(gap / bound) / -own.slope)
-    return f"{text}: still closing, the bound would be met after about {more:.1e} steps", True
+        return f"{text}: still closing", _Moving.FALLING
+    more = steps_needed(own, bound, steps)
+    return f"{text}: still closing, the bound would be met after about {more:.1e} steps", _Moving.FALLING

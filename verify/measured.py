@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,10 @@ from maxmargin.verify.evidence import Evidence
 from maxmargin.verify.fingerprint import Fingerprint
 from maxmargin.verify.probes import Probe
 from maxmargin.verify.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from maxmargin.verify.diagnosis import Finding
+    from maxmargin.verify.twins import Twin
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,9 @@ class Measured:
         norms: The candidates, by name.
         fingerprint: The norm that the steps follow; None where nothing moved.
         probe: The short experiments; None for the engine's own optimizers, which are known.
+        twin: The engine's recursion that stood for it in the long run, if one was proved equal.
+        findings: What is wrong with its steps, seen from the norm that is claimed or nearest.
+        seconds: That the training took.
     """
 
     problem: Problem
@@ -33,6 +41,9 @@ class Measured:
     norms: dict[str, Norm]
     fingerprint: Fingerprint | None
     probe: Probe | None
+    twin: Twin | None = None
+    findings: tuple[Finding, ...] = ()
+    seconds: float = 0.0
 
     def step_below(self, floor: float) -> int | None:
         """First checkpoint at which the true gradient's norm (run 0) is below ``floor``; None if none is."""

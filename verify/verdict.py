@@ -79,7 +79,12 @@ class NormEvidence:
 
 @dataclass(frozen=True)
 class ProblemVerdict:
-    """The outcome on one problem, with the evidence under every norm that was measured."""
+    """The outcome on one problem, with the evidence under every norm that was measured.
+
+    Attributes:
+        norm: The norm that it was judged for.
+        steps_needed: Steps after which the gap would meet its bound, extrapolated; None where it does not fall.
+    """
 
     problem: str
     degree: int
@@ -95,6 +100,7 @@ class ProblemVerdict:
     arrays: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     arrays_file: str | None = None
     norm: str = ""
+    steps_needed: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As stored; the arrays are saved beside it."""
@@ -111,6 +117,7 @@ class ProblemVerdict:
             "rung": self.rung,
             "runs": self.runs,
             "separated_runs": self.separated_runs,
+            "steps_needed": clean(self.steps_needed),
         }
         if self.arrays_file is not None:
             out["arrays"] = self.arrays_file

@@ -7,7 +7,7 @@ from math import nan
 
 import pytest
 
-from maxmargin.verify.judge import APART, FALLING, Bounds, controls_of, judge
+from maxmargin.verify.judge import APART, FALLING, PLATEAU, REACHED, Bounds, controls_of, judge, steps_needed
 from maxmargin.verify.verdict import Hypothesis, NormEvidence, Outcome
 
 HOLDS, FAILS, INCONCLUSIVE = Outcome.HOLDS, Outcome.FAILS, Outcome.INCONCLUSIVE
@@ -88,6 +88,32 @@ TABLE = {
         "l2's gap 1.0e-02 is only 5.0 times linf's 2.0e-03, needed ≥ 10 times",
     ),
     "the same rival, where the problem cannot tell the two apart": ({"l2": _row(1e-2, apart=0.01)}, HOLDS, "spectral"),
+    "a rival too close to tell, though the gap has stopped falling": (
+        {"linf": _own(slope=-0.02, interval=(-0.05, 0.01)), "l2": _row(1e-2)},
+        INCONCLUSIVE,
+        "not told apart",
+    ),
+    "a small gap that has stopped falling": (
+        {"linf": _own(slope=-0.02, interval=(-0.05, 0.01))},
+        FAILS,
+        "within its bound, but it is not seen to close",
+    ),
+    "a small gap that may have stopped falling": (
+        {"linf": _own(slope=-0.2, interval=(-0.4, 0.0))},
+        INCONCLUSIVE,
+        "95 %",
+    ),
+    "a small gap without a slope": ({"linf": _own(slope=None, interval=None)}, INCONCLUSIVE, "too few checkpoints"),
+    "a plateau that may be the learning rates'": (
+        {"linf": _row(0.9 * PLATEAU, slope=0.0, interval=(-0.01, 0.01), apart=0.0)},
+        INCONCLUSIVE,
+        "a plateau",
+    ),
+    "a gap that has reached rounding": (
+        {"linf": _row(REACHED, slope=0.0, interval=(0.0, 0.0), apart=0.0)},
+        HOLDS,
+        "l2",
+    ),
     "a gap that was not measured": ({"linf": _row(nan, apart=0.0)}, INCONCLUSIVE, "KKT gap under linf could not be"),
     "an alignment that was not measured": (
         {"linf": _own(alignment=nan)},
@@ -171,6 +197,13 @@ def test_the_extrapolation_is_the_power_law(slope):
     needed = float(reasons[-1].split("about ")[1].split(" steps")[0])
     # gap(t) = 5e-2 (t / 2000)^slope reaches 5e-3 there
     assert 5e-2 * (needed / 2000) ** slope == pytest.approx(BOUNDS.gap, rel=0.15)
+
+
+def test_no_number_of_steps_is_named_where_the_gap_does_not_fall():
+    assert steps_needed(_row(5e-2, slope=-0.2, interval=(-0.35, -0.05)), 5e-3, 1000) is None
+    assert steps_needed(_row(5e-2, slope=None, interval=None), 5e-3, 1000) is None
+    assert steps_needed(_row(5e-3, slope=-0.5), 5e-3, 1000) == 1000
+    assert steps_needed(_row(2e-2, slope=-0.5), 5e-3, 1000) == pytest.approx(16_000)
 
 
 def test_controls_are_those_that_can_be_told_apart():
