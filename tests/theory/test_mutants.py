@@ -1,0 +1,143 @@
+"""The mutants are what they claim to be, and ``check`` tells a sample of them from correct optimizers.
+
+A few are checked here; all of them with MAXMARGIN_MUTANTS=full, and all with all problems and three seeds by
+``python tests/benchmarks/bench_mutants.py``.
+"""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from maxmargin.models import problems
+from maxmargin.solvers.norms import get_norm
+from maxmargin.verify import check, checking
+from maxmargin.verify.logscale import Scaled
+from maxmargin.verify.optimizers import get_optimizer
+
+FILE = Path(__file__).with_name("mutants.py")
+FULL = os.environ.get("MAXMARGIN_MUTANTS") == "full"
+
+
+def _load():
+    spec = importlib.util.spec_from_file_location("maxmargin_mutants", FILE)
+    sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+ROWS = _load()
+MUTANTS, CORRECT = ROWS.MUTANTS, ROWS.CORRECT
+SHAPES = dict(problems.get("blocks").shapes)
+
+
+def by_class(row):
+    return row.build.__name__
+
+
+def gradients(steps, seed=0):
+    """A direction with noise around it, shrinking as late gradients do, and turning round now and then."""
+    rng = np.random.default_rng(seed)
+    toward = {k: rng.standard_normal(s) for k, s in SHAPES.items()}
+    for t in range(steps):
+        factor = 0.98**t * (-1 if t % 7 == 6 else 1)
+        yield {k: torch.as_tensor(factor * (b + 0.5 * rng.standard_normal(b.shape))) for k, b in toward.items()}
+
+
+def moves(row, steps, seed=0):
+    """Unit updates of the optimizer itself."""
+    torch.manual_seed(seed)
+    theta = {k: torch.nn.Parameter(0.3 * torch.randn(s, dtype=torch.float64)) for k, s in SHAPES.items()}
+    optimizer = row.build(list(theta.values()), **{"lr": 1e-3} | dict(row.kwargs))
+    for blocks in gradients(steps, seed):
+        before = {k: p.detach().clone() for k, p in theta.items()}
+        for k, p in theta.items():
+            p.grad = blocks[k].clone()
+        optimizer.step()
+        yield unit(np.concatenate([(theta[k].detach() - before[k]).numpy().ravel() for k in SHAPES]))
+
+
+def reference(row, steps, seed=0):
+    """Unit directions of the engine's recursion on the same gradients."""
+    name, kwargs = row.reference
+    optimizer = get_optimizer(name, dict(kwargs))
+    state = optimizer.init({k: torch.zeros(s, dtype=torch.float64) for k, s in SHAPES.items()})
+    for t, blocks in enumerate(gradients(steps, seed), start=1):
+        zero = torch.zeros((), dtype=torch.float64)
+        u, state = optimizer.direction(state, Scaled(blocks, zero), torch.tensor(float(t), dtype=torch.float64))
+        yield unit(np.concatenate([u[k].numpy().ravel() for k in SHAPES]))
+
+
+def unit(flat):
+    assert np.isfinite(flat).all()
+    return flat / np.linalg.norm(flat)
+
+
+def test_there_are_enough_of_both():
+    assert len(MUTANTS) >= 34
+    assert len(CORRECT) >= 16
+    assert len({row.kind for row in MUTANTS}) >= 10
+    names = [row.name for row in [*MUTANTS, *CORRECT]]
+    assert len(set(names)) == len(names)
+    assert all(len(row.why) > 20 for row in [*MUTANTS, *CORRECT])
+
+
+@pytest.mark.parametrize("row", MUTANTS, ids=by_class)
+def test_a_broken_one_leaves_its_reference(row):
+    pairs = zip(moves(row, 300), reference(row, 300), strict=True)
+    assert any(np.linalg.norm(a - b) > 1e-6 for a, b in pairs)
+
+
+@pytest.mark.parametrize("row", [r for r in CORRECT if r.reference is not None], ids=by_class)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_rewritten_one_follows_its_reference(row, seed):
+    worst = max(np.linalg.norm(a - b) for a, b in zip(moves(row, 60, seed), reference(row, 60, seed), strict=True))
+    assert worst < 1e-6
+
+
+@pytest.mark.parametrize("row", CORRECT, ids=by_class)
+def test_a_correct_one_descends_steepest_along_a_constant_gradient(row, monkeypatch):
+    constant = next(gradients(1, seed=5))
+    monkeypatch.setitem(globals(), "gradients", lambda steps, seed=0: iter([constant] * steps))
+    norm = get_norm(row.reference[1].get("norm", row.claim) if row.reference else row.claim)
+    step = list(moves(row, 400))[-1]
+    g = np.concatenate([constant[k].numpy().ravel() for k in SHAPES])
+    split = np.split(step, np.cumsum([np.prod(s) for s in SHAPES.values()])[:-1])
+    blocks = {k: b.reshape(s) for (k, s), b in zip(SHAPES.items(), split, strict=True)}
+    length = float(norm.value(blocks)) * float(norm.dual({k: b.numpy() for k, b in constant.items()}))
+    assert -(g @ step) == pytest.approx(length, rel=1e-6)
+
+
+# A fault of each kind, and what is correct: one problem, a fifth of the steps.
+SAMPLE = {
+    "DeadZone",
+    "FrozenColumn",
+    "Flattened",
+    "ReshapedTall",
+    "RowMoment",
+    "SharedBuffers",
+    "ShapeFactor",
+    "NumpySign",
+    "GramPolar",
+}
+CHECKED = [r for r in [*MUTANTS, *CORRECT] if FULL or by_class(r) in SAMPLE]
+
+
+@pytest.mark.theory("mutants", verdict=False)
+@pytest.mark.parametrize("row", CHECKED, ids=by_class)
+def test_check_tells_broken_from_correct(row, monkeypatch):
+    problems_of_it = None
+    if not FULL:
+        monkeypatch.setitem(checking.STEPS, "quick", 6_000)
+        problems_of_it = ["blocks"]
+    claim = row.claim if getattr(row, "told", True) else None
+    verdict = check(f"{FILE}:{by_class(row)}", kwargs=dict(row.kwargs), claim=claim, problems=problems_of_it)
+    if isinstance(row, ROWS.Mutant):
+        assert verdict.outcome.value in row.honest, verdict.explain()
+    else:
+        assert verdict.outcome.value == "holds", verdict.explain()
+        assert verdict.norm == row.claim
