@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, isclose
+from math import inf, isclose, nan
 
 import numpy as np
 
-from maxmargin.models.blocks import inner
+from maxmargin.models.blocks import Shapes, inner
 from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.solvers.norms.families import get_block_norm
 from maxmargin.solvers.norms.parameter import ParameterNorm
@@ -27,6 +27,7 @@ LATE = 8  # checkpoints at the end, where momentum lags least
 TIE = 2e-3  # block alignments closer than this are the same; the simpler norm is named
 TIE_WHOLE = 5e-3  # whole-step alignments closer than this are the same; the simpler norm is named
 WEIGHT_TIE = 0.05  # relative; weights closer than this are equal
+SAME = 1e-9  # relative; norms whose ratio at random parameters varies by less are one norm, up to a factor
 WEIGHTED = "weighted "
 
 
@@ -69,11 +70,16 @@ class Fingerprint:
         norm: For the whole parameter; its name begins with "weighted " where blocks of one kind differ in weight.
         alignment: Of the whole steps with steepest descent under it, mean.
         blocks: Block by block.
+        runner_up: The best-aligned of the other candidates, those that are the same function on these blocks left
+            out; None if there is no other.
+        runner_up_alignment: Its alignment, NaN without one: how far the runner-up is from explaining the same steps.
     """
 
     norm: Norm
     alignment: float
     blocks: Mapping[str, BlockReading]
+    runner_up: Norm | None = None
+    runner_up_alignment: float = nan
 
     def to_json(self) -> dict[str, dict[str, float | str]]:
         """Map block → {"norm", "weight", "alignment"}: as measured, the weight of the furthest-reaching block is 1."""
@@ -123,15 +129,19 @@ def read(steps: Sequence[Step], coupling: float | None = None) -> Fingerprint | 
         return None
     blocks = {}
     for name, block in steps[0].update.items():
-        reading = _read_block(steps, name, MATRIX_NORMS if block.ndim == 2 else VECTOR_NORMS)
+        reading = read_block(steps, name, MATRIX_NORMS if block.ndim == 2 else VECTOR_NORMS)
         if reading is None:
             return None
         blocks[name] = reading
-    norm, aligned = _whole(steps, blocks, coupling)
-    return Fingerprint(norm, aligned, blocks)
+    ranked = _ranked(steps, blocks, coupling)
+    norm, aligned = ranked[0]
+    shapes = {name: block.shape for name, block in steps[0].update.items()}
+    second = next(((n, r) for n, r in ranked[1:] if not _same_on(shapes, n, norm)), (None, nan))
+    return Fingerprint(norm, aligned, blocks, *second)
 
 
-def _read_block(steps: Sequence[Step], name: str, candidates: tuple[str, ...]) -> BlockReading | None:
+def read_block(steps: Sequence[Step], name: str, candidates: tuple[str, ...]) -> BlockReading | None:
+    """Read one block's steps under each of the candidates, simplest first; None where it never moved."""
     alignments, reaches = {}, {}
     for candidate in candidates:
         norm = get_norm(candidate)
@@ -151,14 +161,31 @@ def _read_block(steps: Sequence[Step], name: str, candidates: tuple[str, ...]) -
     return BlockReading(best, alignments[best], alignments, reaches[best])
 
 
-def _whole(steps: Sequence[Step], blocks: Mapping[str, BlockReading], coupling: float | None) -> tuple[Norm, float]:
-    """The simplest norm of the whole parameter that explains the steps as well as any, given how blocks are coupled."""
-    candidates = _candidates(steps, blocks)
-    if coupling is not None and len(blocks) > 1:
-        candidates = [n for n in candidates if _agrees(n, coupling)] or candidates
-    aligned = [_alignment(steps, norm) for norm in candidates]
-    best = max(aligned)
-    return next((n, r) for n, r in zip(candidates, aligned, strict=True) if r >= best - TIE_WHOLE)
+def _ranked(
+    steps: Sequence[Step], blocks: Mapping[str, BlockReading], coupling: float | None
+) -> list[tuple[Norm, float]]:
+    """Rank candidates: first the simplest norm that explains the steps as well as any, then the rest.
+
+    Returns:
+        (norm, alignment); those that join the blocks otherwise than the probe says last, however well aligned.
+    """
+    aligned = [(n, _alignment(steps, n)) for n in _candidates(steps, blocks)]
+    fitting = [(n, r) for n, r in aligned if coupling is None or len(blocks) == 1 or _agrees(n, coupling)] or aligned
+    best = max(r for _, r in fitting)
+    chosen = next((n, r) for n, r in fitting if r >= best - TIE_WHOLE)
+    others = [row for row in aligned if row not in fitting]
+    rest = [*sorted(fitting, key=lambda row: -row[1]), *sorted(others, key=lambda row: -row[1])]
+    return [chosen, *(row for row in rest if row[0] is not chosen[0])]
+
+
+def _same_on(shapes: Shapes, a: Norm, b: Norm) -> bool:
+    """Whether two norms are one function on blocks of these shapes: they answer alike to random parameters."""
+    rng = np.random.default_rng(0)
+    ratios = []
+    for name in (*shapes, None):
+        theta = {n: (10.0 if n == name else 1.0) * rng.standard_normal(s) for n, s in shapes.items()}
+        ratios.append(float(a.value(theta)) / float(b.value(theta)))
+    return max(ratios) <= min(ratios) * (1 + SAME)
 
 
 def _candidates(steps: Sequence[Step], blocks: Mapping[str, BlockReading]) -> list[Norm]:

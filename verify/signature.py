@@ -1,17 +1,19 @@
-"""Steps of a black-box optimizer under constant gradients made to tell norms apart: its signature.
+"""Steps of a black-box optimizer under prescribed gradients; under constant ones they are its signature.
 
 Late in training the few gradients that a run still sees may suit several norms. Here every matrix gradient has
 singular values spread over more than a decade and every vector entries likewise, so that normalized, signed and
 orthogonalized steps differ plainly. Momentum does not lag under a constant gradient. It is a classifier, not a proof:
-Adagrad looks like a sign here; trajectories decide.
+Adagrad looks like a sign here; changing gradients (:mod:`maxmargin.verify.history`) and trajectories decide.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import torch
 
-from maxmargin.models.blocks import Shapes
+from maxmargin.models.blocks import Blocks, Shapes
 from maxmargin.verify.fingerprint import Step
 from maxmargin.verify.handle import Handle
 from maxmargin.verify.targets import Target
@@ -19,34 +21,64 @@ from maxmargin.verify.targets import Target
 DRAWS = 32
 STEADY = 6  # steps under each gradient; the last one is read
 SPREAD = 20.0  # ratio of the largest to the smallest singular value
+START = 0.3  # size of the random weights at which steps are taken: none is 0, which some optimizers treat apart
 
 
-def signature(target: Target, shapes: Shapes, seed: int = 0) -> list[Step]:
-    """Return the last steps of short runs under constant gradients.
+def signature(target: Target, shapes: Shapes, seed: int = 0, draws: int = DRAWS) -> list[Step]:
+    """Return the last steps of ``draws`` short runs under constant gradients; those that are not finite are left out.
 
     Raises:
         TargetError: when the optimizer cannot be built or stepped.
     """
     rng = np.random.default_rng(seed)
     found = []
-    for _ in range(DRAWS):
-        gradient = {name: _gradient(rng, shape) for name, shape in shapes.items()}
-        torch.manual_seed(0)
-        handle = Handle(
-            target, [torch.nn.Parameter(0.3 * torch.as_tensor(rng.standard_normal(s))) for s in shapes.values()]
-        )
-        handle.set_lr(1.0)
-        before = [p.detach().clone() for p in handle.params]
-        for _ in range(STEADY):
-            before = [p.detach().clone() for p in handle.params]
-            handle.step([torch.as_tensor(g) for g in gradient.values()])
-        update = {name: (p.detach() - b).numpy() for name, p, b in zip(shapes, handle.params, before, strict=True)}
+    for _ in range(draws):
+        gradient = {name: spread_gradient(rng, shape) for name, shape in shapes.items()}
+        update = follow(target, [gradient] * STEADY, random_start(rng, shapes))
         if all(np.isfinite(u).all() for u in update.values()):
             found.append(Step(gradient, update, 1.0))
     return found
 
 
-def _gradient(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+def follow(
+    target: Target, gradients: Sequence[Blocks], start: Mapping[str, np.ndarray], *, torch_seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Run a fresh optimizer from ``start`` on prescribed gradients, one a step, at its groups' own learning rates.
+
+    Args:
+        target: The optimizer.
+        gradients: What it is fed, numpy blocks; at least one.
+        start: The weights at first; numpy blocks of the gradients' shapes.
+        torch_seed: Of torch's generator, for optimizers that draw from it.
+
+    Returns:
+        The last step's update θ_T − θ_{T−1}, numpy blocks.
+
+    Raises:
+        TargetError: when the optimizer cannot be built or stepped.
+    """
+    handle = opened(target, start, torch_seed)
+    before: list[torch.Tensor] = []
+    for gradient in gradients:
+        before = [p.detach().clone() for p in handle.params]
+        handle.step([torch.as_tensor(gradient[name]) for name in start])
+    return {name: (p.detach() - b).numpy() for name, p, b in zip(start, handle.params, before, strict=True)}
+
+
+def opened(target: Target, start: Mapping[str, np.ndarray], torch_seed: int = 0) -> Handle:
+    """A fresh optimizer over parameters that begin at ``start``, at its groups' own learning rates."""
+    torch.manual_seed(torch_seed)
+    handle = Handle(target, [torch.nn.Parameter(torch.tensor(block, dtype=torch.float64)) for block in start.values()])
+    handle.set_lr(1.0)
+    return handle
+
+
+def random_start(rng: np.random.Generator, shapes: Shapes) -> dict[str, np.ndarray]:
+    """Normal weights of standard deviation START."""
+    return {name: START * rng.standard_normal(shape) for name, shape in shapes.items()}
+
+
+def spread_gradient(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """A random gradient whose singular values (a vector's entries) are log-uniform over SPREAD, the largest 1."""
     spread = SPREAD ** -rng.random(min(shape))
     spread[0] = 1.0
