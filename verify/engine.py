@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import vmap
 
-from maxmargin.models.blocks import scale
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.norms import Norm, get_norm
-from maxmargin.verify.losses import LOSSES, margins_of, scaled_gradient
+from maxmargin.verify.losses import LOSSES, scaled_gradient
 from maxmargin.verify.optimizers.base import Optimizer
+from maxmargin.verify.orders import Order, SampleOrder
 from maxmargin.verify.schedules import Paced, Schedule
+from maxmargin.verify.snapshots import identity, load, save
+from maxmargin.verify.stepping import CHUNK, WATCHED, Stepping
 from maxmargin.verify.tracing import traced
 from maxmargin.verify.trajectory import Trajectory
 
-CHUNK = 8  # steps in one traced call; also the grid on which checkpoints and learning rates lie
 REFRESH = 8  # chunks between two measurements of the speed, once the run is past its start
-WATCHED = 256  # at most so many of the smallest margins set the pace
 Progress = Callable[[int, int], None]
 
 
@@ -80,54 +81,6 @@ def _stack_data(problem: Problem | Sequence[Problem], runs: int) -> tuple[Proble
     return first, torch.stack([p.X for p in problem]), torch.stack([p.contrasts for p in problem]), 0
 
 
-class _Batch:
-    """The vmapped and traced pieces of one run: a chunk of steps, a look, and the speed."""
-
-    def __init__(self, first: Problem, optimizer: Optimizer, loss: str, norm: Norm, data_dim: int | None) -> None:
-        self.model, self.optimizer, self.norm = first.model, optimizer, norm
-        if loss not in LOSSES:
-            raise EngineError(f"unknown loss {loss!r}; needed is one of {', '.join(LOSSES)}")
-        self.log_weights = LOSSES[loss]
-        self.degree = first.degree
-        self.data_dim = data_dim
-        watched = min(WATCHED, first.n_margins)
-
-        def step(theta: Any, state: Any, t: Tensor, eta: Tensor, X: Tensor, C: Tensor) -> tuple[Any, Any, Tensor]:
-            g = scaled_gradient(self.model, self.log_weights, theta, X, C)
-            u, state = optimizer.direction(state, g, t)
-            return optimizer.move(theta, u, eta, t), state, t + 1
-
-        def look(theta: Any, state: Any, t: Tensor, X: Tensor, C: Tensor) -> tuple[Any, Tensor, Tensor, Any]:
-            g = scaled_gradient(self.model, self.log_weights, theta, X, C)
-            u, _ = optimizer.direction(state, g, t)
-            return g.blocks, g.log_scale, margins_of(self.model, theta, X, C).amin(), u
-
-        def speed(theta: Any, X: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
-            length = norm.value(theta)
-            unit = scale(theta, 1.0 / length)
-            margins = margins_of(self.model, unit, X, C).reshape(-1)
-            chosen = torch.topk(margins, watched, largest=False).indices
-            rows = torch.nn.functional.one_hot(chosen, margins.shape[0]).to(margins.dtype)
-
-            def dual(row: Tensor) -> Tensor:
-                c = (row.reshape(C.shape[:2]).unsqueeze(-2) @ C).squeeze(-2)
-                return norm.dual(self.model.pullback(unit, X, c))
-
-            return vmap(dual)(rows).amax() * length ** (self.degree - 1), length
-
-        d = data_dim
-        shared: Any = (0, 0, None)  # all runs count the same steps (vmap's annotation does not know None here)
-        self.step = vmap(step, in_dims=(0, 0, None, 0, d, d), out_dims=shared)
-        self.look = vmap(look, in_dims=(0, 0, None, d, d))
-        self.speed = vmap(speed, in_dims=(0, d, d))
-        self.init = vmap(optimizer.init)
-
-    def chunk(self, theta: Any, state: Any, t: Tensor, eta: Tensor, X: Tensor, C: Tensor) -> tuple[Any, Any, Tensor]:
-        for _ in range(CHUNK):
-            theta, state, t = self.step(theta, state, t, eta, X, C)
-        return theta, state, t
-
-
 def run(
     problem: Problem | Sequence[Problem],
     optimizer: Optimizer,
@@ -141,6 +94,11 @@ def run(
     device: torch.device | str = "cpu",
     trace: bool = True,
     progress: Progress | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    order: Order = "shuffled",
+    snapshot: str | Path | None = None,
+    every: float = 30.0,
 ) -> Trajectory:
     """Train B runs at once and keep log-spaced checkpoints.
 
@@ -156,81 +114,175 @@ def run(
             known length.
         device: Where to run.
         trace: Trace the step (the same operators with a tenth of the overhead); False runs plain vmap.
-        progress: Called with (steps done, steps).
+        progress: Called with (steps done, steps): at every checkpoint, and about once a second between them.
+        batch_size: Samples whose gradient a step sees, drawn without replacement in epochs; None for all of them.
+            The trajectory's gradients remain those of the whole loss, its updates are the steps taken.
+        seed: Of the order of the samples; each run has its own.
+        order: ``shuffled`` anew in each epoch, or ``cyclic``: the samples in turn, the same for every run.
+        snapshot: A file that keeps the run under way. Where it exists, the run goes on from it, and ends bit for bit
+            as it would have without a break (same machine, same versions). It is written every ``every`` seconds,
+            whenever an exception or Ctrl-C ends the run, and at its end.
+        every: Seconds between two snapshots, at least; a killed process loses no more than that.
 
     Returns:
         The trajectory.
 
     Raises:
         EngineError: when starts and data do not fit together, or for an unknown loss.
+        OrderError: for a batch size or an order that does not exist.
+        SnapshotError: when the snapshot belongs to another run or is damaged.
     """
     if not theta0:
         raise EngineError("no starts came; needed is block → (runs, *shape), as starts() gives them")
+    if loss not in LOSSES:
+        raise EngineError(f"unknown loss {loss!r}; needed is one of {', '.join(LOSSES)}")
     runs = next(iter(theta0.values())).shape[0]
     first, X, C, data_dim = _stack_data(problem, runs)
     for name, shape in first.shapes.items():
         if name not in theta0 or tuple(theta0[name].shape) != (runs, *shape):
             raise EngineError(f"start {name!r}: needed is shape {(runs, *shape)}")
     X, C = X.to(device), C.to(device)
-    theta: Any = {k: theta0[k].to(device=device, dtype=torch.float64).clone() for k in first.shapes}
     own = get_norm(norm) if norm is not None else optimizer.pace_norm
     schedule = schedule or paced_for(optimizer)
-    batch = _Batch(first, optimizer, loss, own, data_dim)
-    state = batch.init(theta)
-    t = torch.ones((), dtype=torch.float64, device=device)
-    eta = torch.ones(runs, dtype=torch.float64, device=device)
-    chunk, look, speed = batch.chunk, batch.look, batch.speed
+    batches = SampleOrder(first.n_samples, batch_size, runs, seed, order) if batch_size is not None else None
+    stepping = Stepping(first, optimizer, LOSSES[loss], own, data_dim, batches is not None)
+
+    theta: Any = {k: theta0[k].to(device=device, dtype=torch.float64).clone() for k in first.shapes}
+    ones = torch.ones(runs, dtype=torch.float64, device=device)
+    now = _Now(
+        theta=theta,
+        state=stepping.init(theta),
+        t=torch.ones((), dtype=torch.float64, device=device),
+        travelled=torch.zeros_like(ones),
+        separated_at=torch.full_like(ones, -1.0),
+        speed=ones,
+        length=torch.full_like(ones, torch.inf),
+        growth=torch.zeros_like(ones),
+    )
+
+    def drawn(done: int) -> tuple[Tensor, ...]:
+        """The next chunk's batches, drawn ahead of it."""
+        if batches is None:
+            return ()
+        return tuple(torch.as_tensor(np.ascontiguousarray(a)).to(device) for a in batches.steps(done, CHUNK))
+
+    chunk, speed, growth = stepping.chunk, stepping.speed, stepping.growth
     if trace:
-        chunk = traced(batch.step, theta, state, t, eta, X, C, times=CHUNK)
-        if not first.linear:  # called often enough to pay for its tracing
-            speed = traced(speed, theta, X, C)
+        chunk = traced(stepping.step, now.theta, now.state, now.t, ones, X, C, *drawn(0), times=CHUNK)
+        if schedule.needs_speed:
+            growth = traced(growth, theta, X, C)
+            if not first.linear:  # called often enough to pay for its tracing
+                speed = traced(speed, theta, X, C)
 
     steps = max(CHUNK, steps // CHUNK * CHUNK)
     marks = set(log_spaced(steps, checkpoints))
-    kept: list[dict[str, Any]] = []
-    travelled = torch.zeros_like(eta)
-    separated_at = torch.full((runs,), -1.0, dtype=torch.float64, device=device)
-    measured = (torch.ones_like(eta), torch.full_like(eta, torch.inf))
-    # A linear model's speed is the same everywhere, unless only the margins smallest at θ are watched.
+    # A linear model's worst speed is the same everywhere, unless only the margins smallest at θ are watched.
     fixed_speed = first.linear and first.n_margins <= WATCHED
 
-    def rates(done: int) -> Tensor:
-        nonlocal measured
-        if schedule.needs_speed and (done == 0 or (not fixed_speed and _refresh(done))):
-            v, length = speed(theta, X, C)
-            # A linear model may start at 0, and its margins change as fast as predicted: no cap.
-            measured = (
-                v * optimizer.step_norm,
-                torch.full_like(v, torch.inf) if first.linear else length / optimizer.step_norm,
-            )
-        return schedule.rate(done + 1, *measured)
+    def measured(now: _Now, done: int) -> _Now:
+        if not schedule.needs_speed or not _refresh(done):
+            return now
+        if done == 0 or not fixed_speed:
+            worst, length, grows = speed(now.theta, X, C)
+        else:
+            (length, grows), worst = growth(now.theta, X, C), now.speed
+        # A linear model may start at 0, and its margins change as fast as predicted: no cap.
+        return now._replace(speed=worst, length=now.length if first.linear else length, growth=grows)
 
-    def keep(done: int, eta: Tensor) -> None:
-        g, s, q, u = look(theta, state, t, X, C)
-        separated_at.copy_(torch.where((separated_at < 0) & (q > 0), float(done), separated_at))
-        kept.append(
-            {
-                "theta": theta,
-                "gradient": g,
-                "log_scale": s,
-                "margin": q,
-                "eta": eta,
-                "travelled": travelled,
-                "update": {k: b * eta.reshape(-1, *[1] * (b.ndim - 1)) for k, b in u.items()},
-            }
-        )
+    def looked(now: _Now, eta: Tensor, order: tuple[Tensor, ...]) -> dict[str, Any]:
+        g, s, q, u = stepping.look(now.theta, now.state, now.t, X, C, *order)
+        return {
+            "theta": now.theta,
+            "gradient": g,
+            "log_scale": s,
+            "margin": q,
+            "eta": eta,
+            "travelled": now.travelled,
+            "update": {k: b * eta.reshape(-1, *[1] * (b.ndim - 1)) for k, b in u.items()},
+        }
 
+    def rates(now: _Now, done: int) -> Tensor:
+        unit = optimizer.step_norm
+        return schedule.rate(done + 1, now.speed * unit, now.length / unit, now.growth * unit)
+
+    everything = [problem] if isinstance(problem, Problem) else list(problem)
+    keeper = _Keeper(snapshot, every) if snapshot is not None else None
     with torch.no_grad():
-        for done in range(0, steps + 1, CHUNK):
-            eta = rates(done)
-            if done == 0 or done in marks:
-                keep(done, eta)
-                if progress is not None:
+        held = _Held(0, now, ())
+        if keeper is not None:
+            keeper.who = identity(
+                everything, theta0, optimizer=(optimizer, optimizer.recursion), schedule=schedule, loss=loss,
+                steps=steps, checkpoints=checkpoints, norm=own.name, batches=batches, trace=trace, device=str(X.device),
+            )  # fmt: skip
+            held = keeper.resumed(now, looked(now, ones, drawn(0))) or held
+        spoken = time.monotonic()
+        try:
+            while True:
+                done, now, kept = held
+                batch = drawn(done)
+                now = measured(now, done)
+                eta = rates(now, done)
+                marked = done == 0 or done in marks
+                if marked and len(kept) < 1 + sum(m <= done for m in marks):
+                    record = looked(now, eta, batch)
+                    seen = (now.separated_at < 0) & (record["margin"] > 0)
+                    now = now._replace(separated_at=torch.where(seen, float(done), now.separated_at))
+                    kept = (*kept, record)
+                if progress is not None and (marked or time.monotonic() - spoken >= 1.0):
+                    spoken = time.monotonic()
                     progress(done, steps)
-            if done < steps:
-                theta, state, t = chunk(theta, state, t, eta, X, C)
-                travelled = travelled + CHUNK * eta
-    return _trajectory(first, optimizer, [0, *sorted(marks)], kept, separated_at)
+                if done == steps:
+                    held = _Held(done, now, kept)
+                    break
+                theta, state, t = chunk(now.theta, now.state, now.t, eta, X, C, *batch)
+                now = now._replace(theta=theta, state=state, t=t, travelled=now.travelled + CHUNK * eta)
+                held = _Held(done + CHUNK, now, kept)  # in one piece: whatever breaks off the loop leaves it whole
+                if keeper is not None and keeper.due():
+                    keeper.keep(held)
+        finally:
+            if keeper is not None:
+                keeper.keep(held)
+    return _trajectory(first, optimizer, [0, *sorted(marks)], list(held.kept), held.now.separated_at)
+
+
+class _Now(NamedTuple):
+    """All that the next step depends on."""
+
+    theta: Any
+    state: Any
+    t: Tensor
+    travelled: Tensor
+    separated_at: Tensor
+    speed: Tensor
+    length: Tensor
+    growth: Tensor
+
+
+class _Held(NamedTuple):
+    """A run between two chunks."""
+
+    done: int
+    now: _Now
+    kept: tuple[dict[str, Any], ...]
+
+
+class _Keeper:
+    """Writes a run's snapshots and reads the last one back."""
+
+    def __init__(self, path: str | Path, every: float) -> None:
+        self.path, self.every, self.last = Path(path), every, time.monotonic()
+        self.who: dict[str, str] = {}
+
+    def due(self) -> bool:
+        return time.monotonic() - self.last >= self.every
+
+    def keep(self, held: _Held) -> None:
+        save(self.path, self.who, held.done, held.now, held.kept)
+        self.last = time.monotonic()
+
+    def resumed(self, now: _Now, record: dict[str, Any]) -> _Held | None:
+        found = load(self.path, self.who, now, record)
+        return None if found is None else _Held(found[0], found[1], tuple(found[2]))
 
 
 def paced_for(optimizer: Optimizer) -> Paced:

@@ -24,16 +24,18 @@ class Schedule(ABC):
     @property
     @abstractmethod
     def needs_speed(self) -> bool:
-        """Whether ``rate`` looks at ``speed`` and ``length``; if not, the engine does not measure them."""
+        """Whether ``rate`` looks at ``speed``, ``length`` and ``growth``; if not, the engine does not measure them."""
 
     @abstractmethod
-    def rate(self, step: int, speed: Tensor, length: Tensor) -> Tensor:
+    def rate(self, step: int, speed: Tensor, length: Tensor, growth: Tensor | None = None) -> Tensor:
         """η of each run.
 
         Args:
             step: The step about to be taken, counted from 1.
             speed: (B,) worst change of one margin per unit of η, max_i ‖g_i(θ)‖_* times the step's norm.
             length: (B,) ‖θ‖ in the optimizer's norm, per unit of the step's norm; inf where θ may start at 0.
+            growth: (B,) change of the smallest margin per unit of η as θ keeps its direction,
+                L q(θ/‖θ‖) ‖θ‖^(L−1) times the step's norm; negative where the data are not separated yet.
 
         Returns:
             (B,) learning rates.
@@ -57,7 +59,7 @@ class PowerLaw(Schedule):
         return False
 
     @override
-    def rate(self, step: int, speed: Tensor, length: Tensor) -> Tensor:
+    def rate(self, step: int, speed: Tensor, length: Tensor, growth: Tensor | None = None) -> Tensor:
         return torch.full_like(speed, self.eta * step**-self.a)
 
 
@@ -65,6 +67,8 @@ class PowerLaw(Schedule):
 class Paced(Schedule):
     """The worst change of a single margin in a step is ``pace · (1 + t/knee)^(−decay)``.
 
+    The smallest margin changes by at most that divided by ``lead``. Its change is the rate r at which the gradient
+    itself shrinks, which the optimizer's moments have to follow; on easy data it is nearly the worst change.
     Near convergence ‖θ‖ grows at bounded pace like t^{1/L}, so η ~ pace(t) ‖θ‖^{1−L} = o(t^{1/L−1}) as theory asks.
     A step is also capped at ``cap`` of ‖θ‖, which governs the start from a small θ₀.
     """
@@ -73,10 +77,11 @@ class Paced(Schedule):
     decay: float = 0.2
     knee: float = 1000.0
     cap: float = 0.02
+    lead: float = 2.5
 
     def __post_init__(self) -> None:
-        if not (self.pace > 0 and 0 <= self.decay <= 1 and self.knee > 0 and self.cap > 0):
-            raise ScheduleError(f"{self}: pace, knee and cap must be > 0 and decay in [0, 1]")
+        if not (self.pace > 0 and 0 <= self.decay <= 1 and self.knee > 0 and self.cap > 0 and self.lead >= 0):
+            raise ScheduleError(f"{self}: pace, knee and cap must be > 0, lead >= 0 and decay in [0, 1]")
 
     @property
     @override
@@ -84,5 +89,7 @@ class Paced(Schedule):
         return True
 
     @override
-    def rate(self, step: int, speed: Tensor, length: Tensor) -> Tensor:
+    def rate(self, step: int, speed: Tensor, length: Tensor, growth: Tensor | None = None) -> Tensor:
+        if growth is not None:
+            speed = torch.maximum(speed, self.lead * growth)
         return torch.minimum(self.pace * (1 + step / self.knee) ** -self.decay / speed, self.cap * length)

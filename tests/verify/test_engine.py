@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
 
 from maxmargin.models import problems
+from maxmargin.models.linear import MulticlassLinear
+from maxmargin.models.problem import Problem
+from maxmargin.solvers.kkt import GapEvaluator
 from maxmargin.solvers.norms import get_norm
 from maxmargin.verify.engine import CHUNK, WATCHED, EngineError, log_spaced, paced_for, run, starts
 from maxmargin.verify.optimizers import get_optimizer
@@ -325,6 +328,8 @@ def test_paced_steps_are_as_fast_as_they_may_and_no_faster(spec, name, kwargs):
         for i in range(2):
             theta, update = got.at(t, i), got.at(t, i, "update")
             fastest, size = _fastest(problem, theta, norm), float(norm.value(theta))
+            # By Euler's identity the smallest margin grows by L q/‖θ‖ as ‖θ‖ grows by 1.
+            fastest = max(fastest, schedule.lead * problem.degree * float(problem.margins(theta).min()) / size)
             cap = np.inf if problem.linear else 0.02 * size
             eta = min(pace / fastest, cap) / optimizer.step_norm
             assert got.eta[t, i] == pytest.approx(eta, rel=1e-9)
@@ -354,6 +359,29 @@ def test_a_linear_problem_with_more_margins_than_are_watched_is_paced_by_the_sma
         pace = schedule.pace * (1 + (done + 1) / schedule.knee) ** -schedule.decay
         assert got.eta[t, 0] == pytest.approx(pace / speeds[smallest].max(), rel=1e-9)
     assert float(norm.value(got.at(-1, 0))) > 0
+
+
+def _one_point_a_class(k=2, seed=1):
+    """x_i near a_i e_i, one for each class: q*/max‖g_i‖_∞* is 0.6, three times that of the suite's problems."""
+    rng = np.random.default_rng(seed)
+    X = rng.uniform(1, 2, k)[:, None] * np.eye(k) + rng.uniform(-0.2, 0.2, (k, k))
+    return Problem.of(f"point-a-class-{k}", MulticlassLinear(k, k), X, np.arange(k))
+
+
+@pytest.mark.parametrize("lead", [0.0, None])
+def test_on_easy_data_the_smallest_margin_sets_the_pace(lead):
+    """Without a lead the gradient shrinks faster than Signum's momentum, which then chatters: the gap stays at 5e-2."""
+    problem, optimizer = _one_point_a_class(), get_optimizer("signum")
+    schedule = paced_for(optimizer) if lead is None else replace(paced_for(optimizer), lead=lead)
+    got = run(problem, optimizer, starts(problem, 2, seed=1, scale=0.01), steps=1000, schedule=schedule, checkpoints=8)
+    gaps = [GapEvaluator(problem, get_norm("linf"))(got.at(-1, i)).value for i in range(2)]
+    assert max(gaps) <= 1e-2 if lead is None else min(gaps) >= 2e-2
+    late = slice(len(got.steps) // 2, None)
+    grows = got.eta[late] * got.margin[late] / np.abs(got.theta["W"][late]).max(axis=(2, 3))
+    if lead is None:
+        assert grows.max() <= optimizer.lag_limit * 2 / 2.5  # what the moments can follow
+    else:
+        assert grows.max() > optimizer.lag_limit
 
 
 def test_a_linear_model_may_start_at_zero():

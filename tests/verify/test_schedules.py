@@ -35,6 +35,15 @@ def test_paced_moves_the_fastest_margin_by_the_pace():
     assert schedule.needs_speed
 
 
+def test_the_smallest_margin_moves_by_the_pace_over_the_lead():
+    schedule = Paced(pace=0.2, decay=0.0, cap=math.inf, lead=2.5)
+    speed, growth = _tensor(1.0, 1.0, 1.0, 1.0), _tensor(-5.0, 0.0, 0.4, 0.8)
+    rate = schedule.rate(1, speed, _tensor(1.0, 1.0, 1.0, 1.0), growth)
+    assert rate.tolist() == pytest.approx([0.2, 0.2, 0.2, 0.1])  # negative growth and a slow one change nothing
+    assert float(rate[3] * growth[3]) == pytest.approx(0.2 / 2.5)
+    assert schedule.rate(1, speed, speed).tolist() == [0.2] * 4
+
+
 def test_paced_is_capped_at_a_share_of_the_weights():
     schedule = Paced(pace=0.2, cap=0.02)
     rate = schedule.rate(1, _tensor(1e-6, 1e-6, 1.0), _tensor(0.5, math.inf, 1e9))
@@ -62,11 +71,12 @@ def test_the_realized_exponent_is_the_decay(decay):
         (lambda: PowerLaw(math.nan), "eta=nan"),
         (lambda: PowerLaw(1.0, 1.5), "a=1.5"),
         (lambda: PowerLaw(1.0, -0.1), "a=-0.1"),
-        (lambda: Paced(pace=0.0), "pace, knee and cap must be > 0"),
+        (lambda: Paced(pace=0.0), "pace, knee and cap must be > 0, lead >= 0"),
         (lambda: Paced(pace=math.nan), "pace=nan"),
         (lambda: Paced(decay=1.1), "decay=1.1"),
         (lambda: Paced(knee=0.0), "knee=0.0"),
         (lambda: Paced(cap=-1.0), "cap=-1.0"),
+        (lambda: Paced(lead=-1.0), "lead=-1.0"),
     ],
 )
 def test_bad_parameters_are_named(build, text):
