@@ -5,20 +5,42 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from maxmargin.verify.candidates import CANDIDATES
 from maxmargin.verify.claims import Claim, Plan, check_tier, select
+from maxmargin.verify.progress import StepRate
 from maxmargin.verify.store import Store, file_key, fingerprint_of
 from maxmargin.verify.verdict import Outcome, ProblemVerdict, Verdict
 
-Progress = Callable[[int, int, str], None]
+Progress = Callable[[float, float, str], None]
+EVERY = 30.0  # seconds between two snapshots of a job under way
 
 
-def run_plan(claim: Claim, plan: Plan, *, tier: str = "quick", seed: int = 0, device: str = "auto") -> ProblemVerdict:
+def run_plan(
+    claim: Claim,
+    plan: Plan,
+    *,
+    tier: str = "quick",
+    seed: int = 0,
+    device: str = "auto",
+    snapshot: Path | None = None,
+    every: float = EVERY,
+    progress: Callable[[int, int], None] | None = None,
+) -> ProblemVerdict:
     """Train one claim's optimizer on one of its problems, measure, and judge.
+
+    Args:
+        claim: The claim.
+        plan: One of its plans.
+        tier: ``quick`` or ``full``.
+        seed: Of the initializations.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        snapshot: A file that keeps the training under way; it goes on from there if it exists.
+        every: Seconds between two snapshots.
+        progress: Called with (steps done, steps) as it trains.
 
     Returns:
         The verdict on this problem, arrays included.
@@ -46,6 +68,9 @@ def run_plan(claim: Claim, plan: Plan, *, tier: str = "quick", seed: int = 0, de
             steps=plan.steps[tier],
             schedule=schedule,
             device=where,
+            progress=progress,
+            snapshot=snapshot,
+            every=every,
         )
         found = measure(problem, trajectory, [get_norm(n) for n in CANDIDATES], claimed=[norm])
         evidence = with_apartness(problem, norm, found.norms)
@@ -87,10 +112,12 @@ def verify(
         tier: ``quick`` (minutes) or ``full`` (tighter bounds, more steps).
         jobs: Processes; each runs one claim on one problem at a time.
         out: Directory for ``results.json`` and the arrays; nothing is written for None.
-        resume: Take finished jobs from ``out`` instead of running them again.
+        resume: Take finished jobs from ``out`` instead of running them again, and go on in the middle of those that
+            were broken off (by Ctrl-C, or killed: then up to half a minute of their training is repeated).
         seed: Of the initializations.
         device: ``auto``, ``cpu`` or ``cuda``.
-        progress: Called with (jobs done, jobs, what was just finished).
+        progress: Called with (jobs done, jobs, what was just finished); within one process also about once a second
+            as a job trains, with its share of a job, its rate and the time it has left.
 
     Returns:
         One verdict a claim, in the order asked for.
@@ -130,6 +157,7 @@ def verify(
     def finish(claim: Claim, plan: Plan, verdict: ProblemVerdict, fresh: bool) -> None:
         if store is not None and fresh:
             verdict = store.save(key(claim, plan), stamp(claim, plan), verdict)
+            store.drop_snapshot(key(claim, plan))
         done[claim.id, plan.problem] = verdict
         if store is not None:
             store.save_results(results())
@@ -139,32 +167,63 @@ def verify(
     for claim, plan in work:
         if resume and store is not None and (kept := store.load(key(claim, plan), stamp(claim, plan))) is not None:
             finish(claim, plan, kept, fresh=False)
-    todo = [(c, p) for c, p in work if (c.id, p.problem) not in done]
-    for claim, plan, verdict in _run_all(todo, jobs, tier, seed, device):
-        finish(claim, plan, verdict, fresh=True)
+    todo = [_Job(c, p, tier, seed, device) for c, p in work if (c.id, p.problem) not in done]
     if store is not None:
+        if not resume:
+            store.drop_snapshots()
+        todo = [replace(job, snapshot=store.snapshot(key(job.claim, job.plan))) for job in todo]
+
+    def training(job: _Job) -> StepRate | None:
+        if progress is None:
+            return None
+        return StepRate(progress, len(done), len(work), f"{job.claim.id} on {job.plan.problem}")
+
+    for job, verdict in _run_all(todo, jobs, training):
+        finish(job.claim, job.plan, verdict, fresh=True)
+    if store is not None:
+        store.drop_snapshots()
         store.save_results(results())
     return [_verdict(c, done) for c in chosen]
 
 
+@dataclass(frozen=True)
+class _Job:
+    """One claim on one of its problems."""
+
+    claim: Claim
+    plan: Plan
+    tier: str
+    seed: int
+    device: str
+    snapshot: Path | None = None
+
+    def run(self, progress: StepRate | None = None) -> tuple[_Job, ProblemVerdict]:
+        """Run it, from its snapshot where there is one of this very run, from the start otherwise."""
+        from maxmargin.verify.snapshots import SnapshotError
+
+        options: dict[str, Any] = {"tier": self.tier, "seed": self.seed, "device": self.device, "progress": progress}
+        try:
+            return self, run_plan(self.claim, self.plan, **options, snapshot=self.snapshot)
+        except SnapshotError:  # of another tier, seed or version, as a finished job may be: both start afresh
+            assert self.snapshot is not None
+            self.snapshot.unlink(missing_ok=True)
+            return self, run_plan(self.claim, self.plan, **options, snapshot=self.snapshot)
+
+
 def _run_all(
-    todo: Sequence[tuple[Claim, Plan]], jobs: int, tier: str, seed: int, device: str
-) -> Iterator[tuple[Claim, Plan, ProblemVerdict]]:
+    todo: Sequence[_Job], jobs: int, training: Callable[[_Job], StepRate | None]
+) -> Iterator[tuple[_Job, ProblemVerdict]]:
     """Run jobs here or in processes, longest first, and yield each as it is done."""
-    ordered = sorted(todo, key=lambda job: -job[1].steps[tier])
+    ordered = sorted(todo, key=lambda job: -job.plan.steps[job.tier])
     if jobs <= 1 or len(ordered) <= 1:
-        for claim, plan in ordered:
-            yield claim, plan, run_plan(claim, plan, tier=tier, seed=seed, device=device)
+        for job in ordered:
+            yield job.run(training(job))
         return
     from joblib import Parallel, delayed
 
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the workers load their libraries
     pool = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
-    yield from pool(delayed(_job)(claim, plan, tier, seed, device) for claim, plan in ordered)
-
-
-def _job(claim: Claim, plan: Plan, tier: str, seed: int, device: str) -> tuple[Claim, Plan, ProblemVerdict]:
-    return claim, plan, run_plan(claim, plan, tier=tier, seed=seed, device=device)
+    yield from pool(delayed(_Job.run)(job) for job in ordered)
 
 
 def _verdict(claim: Claim, done: dict[tuple[str, str], ProblemVerdict]) -> Verdict:

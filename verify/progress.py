@@ -29,16 +29,64 @@ def silent(done: float, total: float, text: str = "", /) -> None:
 
 
 @final
+class StepRate:
+    """Turns the engine's (steps done, steps) into a job's share of the whole, with its rate and the time left.
+
+    At most once a second; the rate is the mean since the first call, so a resumed run is not flattered.
+
+    Example:
+        >>> times = iter([0.0, 0.5, 4.0])
+        >>> steps = StepRate(print, 3, 28, "adam-linf on blocks", clock=lambda: next(times))
+        >>> steps(10_000, 60_000)  # a resumed run
+        >>> steps(14_000, 60_000)  # after half a second: too soon
+        >>> steps(42_000, 60_000)
+        3.7 28 adam-linf on blocks: step 42,000 of 60,000, 8,000/s, 2 s left
+    """
+
+    def __init__(
+        self, report: Progress, before: float, total: float, what: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._report, self._before, self._total, self._what = report, before, total, what
+        self._clock = clock
+        self._first: tuple[float, int] | None = None
+        self._last = 0.0
+
+    def __call__(self, done: int, steps: int, /) -> None:
+        """Report that ``done`` of the job's ``steps`` are taken."""
+        now = self._clock()
+        if self._first is None:
+            self._first, self._last = (now, done), now
+            return
+        if now - self._last < 1.0:
+            return
+        self._last = now
+        start, first = self._first
+        rate = (done - first) / (now - start)
+        left = f", {_span((steps - done) / rate)} left" if rate > 0 else ""
+        text = f"{self._what}: step {done:,} of {steps:,}, {rate:,.0f}/s{left}"
+        self._report(self._before + done / steps, self._total, text)
+
+
+def _span(seconds: float) -> str:
+    """Seconds, or minutes and hours where these say more."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+@final
 class SparseLines:
     """For logs: at most one line every ``every`` seconds.
 
     Example:
-        >>> times = iter([0.0, 1.0, 20.0, 21.0])
+        >>> times = iter([0.0, 1.0, 20.0, 21.0, 35.0])
         >>> lines = SparseLines(sys.stdout, every=10.0, clock=lambda: next(times))
         >>> lines(1, 28, "signum-linf on blocks: holds")  # after 1 s: too soon
         >>> lines(14, 28, "adam-linf on blocks: holds")
-        14 of 28 (50 %), 20 s: adam-linf on blocks: holds
+        14 of 28 (50 %), 20 s, 20 s left: adam-linf on blocks: holds
         >>> lines(15, 28)
+        >>> lines(24.5, 28)
+        24.5 of 28 (88 %), 35 s, 5 s left
     """
 
     def __init__(self, stream: TextIO, every: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -54,8 +102,11 @@ class SparseLines:
             return
         self._last = now
         share = f" ({100 * done / total:.0f} %)" if total > 0 else ""
+        spent = now - self._start
+        left = f", {_span(spent * (total - done) / done)} left" if 0 < done < total else ""
         more = f": {text}" if text else ""
-        print(f"{done:g} of {total:g}{share}, {now - self._start:.0f} s{more}", file=self._stream, flush=True)
+        line = f"{round(done, 2):g} of {total:g}{share}, {_span(spent)}{left}{more}"
+        print(line, file=self._stream, flush=True)
 
 
 @final

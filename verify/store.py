@@ -1,4 +1,4 @@
-"""Results on disk: JSON and npz without pickle, each written whole or not at all; kill -9 loses one job at most."""
+"""Results on disk: JSON and npz without pickle, each written whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -42,7 +43,10 @@ def write_json(path: Path, value: Any) -> None:
 
 @dataclass(frozen=True)
 class Store:
-    """One results directory: ``results.json``, ``arrays/*.npz`` and, to resume from, ``jobs/*.json``."""
+    """One results directory: ``results.json``, ``arrays/*.npz`` and, to resume from, what jobs left.
+
+    ``jobs/*.json`` are finished jobs, ``running/*.npz`` snapshots of those under way.
+    """
 
     root: Path
 
@@ -88,6 +92,23 @@ class Store:
             return verdict if kept else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None  # absent or damaged: the job runs again
+
+    def snapshot(self, key: str) -> Path:
+        """Where a job under way keeps its state."""
+        return self.root / "running" / f"{key}.npz"
+
+    def drop_snapshot(self, key: str) -> None:
+        """Remove the snapshot of a job that is done."""
+        self.snapshot(key).unlink(missing_ok=True)
+
+    def drop_snapshots(self) -> None:
+        """Remove all snapshots, and the temporary file of a process that was killed as it wrote one."""
+        folder = self.root / "running"
+        if folder.is_dir():
+            for file in [*folder.glob("*.npz"), *folder.glob(".*.npz.*")]:
+                file.unlink(missing_ok=True)
+            with suppress(OSError):  # something of somebody else's is in it
+                folder.rmdir()
 
     def save_results(self, results: Mapping[str, Any]) -> Path:
         """Write ``results.json``."""

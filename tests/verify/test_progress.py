@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from maxmargin.verify.progress import SparseLines, reporting
+from maxmargin.verify.progress import SparseLines, StepRate, reporting
 
 
 class Terminal(io.StringIO):
@@ -42,10 +42,33 @@ def test_a_log_gets_one_line_in_ten_seconds_however_often_it_is_called() -> None
         lines(done, 3000, "on blocks")
     said = stream.getvalue().splitlines()
     assert said == [
-        "1000 of 3000 (33 %), 10 s: on blocks",
-        "2000 of 3000 (67 %), 20 s: on blocks",
+        "1000 of 3000 (33 %), 10 s, 20 s left: on blocks",
+        "2000 of 3000 (67 %), 20 s, 10 s left: on blocks",
         "3000 of 3000 (100 %), 30 s: on blocks",
     ]
+
+
+def test_a_job_reports_its_share_rate_and_time_left_once_a_second() -> None:
+    said: list[tuple[float, float, str]] = []
+    now = 0.0
+    steps = StepRate(lambda done, total, text="": said.append((done, total, text)), 2, 5, "job", clock=lambda: now)
+    for done in range(0, 100_001, 100):  # 20,000 steps a second, seen 200 times a second
+        now = done / 20_000
+        steps(done, 400_000)
+    assert [text for _, _, text in said] == [
+        f"job: step {20_000 * s:,} of 400,000, 20,000/s, {20 - s} s left" for s in (1, 2, 3, 4, 5)
+    ]
+    assert [done for done, _, _ in said] == pytest.approx([2.05, 2.1, 2.15, 2.2, 2.25])
+    assert {total for _, total, _ in said} == {5}
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(99, "99 s left"), (3000, "50 min left"), (9000, "2.5 h left")])
+def test_long_times_are_said_in_minutes_and_hours(seconds: float, text: str) -> None:
+    times, said = iter([0.0, 10.0]), []
+    steps = StepRate(lambda done, total, text="": said.append(text), 0, 1, "job", clock=lambda: next(times))
+    steps(0, 1)
+    steps(1000, 1000 + 100 * round(seconds))
+    assert said[0].endswith(text)
 
 
 def test_an_unknown_total_is_no_division_by_zero() -> None:
