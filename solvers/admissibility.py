@@ -132,7 +132,8 @@ def admissible(
     """Decide the theorem's conditions on a schedule.
 
     Args:
-        schedule: A number a for the power law t^{−a}; or η(t) as a sympy expression in :data:`t`, or as text.
+        schedule: A number a for the power law t^{−a}; or η(t) as a sympy expression in :data:`t` (a sympy number is a
+            constant η), or as text.
         degree: The model's degree L.
         optimizer: A key of :data:`FAMILIES`.
         b1: Adam's β₁.
@@ -209,7 +210,7 @@ def _read(schedule: Any) -> sp.Expr:
             raise ScheduleError(
                 f"schedule {schedule!r} is no expression in t; write for example '0.1*t**-0.8'"
             ) from None
-    elif isinstance(schedule, sp.Expr) and not schedule.is_number:
+    elif isinstance(schedule, sp.Expr):
         eta = schedule
     else:
         return power_law(schedule)

@@ -2,31 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
-from scipy import stats
 
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.norms import Norm
+from maxmargin.verify.invariants import block_balance
+from maxmargin.verify.kappa import BlockKappa, block_kappas, measured_weights
+from maxmargin.verify.realized import Realized, admissibility_of, realized
+from maxmargin.verify.schedules import Schedule
 from maxmargin.verify.trajectory import Trajectory
 from maxmargin.verify.verdict import Hypothesis
 
 SETTLED = 0.05  # ℓ2 movement of the direction over the last half decade of steps
 SHRINKS = 0.9  # or at most this much of the half decade before
 RESTLESS = 0.2  # more than this, and not shrinking: it does not converge on this horizon
+STILL = 1e-6  # a direction that moves less has no path to speak of
 
 
-def measured(problem: Problem, trajectory: Trajectory, norm: Norm, *, needs_a1: bool = False) -> dict[str, Hypothesis]:
+def measured(
+    problem: Problem,
+    trajectory: Trajectory,
+    norm: Norm,
+    *,
+    needs_a1: bool = False,
+    schedule: Schedule | None = None,
+    family: str | None = None,
+    betas: tuple[float, float] | None = None,
+) -> dict[str, Hypothesis]:
     """Every hypothesis that a trajectory can show, by name.
 
-    ``separated`` (T1: the data are fitted), ``direction settles`` (T2), ``schedule`` (η = o(t^{1/L−1}) and ∫η = ∞,
-    as realized), ``kappa`` (‖Δθ‖/η at the end, the lag of the moments), ``R`` (‖θ‖/N, theorem C.17 asks
-    limsup ≤ 1), ``smooth`` (M1), and where Adam runs ``A1`` (no coordinate without gradient).
+    Judged: ``separated`` (T1: the data are fitted), ``direction settles`` (T2), ``schedule`` (η = o(t^{1/L−1}) and
+    ∫η = ∞, as realized), ``schedule, symbolic`` (the same of η(t) itself, where it is known), ``smooth`` (M1), and
+    where Adam runs ``A1`` (no coordinate without gradient).
+
+    Informative, ``met`` is None: ``separation step`` (median), ``schedule interval`` (of the fitted exponent),
+    ``kappa`` (‖Δθ‖/η at the end, the lag of the moments), ``kappa:BLOCK`` (the same on a block's significant
+    coordinates) with ``kappa spread`` (how far single ones lie from it) and ``measured weights`` (that this gives the
+    blocks), ``R`` (‖θ‖/N, theorem C.17 asks limsup ≤ 1), ``direction path`` over the last decade and ``path over
+    displacement`` (T2: large for a direction that rotates or chatters), ``block balance`` (0 at every KKT direction).
 
     Args:
         problem: The problem.
         trajectory: The runs.
         norm: The optimizer's norm, in which lengths are measured.
         needs_a1: Whether A1 is a hypothesis (it is for Adam without eps).
+        schedule: The schedule that was asked for, if it is known.
+        family: Whose conditions the schedule has to meet, a key of ``admissibility.FAMILIES``; by default Adam's where
+            A1 is needed, else those of momentum.
+        betas: Adam's (β₁, β₂), for their part of the conditions.
 
     Returns:
         name → Hypothesis.
@@ -40,10 +65,17 @@ def measured(problem: Problem, trajectory: Trajectory, norm: Norm, *, needs_a1: 
     if not good.any():
         return found
     runs = np.flatnonzero(good)
+    taken = realized(problem.degree, trajectory, norm, runs)
+    found["separation step"] = Hypothesis(None, float(np.median(trajectory.separated_at[runs])))
     found["direction settles"] = _settles(trajectory, runs)
-    found["schedule"] = _schedule(problem.degree, trajectory, norm, runs)
+    found |= _path(trajectory, runs)
+    found |= _schedule(taken)
+    if schedule is not None:
+        found |= _symbolic(schedule, problem.degree, family or ("adam" if needs_a1 else "momentum"), betas)
     found["kappa"] = _kappa(trajectory, norm, runs)
+    found |= _block_kappas(block_kappas(trajectory, norm, runs))
     found["R"] = _radius(trajectory, norm, runs)
+    found |= _balance(problem, trajectory, norm, runs)
     if needs_a1:
         found["A1"] = _a1(trajectory, runs)
     return found
@@ -66,26 +98,61 @@ def _unit(trajectory: Trajectory, t: int, run: int) -> np.ndarray:
     return flat / max(np.linalg.norm(flat), 1e-300)
 
 
-def _schedule(degree: int, trajectory: Trajectory, norm: Norm, runs: np.ndarray) -> Hypothesis:
-    """Exponent a of the realized step length ν ~ t^{−a}, last decade; admissible iff 1 − 1/L < a ≤ 1 (a ≥ 0 for L = 1).
+def _path(trajectory: Trajectory, runs: np.ndarray) -> dict[str, Hypothesis]:
+    """How far θ/‖θ‖₂ went over the last decade of steps, and that over how far it got, worst run.
 
-    The length ‖Δθ‖ is taken, not η: for an optimizer that does not normalize, η alone says nothing.
+    Between checkpoints the path is straight, so both are lower bounds: what rotates faster than the checkpoints are
+    apart is not seen.
 
     Returns:
-        Met or not, and a.
+        Both, informative.
     """
     late = np.flatnonzero(trajectory.steps >= max(1, trajectory.steps[-1] / 10))
     if len(late) < 3:
-        return Hypothesis(None, None)
-    exponents = []
+        return {}
+    paths, nets = [], []
     for run in runs:
-        lengths = [float(norm.value(trajectory.at(int(t), int(run), "update"))) for t in late]
-        if min(lengths) <= 0:
-            return Hypothesis(None, None)
-        exponents.append(-stats.linregress(np.log(trajectory.steps[late]), np.log(lengths)).slope)
-    a = float(np.median(exponents))
-    slack = 0.05  # of a fitted exponent
-    return Hypothesis(bool(1 - 1 / degree - slack < a <= 1 + slack), a)
+        units = np.stack([_unit(trajectory, int(t), int(run)) for t in late])
+        paths.append(float(np.linalg.norm(np.diff(units, axis=0), axis=1).sum()))
+        nets.append(float(np.linalg.norm(units[-1] - units[0])))
+    moved = [path / net if net > 0 else np.inf for path, net in zip(paths, nets, strict=True) if path > STILL]
+    return {
+        "direction path": Hypothesis(None, max(paths)),
+        "path over displacement": Hypothesis(None, float(max(moved)) if moved else None),
+    }
+
+
+def _schedule(taken: Realized) -> dict[str, Hypothesis]:
+    found = {"schedule": Hypothesis(taken.met, taken.exponent)}
+    if taken.interval is not None:
+        low, high = taken.interval
+        found["schedule interval"] = Hypothesis(None, f"{low:.3f} … {high:.3f}")
+    return found
+
+
+def _symbolic(schedule: Schedule, degree: int, family: str, betas: tuple[float, float] | None) -> dict[str, Hypothesis]:
+    verdict = admissibility_of(schedule, degree, family, betas)
+    if verdict is None:
+        return {}
+    return {"schedule, symbolic": Hypothesis(verdict.met, "; ".join(verdict.reasons) or "all conditions are met")}
+
+
+def _block_kappas(kappas: Mapping[str, BlockKappa]) -> dict[str, Hypothesis]:
+    found = {f"kappa:{name}": Hypothesis(None, k.value) for name, k in kappas.items()}
+    if kappas and all(k.value > 0 for k in kappas.values()):
+        spread = max(max(k.high / k.value - 1, 1 - k.low / k.value) for k in kappas.values())
+        found["kappa spread"] = Hypothesis(None, float(spread))
+    weights = measured_weights(kappas)
+    if len(weights) > 1:
+        found["measured weights"] = Hypothesis(None, ", ".join(f"{name} {w:.4g}" for name, w in weights.items()))
+    return found
+
+
+def _balance(problem: Problem, trajectory: Trajectory, norm: Norm, runs: np.ndarray) -> dict[str, Hypothesis]:
+    """``block balance``: the worst run's deviation from what every KKT direction has."""
+    each = [block_balance(problem, trajectory.at(-1, int(run)), norm) for run in runs]
+    known = [x for x in each if x is not None]
+    return {"block balance": Hypothesis(None, max(known))} if known else {}
 
 
 def _kappa(trajectory: Trajectory, norm: Norm, runs: np.ndarray) -> Hypothesis:

@@ -116,3 +116,10 @@ def test_unusable_input_is_refused_with_its_reason(arguments: dict, words: str) 
 def test_power_laws_keep_their_exponent_exact() -> None:
     assert power_law(0.1, 0.3) == sp.Rational(3, 10) * t ** sp.Rational(-1, 10)
     assert power_law(Fraction(2, 3)) == t ** sp.Rational(-2, 3)
+
+
+def test_a_sympy_number_is_a_constant_schedule_and_a_plain_one_an_exponent() -> None:
+    """t^0, as power_law gives it, is the number 1: at the edge for L = 1, where the exponent 1 is admissible."""
+    assert admissible(power_law(0), 1).met is False
+    assert admissible(power_law(0, 0.1), 1, "steepest descent").met is True
+    assert admissible(1, 1).met is True

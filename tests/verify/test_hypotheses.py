@@ -9,6 +9,7 @@ from maxmargin.models import problems
 from maxmargin.solvers.norms import get_norm
 from maxmargin.verify.engine import log_spaced
 from maxmargin.verify.hypotheses import measured
+from maxmargin.verify.schedules import PowerLaw
 from maxmargin.verify.trajectory import Trajectory
 
 LINEAR, CUBIC, KINKED = "multiclass@linear", "binary@relu2:h=4", "binary@relu:h=4"
@@ -189,3 +190,63 @@ def test_every_answer_can_be_stored():
     for hypothesis in _measured(_trajectory(_power(0.2)), needs_a1=True).values():
         assert type(hypothesis.met) in (bool, type(None))
         assert type(hypothesis.value) in (float, str, type(None))
+
+
+# -- What is informative ------------------------------------------------------------------------------------------
+
+
+def test_the_separation_step_is_the_median_of_the_runs_that_count():
+    trajectory = _trajectory(_power(0.2), runs=4, separated_at=np.array([8, 16, 40, -1]))
+    trajectory.margin[-1, 3] = -1.0
+    assert _measured(trajectory)["separation step"].value == 16.0
+
+
+def test_a_straight_way_is_as_long_as_its_displacement_and_a_rotating_one_longer():
+    straight = _measured(_trajectory(_power(0.2), lambda t: 3 * t**-0.1))
+    assert straight["path over displacement"].value == pytest.approx(1.0, abs=0.01)  # an arc of 0.4 over its chord
+    assert straight["direction path"].value == pytest.approx(3 * (1e4**-0.1 - 1e5**-0.1), rel=0.2)
+    # Half a turn to and fro in ln t: long way, small displacement, although it moves little at the end.
+    swings = _measured(_trajectory(_power(0.2), lambda t: 0.3 * np.sin(2 * np.pi * np.log10(t))))
+    assert swings["direction path"].value == pytest.approx(4 * 0.3, rel=0.15)
+    assert swings["path over displacement"].value >= 5
+    still = _measured(_trajectory(_power(0.2)))
+    assert still["path over displacement"].value is None
+    assert still["direction path"].value == pytest.approx(0.0, abs=1e-12)
+
+
+def test_only_separated_runs_rotate():
+    trajectory = _trajectory(_power(0.2))
+    other = _trajectory(_power(0.2), lambda t: 0.3 * np.sin(2 * np.pi * np.log10(t)))
+    trajectory.theta["w"][:, 1] = other.theta["w"][:, 0]
+    assert _measured(trajectory)["direction path"].value > 1
+    trajectory.margin[-1, 1] = -1.0
+    assert _measured(trajectory)["direction path"].value < 1e-9
+
+
+def test_kappa_of_blocks_and_the_weights_that_it_makes():
+    found = _measured(_trajectory(_power(0.2)))
+    assert found["kappa:w"].value == pytest.approx(0.375)  # entries 1 and -0.5 of half of eta
+    assert found["kappa spread"].value == pytest.approx(1 / 3)
+    assert "measured weights" not in found  # of a single block
+
+
+def test_a_known_schedule_is_judged_symbolically():
+    trajectory = _trajectory(_power(0.8))
+    met = _measured(trajectory, CUBIC, schedule=PowerLaw(0.1, 0.8))["schedule, symbolic"]
+    assert met.met is True
+    unmet = _measured(trajectory, CUBIC, schedule=PowerLaw(0.1, 0.5))["schedule, symbolic"]
+    assert unmet.met is False
+    assert "o(t^(1/3" in unmet.value
+    free = _measured(trajectory, CUBIC, schedule=PowerLaw(0.1, 0.5), family="steepest descent")["schedule, symbolic"]
+    assert free.met is True  # nothing has to track anything
+    adam = {"needs_a1": True, "schedule": PowerLaw(0.1, 0.8)}
+    assert _measured(trajectory, CUBIC, **adam)["schedule, symbolic"].met is None  # betas were not given
+    assert _measured(trajectory, CUBIC, **adam, betas=(0.9, 0.95))["schedule, symbolic"].met is True
+    assert _measured(trajectory, CUBIC, **adam, betas=(0.95, 0.9))["schedule, symbolic"].met is False
+    assert "schedule, symbolic" not in _measured(trajectory, CUBIC)
+
+
+def test_nothing_informative_decides():
+    judged = {"smooth", "separated", "direction settles", "schedule", "schedule, symbolic", "A1"}
+    found = _measured(_trajectory(_power(0.5)), needs_a1=True, schedule=PowerLaw(0.1, 0.5))
+    assert {name for name, h in found.items() if h.met is not None} <= judged
