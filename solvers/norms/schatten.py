@@ -16,6 +16,7 @@ from maxmargin.solvers.norms import lp
 from maxmargin.solvers.norms.atoms import lp_atom, vector
 from maxmargin.solvers.norms.block import GaugeNorm, Rebuild, matrix_only
 from maxmargin.solvers.norms.families import register
+from maxmargin.solvers.norms.polar import polar
 
 
 @register
@@ -67,6 +68,8 @@ class Schatten(GaugeNorm):
     def lmo(self, G: Array) -> Array:
         if _single(G) or self.p == 2:
             return -lp.unit(G)
+        if math.isinf(self.p):
+            return -polar(G)
         xp = array_namespace(G)
         y, _, spoilt = _normalized(G)
         U, sigma, Vt = xp.linalg.svd(y, full_matrices=False)
