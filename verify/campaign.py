@@ -176,7 +176,11 @@ def verify(
     def training(job: _Job) -> StepRate | None:
         if progress is None:
             return None
-        return StepRate(progress, len(done), len(work), f"{job.claim.id} on {job.plan.problem}")
+
+        def report(share: float, total: float, text: str = "", /) -> None:
+            progress(share, total, text)
+
+        return StepRate(report, len(done), len(work), f"{job.claim.id} on {job.plan.problem}")
 
     for job, verdict in _run_all(todo, jobs, training):
         finish(job.claim, job.plan, verdict, fresh=True)

@@ -164,7 +164,7 @@ def run(
         """The next chunk's batches, drawn ahead of it."""
         if batches is None:
             return ()
-        return tuple(torch.as_tensor(np.ascontiguousarray(a)).to(device) for a in batches.steps(done, CHUNK))
+        return tuple(torch.as_tensor(np.array(a)).to(device) for a in batches.steps(done, CHUNK))
 
     chunk, speed, growth = stepping.chunk, stepping.speed, stepping.growth
     if trace:
