@@ -5,37 +5,28 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from math import inf
-from typing import Any, TypeGuard
+from typing import Any
 
-from maxmargin.models.problem import Problem
 from maxmargin.solvers.norms import Norm, get_norm
-from maxmargin.verify.candidates import CANDIDATES
+from maxmargin.verify.candidates import family
 from maxmargin.verify.claims import check_tier
-from maxmargin.verify.conclusion import about_optimizer, conclude, nearest_norm
+from maxmargin.verify.conclusion import conclude, nearest_norm
 from maxmargin.verify.devices import one_thread, resolve
 from maxmargin.verify.evidence import Effort, measure
-from maxmargin.verify.fingerprint import WEIGHTED, Fingerprint, family, late_steps, read
+from maxmargin.verify.examine import Exam, examine, problems_for
 from maxmargin.verify.hypotheses import measured
-from maxmargin.verify.judge import Bounds, judge
+from maxmargin.verify.judge import Bounds, judge, steps_needed
 from maxmargin.verify.measured import Measured
-from maxmargin.verify.probes import Probe, probe
-from maxmargin.verify.signature import signature
-from maxmargin.verify.targets import Target, TargetError, load
-from maxmargin.verify.trajectory import Trajectory
+from maxmargin.verify.probes import Probe
+from maxmargin.verify.remarks import about_optimizer
+from maxmargin.verify.targets import Target, load
+from maxmargin.verify.training import NETWORK_RUNS, planned, train
 from maxmargin.verify.verdict import Outcome, ProblemVerdict, Verdict
 
 Progress = Callable[[int, int, str], None]
 
-PROBLEMS = ("blocks", "multiclass", "binary@relu2:h=8")
-MATRIX_PROBLEMS = ("matrices", "multiclass", "multiclass@relu2:h=8")  # for optimizers that refuse vectors
 LINEAR = {"quick": Bounds(gap=2e-2, ratio=5, alignment=0.95), "full": Bounds(gap=3e-3, ratio=10, alignment=0.95)}
 NETWORK = {"quick": Bounds(gap=1e-1, ratio=2, alignment=0.9), "full": Bounds(gap=2e-2, ratio=3, alignment=0.95)}
-STEPS = {"quick": 30_000, "full": 400_000}
-FAST_MEMORY = 0.05  # lag limit above which STEPS suffice; below it more steps are given, up to MORE times
-MORE = {"quick": 2.0, "full": 10.0}
-NETWORK_RUNS = {"quick": 2, "full": 6}
 
 
 def check(
@@ -78,11 +69,11 @@ def check(
     wanted = get_norm(claim) if claim is not None else None
     resolve(device)
     loaded = load(target, kwargs)
-    names = tuple(dict.fromkeys(registry.get(name).name for name in (problems or _problems_for(loaded))))
-    exams = _examine(loaded, names, wanted, seed)
+    names = tuple(dict.fromkeys(registry.get(name).name for name in (problems or problems_for(loaded))))
+    exams = examine(loaded, names, wanted, seed)
     found = sorted(_measure_all(loaded, exams, tier, seed, device, progress), key=lambda m: names.index(m.problem.name))
     verdicts = _judge_all(found, wanted, tier)
-    answer = conclude(found, verdicts, claim=wanted.name if wanted is not None else None)
+    answer = conclude(found, verdicts, claim=wanted.name if wanted is not None else None, tier=tier)
     print_of = next((m.fingerprint for m in found if m.fingerprint is not None), None)
     return Verdict(
         target=loaded.spec,
@@ -101,76 +92,14 @@ def check(
             "device": str(resolve(device)),
             "seconds": round(time.perf_counter() - started, 3),
             "probe": _probe_json(found[0].probe),
+            "twin": next((e.twin.text for e in exams if e.twin is not None), None),
+            "findings": _findings_json(exams),
         },
     )
 
 
-def _problems_for(target: Target) -> tuple[str, ...]:
-    """Return the standard problems, or those without vectors if the optimizer refuses one.
-
-    Raises:
-        TargetError: when it refuses both.
-    """
-    from maxmargin.models import problems as registry
-
-    if target.native is not None:
-        return PROBLEMS
-    try:
-        probe(target, registry.get(PROBLEMS[0]).shapes)
-    except TargetError as refusal:
-        try:
-            probe(target, registry.get(MATRIX_PROBLEMS[0]).shapes)
-        except TargetError:
-            raise refusal from None
-        return MATRIX_PROBLEMS
-    return PROBLEMS
-
-
-@dataclass(frozen=True)
-class _Exam:
-    """What is known of the optimizer on one problem before it is trained there."""
-
-    problem: str
-    about: Probe | None
-    fingerprint: Fingerprint | None
-    candidates: tuple[Norm, ...]
-    claimed: tuple[Norm, ...]
-
-
-def _examine(target: Target, names: Sequence[str], claim: Norm | None, seed: int) -> list[_Exam]:
-    """Probe a black box on each problem's shapes, and collect the norms that are to be measured there."""
-    from maxmargin.models import problems as registry
-
-    probes: dict[str, Probe] = {}
-    prints: dict[str, Fingerprint | None] = {}
-    if target.native is None:
-        for name in names:
-            shapes = registry.get(name).shapes
-            probes[name] = probe(target, shapes, seed)
-            prints[name] = read(signature(target, shapes, seed), probes[name].coupling)
-    own = target.native.norm if target.native is not None else None
-    # A norm of every problem's blocks (hybrid:2) that one problem suggests is measured on all of them.
-    common = {n.name: n for n in (own, *(p.norm for p in prints.values() if p is not None)) if _is_general(n)}
-    exams = []
-    for name in names:
-        seen = prints.get(name)
-        suspects = {n: get_norm(n) for n in CANDIDATES} | common
-        if seen is not None:
-            suspects[seen.norm.name] = seen.norm
-        expected = claim or (seen.norm if seen is not None else own)
-        exams.append(
-            _Exam(name, probes.get(name), seen, tuple(suspects.values()), () if expected is None else (expected,))
-        )
-    return exams
-
-
-def _is_general(norm: Norm | None) -> TypeGuard[Norm]:
-    """Whether a norm is for any blocks, not written for the named blocks of one problem."""
-    return norm is not None and not norm.name.startswith((WEIGHTED, "blocks:"))
-
-
 def _measure_all(
-    target: Target, exams: Sequence[_Exam], tier: str, seed: int, device: str, progress: Progress | None
+    target: Target, exams: Sequence[Exam], tier: str, seed: int, device: str, progress: Progress | None
 ) -> Iterator[Measured]:
     from joblib import Parallel, delayed
 
@@ -185,42 +114,31 @@ def _measure_all(
         yield result
 
 
-def _measure(target: Target, exam: _Exam, tier: str, seed: int, device: str) -> Measured:
+def _measure(target: Target, exam: Exam, tier: str, seed: int, device: str) -> Measured:
     """Train on one problem and measure; runs in a process of its own."""
     from maxmargin.models import problems as registry
 
     problem = registry.get(exam.problem)
     with one_thread():
-        trajectory = _train(target, problem, exam.about, tier, seed, device)
-        fingerprint = exam.fingerprint or read(late_steps(trajectory), _coupling_of(target))
+        started = time.perf_counter()
+        trajectory = train(target, problem, exam, tier=tier, seed=seed, device=device)
+        seconds = time.perf_counter() - started
         effort = Effort(checkpoints=8 if tier == "quick" else 12, runs=NETWORK_RUNS[tier])
         evidence = measure(problem, trajectory, exam.candidates, claimed=exam.claimed, effort=effort)
     norms = {n.name: n for n in (*exam.candidates, *exam.claimed)}
-    return Measured(problem, trajectory, evidence, norms, fingerprint, exam.about)
-
-
-def _train(target: Target, problem: Problem, about: Probe | None, tier: str, seed: int, device: str) -> Trajectory:
-    from maxmargin.verify.blackbox import run_blackbox
-    from maxmargin.verify.engine import run, starts
-
-    runs, scale = (1, 0.01) if problem.linear else (NETWORK_RUNS[tier], 0.02)
-    start = starts(problem, runs, seed=seed, scale=scale)
-    if about is not None:
-        return run_blackbox(target, problem, start, about, steps=_steps(about.lag_limit, tier))
-    assert target.native is not None
-    where = resolve(device)
-    steps = 2 * _steps(target.native.lag_limit, tier)  # the engine is several times as fast
-    return run(problem.to(where), target.native, start, steps=steps, device=where)
-
-
-def _coupling_of(target: Target) -> float | None:
-    """How an engine optimizer joins its blocks: known, where a black box's is probed."""
-    norm = target.native.norm if target.native is not None else None
-    return None if norm is None else 1.0 / (norm.aggregation - 1.0) if norm.aggregation > 1 else inf
-
-
-def _steps(lag_limit: float, tier: str) -> int:
-    return int(STEPS[tier] * min(MORE[tier], max(1.0, FAST_MEMORY / lag_limit)))
+    return Measured(
+        problem=problem,
+        trajectory=trajectory,
+        evidence=evidence,
+        norms=norms,
+        fingerprint=exam.fingerprint,
+        probe=exam.about,
+        signature=exam.signature,
+        twin=exam.twin,
+        findings=exam.findings,
+        seconds=seconds,
+        full_steps=planned(target, exam, "full"),
+    )
 
 
 def _judge_all(found: Sequence[Measured], claim: Norm | None, tier: str) -> tuple[ProblemVerdict, ...]:
@@ -250,7 +168,8 @@ def _judge(found: Measured, norm: Norm, tier: str) -> ProblemVerdict:
     hypotheses = measured(problem, trajectory, norm) | about_optimizer(found.probe)
     bounds = (LINEAR if problem.linear else NETWORK)[tier]
     steps = int(trajectory.steps[-1])
-    outcome, reasons = judge(norm.name, evidence, hypotheses, bounds, steps=steps)
+    outcome, reasons = judge(norm.name, evidence, hypotheses, bounds, steps=steps, steady=found.steady(norm))
+    own = evidence.get(norm.name)
     return ProblemVerdict(
         problem=problem.name,
         degree=problem.degree,
@@ -260,13 +179,22 @@ def _judge(found: Measured, norm: Norm, tier: str) -> ProblemVerdict:
         evidence=evidence,
         hypotheses=hypotheses,
         reasons=reasons,
-        rung=evidence[norm.name].rung if norm.name in evidence else "numerical",
+        rung=own.rung if own is not None else "numerical",
         runs=trajectory.runs,
         separated_runs=int(trajectory.separated.sum()),
         arrays=arrays,
         norm=norm.name,
+        steps_needed=steps_needed(own, bounds.gap, steps) if own is not None else None,
     )
 
 
 def _probe_json(about: Probe | None) -> dict[str, Any] | None:
     return None if about is None else {k: v for k, v in about.__dict__.items() if k != "state_degrees"}
+
+
+def _findings_json(exams: Sequence[Exam]) -> list[dict[str, Any]]:
+    return [
+        {"problem": e.problem, "block": f.block, "kind": f.kind, "text": f.text, "size": f.size}
+        for e in exams
+        for f in e.findings
+    ]

@@ -7,17 +7,15 @@ from dataclasses import dataclass
 from math import inf, isfinite, log
 
 from maxmargin.solvers.norms import Norm, get_norm
-from maxmargin.verify.candidates import CANDIDATES
-from maxmargin.verify.fingerprint import family
+from maxmargin.verify.candidates import CANDIDATES, family
 from maxmargin.verify.judge import controls_of
 from maxmargin.verify.measured import Measured
-from maxmargin.verify.probes import VISIBLE, Probe
-from maxmargin.verify.verdict import Hypothesis, Outcome, ProblemVerdict
+from maxmargin.verify.remarks import remarks
+from maxmargin.verify.verdict import Outcome, ProblemVerdict
 
 PERFECT = 0.99  # a signature better than this is the norm's own
 APPROXIMATE = 0.7  # least signature that still deserves the word "approximately"
 NEAR = 0.5  # and least alignment on trajectories; five Newton–Schulz steps may fall to 0.68/1.13 = 0.6
-INDEPENDENT = 1e-6  # relative; a larger dependence on weights, seeds or the learning rate is reported
 
 
 @dataclass(frozen=True)
@@ -59,13 +57,16 @@ def nearest_norm(found: Sequence[Measured]) -> Norm:
     return names[tied[0]]
 
 
-def conclude(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict], *, claim: str | None) -> Conclusion:
+def conclude(
+    found: Sequence[Measured], verdicts: Sequence[ProblemVerdict], *, claim: str | None, tier: str = "quick"
+) -> Conclusion:
     """Put the problems' verdicts together.
 
     Args:
         found: What was measured, one a problem.
         verdicts: The verdict on each, for the norm named in it (of one family).
         claim: The norm that the user claimed; None if the verdicts' norm was found.
+        tier: How hard it was tried.
 
     Returns:
         The conclusion.
@@ -95,24 +96,14 @@ def conclude(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict], *, c
     return Conclusion(
         outcome=outcome,
         norm=name if named else None,
-        reasons=(*first, *_warnings(found, name), *(f"{v.problem}: {'; '.join(v.reasons)}." for v in verdicts), *blind),
+        reasons=(
+            *first,
+            *remarks(found, verdicts, name, tier),
+            *(f"{v.problem}: {'; '.join(v.reasons)}." for v in verdicts),
+            *blind,
+        ),
         approximate=defect,
     )
-
-
-def about_optimizer(about: Probe | None) -> dict[str, Hypothesis]:
-    """Return what the short experiments say of the theorem's hypotheses on the optimizer; nothing for our own."""
-    if about is None:
-        return {}
-    lr = about.lr_error
-    return {
-        "scale invariant": Hypothesis(about.exactly_invariant, about.floor or about.defect),
-        "no weight decay": Hypothesis(about.decay == 0, about.decay),
-        "independent of the weights": Hypothesis(about.value_dependence <= INDEPENDENT, about.value_dependence),
-        "deterministic": Hypothesis(about.random <= INDEPENDENT, about.random),
-        "learning rate honoured": Hypothesis(None if lr != lr else lr <= INDEPENDENT, lr),
-        "forgets": Hypothesis(about.memory < inf, about.memory),
-    }
 
 
 def _may_change(found: Sequence[Measured], claim: str) -> bool:
@@ -162,55 +153,3 @@ def _defect(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict]) -> di
         "alignment": min(aligned),
         "margin_lost": max(v.evidence[v.norm].kkt_gap for _, v in rows),
     }
-
-
-def _warnings(found: Sequence[Measured], norm: str) -> list[str]:
-    """What the short experiments found, in sentences."""
-    about = found[0].probe
-    if about is None:
-        return []
-    out = []
-    if about.update_degree != about.update_degree:
-        out.append(
-            "Its step is neither independent of the gradient's scale nor proportional to it "
-            "(clipping, a floor, a cast): "
-            "what it does at one scale says nothing of another."
-        )
-    elif about.floor > 0:
-        out.append(_floor_text(about.floor, found, norm))
-    if about.decay > 0:
-        out.append(
-            f"Weight decay {about.decay:g} is set in its parameter groups, which changes the limit point; "
-            "pass --kw weight_decay=0."
-        )
-    elif about.value_dependence > INDEPENDENT:
-        out.append(
-            f"Its update changes by {about.value_dependence:.1e} (relative) when the weights are tripled: "
-            "a hidden decay or a trust ratio."
-        )
-    if about.random > INDEPENDENT:
-        out.append(f"It is random: two runs with different seeds differ by {about.random:.1e}.")
-    if VISIBLE < about.rescaling_error < inf:
-        out.append(
-            f"A step changes by {about.rescaling_error:.1e} (relative) when gradient and state are rescaled together: "
-            "it keeps state outside optimizer.state, and long runs cannot follow it exactly."
-        )
-    if about.memory == inf:
-        out.append("Its state never forgets (a sum or a maximum over all steps): no fixed norm is to be expected.")
-    if about.lr_error > INDEPENDENT:
-        out.append(f"Twice the learning rate does not move twice as far (error {about.lr_error:.1e}).")
-    return out
-
-
-def _floor_text(floor: float, found: Sequence[Measured], norm: str) -> str:
-    """Say where the true gradient falls below the floor, and what becomes of the optimizer then."""
-    head = f"An eps takes over once the gradient's norm falls below {floor:.0e}: "
-    for m in found:
-        step = m.step_below(floor)
-        if step is not None:
-            return (
-                f"{head}with the true gradient, from about step {step} on ({m.problem.name}). Then it is no longer "
-                f"scale invariant, and theory promises nothing for {norm} (for Adam: l2 in the end). The evidence "
-                "here is that of its scale-free regime, with loss and state rescaled together."
-            )
-    return f"{head}these runs did not get that far."

@@ -9,13 +9,14 @@ import numpy as np
 
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.norms import Norm
+from maxmargin.verify.alignment import alignment
 from maxmargin.verify.evidence import Evidence
-from maxmargin.verify.fingerprint import Fingerprint
+from maxmargin.verify.fingerprint import Fingerprint, Step
 from maxmargin.verify.probes import Probe
 from maxmargin.verify.trajectory import Trajectory
 
 if TYPE_CHECKING:
-    from maxmargin.verify.diagnosis import Finding
+    from maxmargin.verify.finding import Finding
     from maxmargin.verify.twins import Twin
 
 
@@ -30,9 +31,11 @@ class Measured:
         norms: The candidates, by name.
         fingerprint: The norm that the steps follow; None where nothing moved.
         probe: The short experiments; None for the engine's own optimizers, which are known.
+        signature: Its steps under constant gradients.
         twin: The engine's recursion that stood for it in the long run, if one was proved equal.
         findings: What is wrong with its steps, seen from the norm that is claimed or nearest.
         seconds: That the training took.
+        full_steps: Steps that the full tier would take.
     """
 
     problem: Problem
@@ -41,9 +44,16 @@ class Measured:
     norms: dict[str, Norm]
     fingerprint: Fingerprint | None
     probe: Probe | None
+    signature: tuple[Step, ...] = ()
     twin: Twin | None = None
     findings: tuple[Finding, ...] = ()
     seconds: float = 0.0
+    full_steps: int = 0
+
+    def steady(self, norm: Norm) -> float | None:
+        """Mean alignment with ``norm`` of its steps under constant gradients; None where none were taken."""
+        seen = [alignment(norm, s.gradient, s.update) for s in self.signature]
+        return float(np.mean(np.nan_to_num(seen, nan=0.0))) if seen else None
 
     def step_below(self, floor: float) -> int | None:
         """First checkpoint at which the true gradient's norm (run 0) is below ``floor``; None if none is."""

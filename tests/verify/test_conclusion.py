@@ -11,11 +11,13 @@ import pytest
 from maxmargin.models import problems
 from maxmargin.solvers.norms import get_norm
 from maxmargin.verify.candidates import CANDIDATES
-from maxmargin.verify.conclusion import APPROXIMATE, NEAR, PERFECT, about_optimizer, conclude, nearest_norm
+from maxmargin.verify.conclusion import APPROXIMATE, NEAR, PERFECT, conclude, nearest_norm
 from maxmargin.verify.evidence import Evidence
+from maxmargin.verify.finding import Finding
 from maxmargin.verify.fingerprint import BlockReading, Fingerprint
 from maxmargin.verify.measured import Measured
 from maxmargin.verify.probes import Probe
+from maxmargin.verify.remarks import FINDINGS, about_optimizer
 from maxmargin.verify.trajectory import Trajectory
 from maxmargin.verify.verdict import NormEvidence, Outcome, ProblemVerdict
 
@@ -69,10 +71,10 @@ def _fingerprint(name="spectral", alignment=0.9):
     return Fingerprint(get_norm(name), alignment, {"w": BlockReading("l2", 1.0, {"l2": 1.0}, 1.0)})
 
 
-def _measured(spec, rows=None, probe=SOUND, fingerprint=None, norms=None):
+def _measured(spec, rows=None, probe=SOUND, fingerprint=None, norms=None, **known):
     rows = _rows() if rows is None else rows
     norms = {n: get_norm(n) for n in CANDIDATES} if norms is None else norms
-    return Measured(problems.get(spec), _trajectory(), Evidence(rows, {}), norms, fingerprint, probe)
+    return Measured(problems.get(spec), _trajectory(), Evidence(rows, {}), norms, fingerprint, probe, **known)
 
 
 def _verdict(found, outcome, norm="spectral", **changes):
@@ -291,8 +293,64 @@ def test_the_step_at_which_an_eps_takes_over():
         assert text in " ".join(_conclude(probe=replace(SOUND, floor=floor)).reasons)
 
 
+# -- Beyond an eps ------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(("floor", "outcome"), [(0.0, FAILS), (1e-7, INCONCLUSIVE)])
 def test_below_an_eps_it_is_another_optimizer_so_another_claim_is_not_refuted(floor, outcome):
     measured = {"probe": replace(SOUND, floor=floor), "fingerprint": _fingerprint("linf", 1.0)}
     assert _conclude((FAILS, FAILS), claim="l2", norm="l2", **measured).outcome is outcome
     assert _conclude((FAILS, FAILS), claim="linf", norm="linf", **measured).outcome is FAILS
+
+
+# -- What would decide --------------------------------------------------------------------------------------------
+
+
+def _undecided(needed, tier="quick", probe=SOUND, **known):
+    found = [_measured(SPECS[0], probe=probe, seconds=2.0, full_steps=6400, **known), _measured(SPECS[1], probe=probe)]
+    verdicts = [_verdict(found[0], INCONCLUSIVE, steps_needed=needed), _verdict(found[1], HOLDS)]
+    return " ".join(conclude(found, verdicts, claim=None, tier=tier).reasons)
+
+
+def test_an_open_question_names_the_steps_that_would_decide_it():
+    """64 steps took 2 s."""
+    reasons = _undecided(3200.0)
+    assert "To decide, blocks@linear needs about 3.2e+03 steps (it had 6.4e+01), some 100 s here" not in reasons
+    assert "To decide, blocks@linear needs about 3.2e+03 steps (it had 6.4e+01), some 2 min here" in reasons
+    assert "--tier full takes 6.4e+03." in reasons
+    assert "which may not be enough" in _undecided(10_000.0)
+    assert "more than the full tier takes" in _undecided(3200.0, tier="full")
+    assert "remembers about 1000 steps" in _undecided(3200.0, probe=replace(SOUND, memory=1000.0))
+
+
+@pytest.mark.parametrize("needed", [None, 64.0])
+def test_where_steps_are_not_what_is_missing_none_are_named(needed):
+    assert "To decide" not in _undecided(needed)
+
+
+# -- Diagnosis and twins ------------------------------------------------------------------------------------------
+
+FROZEN = Finding("W", "frozen row", "row 7 of W never moves.", 1.0)
+
+
+def test_a_finding_is_said_once_with_the_problems_that_show_it():
+    found = [_measured(spec, findings=(FROZEN,)) for spec in SPECS]
+    answer = conclude(found, [_verdict(m, FAILS) for m in found], claim="spectral")
+    assert "row 7 of W never moves (blocks@linear, multiclass@linear)." in answer.reasons
+    assert conclude(found, [_verdict(m, HOLDS) for m in found], claim="spectral").reasons == (
+        "blocks@linear: reason of blocks@linear.",
+        "multiclass@linear: reason of multiclass@linear.",
+    )
+
+
+def test_few_findings_are_said_and_the_rest_counted():
+    many = tuple(replace(FROZEN, text=f"row {i} of W never moves.") for i in range(FINDINGS + 2))
+    found = [_measured(spec, findings=many) for spec in SPECS]
+    reasons = conclude(found, [_verdict(m, FAILS) for m in found], claim="spectral").reasons
+    assert sum("never moves" in r for r in reasons) == FINDINGS
+    assert "2 more findings in the JSON." in reasons
+
+
+def test_the_worst_of_the_problems_is_what_is_warned_of():
+    found = [_measured(SPECS[0]), _measured(SPECS[1], probe=replace(SOUND, random=0.25))]
+    assert "It is random" in " ".join(conclude(found, [_verdict(m, HOLDS) for m in found], claim=None).reasons)

@@ -7,7 +7,18 @@ from math import nan
 
 import pytest
 
-from maxmargin.verify.judge import APART, FALLING, PLATEAU, REACHED, Bounds, controls_of, judge, steps_needed
+from maxmargin.verify.judge import (
+    APART,
+    CHATTER,
+    FALLING,
+    PLATEAU,
+    REACHED,
+    STEADY,
+    Bounds,
+    controls_of,
+    judge,
+    steps_needed,
+)
 from maxmargin.verify.verdict import Hypothesis, NormEvidence, Outcome
 
 HOLDS, FAILS, INCONCLUSIVE = Outcome.HOLDS, Outcome.FAILS, Outcome.INCONCLUSIVE
@@ -160,6 +171,20 @@ def test_bounds_are_inclusive(gap, bound_kept):
     assert outcome is HOLDS
     outcome, _ = _judge({"linf": _own(), "l2": _row(10 * 2e-3)})
     assert outcome is HOLDS
+
+
+@pytest.mark.parametrize(
+    ("alignment", "steady", "outcome"),
+    [
+        (0.7, 1.0, HOLDS),
+        (0.7, STEADY - 0.01, FAILS),  # its steps are not the norm's even where nothing changes
+        (0.7, None, FAILS),
+        (CHATTER - 0.01, 1.0, FAILS),
+    ],
+)
+def test_steps_that_chatter_are_excused_only_if_they_are_the_norms_own(alignment, steady, outcome):
+    rows = GOOD | {"linf": _own(alignment=alignment)}
+    assert judge("linf", rows, MET, BOUNDS, steps=1000, steady=steady)[0] is outcome
 
 
 def test_an_unmet_hypothesis_makes_a_pass_inconclusive():

@@ -1,0 +1,177 @@
+"""What a reader should know of an optimizer beside its verdict, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import inf, isnan
+
+from maxmargin.verify.measured import Measured
+from maxmargin.verify.probes import VISIBLE, Probe
+from maxmargin.verify.verdict import Hypothesis, Outcome, ProblemVerdict
+
+INDEPENDENT = 1e-6  # relative; a larger dependence on weights, seeds or the learning rate is reported
+FINDINGS = 6  # at most so many findings of the diagnosis become reasons; all of them are in the JSON
+
+
+def about_optimizer(about: Probe | None) -> dict[str, Hypothesis]:
+    """Return what the short experiments say of the theorem's hypotheses on the optimizer; nothing for our own."""
+    if about is None:
+        return {}
+    lr = about.lr_error
+    return {
+        "scale invariant": Hypothesis(about.exactly_invariant, about.floor or about.defect),
+        "no weight decay": Hypothesis(about.decay == 0, about.decay),
+        "independent of the weights": Hypothesis(about.value_dependence <= INDEPENDENT, about.value_dependence),
+        "deterministic": Hypothesis(about.random <= INDEPENDENT, about.random),
+        "learning rate honoured": Hypothesis(None if lr != lr else lr <= INDEPENDENT, lr),
+        "forgets": Hypothesis(about.memory < inf, about.memory),
+    }
+
+
+def remarks(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict], norm: str, tier: str) -> list[str]:
+    """Return everything worth saying, most important first.
+
+    Args:
+        found: What was measured, one a problem.
+        verdicts: The verdict on each.
+        norm: The norm that they were judged for.
+        tier: ``quick`` or ``full``.
+
+    Returns:
+        Sentences.
+    """
+    return [*_diagnosis(found, verdicts), *_warnings(found, norm), *_budget(found, verdicts, tier), *_twin(found)]
+
+
+def _diagnosis(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict]) -> list[str]:
+    """What is wrong with the steps, where something is wrong with the outcome; each finding once."""
+    if all(v.outcome is Outcome.HOLDS for v in verdicts):
+        return []
+    texts: dict[str, list[str]] = {}
+    for m in found:
+        for finding in m.findings:
+            texts.setdefault(finding.text.rstrip("."), []).append(m.problem.name)
+    said = [f"{text} ({', '.join(where)})." for text, where in texts.items()]
+    rest = len(said) - FINDINGS
+    return said[:FINDINGS] + ([f"{rest} more finding{'s' if rest > 1 else ''} in the JSON."] if rest > 0 else [])
+
+
+def _budget(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict], tier: str) -> list[str]:
+    """How many steps would decide what is not decided, how long they take here, and whether the full tier has them."""
+    open_ = [
+        (m, v, v.steps_needed)
+        for m, v in zip(found, verdicts, strict=True)
+        if v.outcome is Outcome.INCONCLUSIVE and v.steps_needed is not None and v.steps_needed > v.steps
+    ]
+    if not open_:
+        return []
+    m, v, needed = max(open_, key=lambda row: row[2] / row[1].steps)
+    seconds = m.seconds * needed / v.steps
+    about = found[0].probe
+    memory = (
+        f"Its slowest moment remembers about {about.memory:.0f} steps, so learning rates must be small: "
+        if about is not None and 100 < about.memory < inf
+        else ""
+    )
+    if tier == "full":
+        advice = "more than the full tier takes"
+    else:
+        enough = "" if m.full_steps >= needed else ", which may not be enough"
+        advice = f"--tier full takes {m.full_steps:.1e}{enough}"
+    return [
+        f"{memory}{'t' if memory else 'T'}o decide, {v.problem} needs about {needed:.1e} steps "
+        f"(it had {v.steps:.1e}), some {_duration(seconds)} here; {advice}."
+    ]
+
+
+def _duration(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 90
+        else f"{seconds / 60:.0f} min"
+        if seconds < 5400
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
+def _twin(found: Sequence[Measured]) -> list[str]:
+    """Where the engine made the long runs in the optimizer's place, and why it may."""
+    with_twin = [m for m in found if m.twin is not None]
+    if not with_twin:
+        return []
+    where = "" if len(with_twin) == len(found) else f" ({', '.join(m.problem.name for m in with_twin)})"
+    twin = with_twin[0].twin
+    assert twin is not None
+    return [f"{twin.text.rstrip('.')}{where}, so the engine made the long runs in its place."]
+
+
+def _worst(probes: Sequence[Probe]) -> Probe:
+    """The largest of each finding over the problems' shapes."""
+    first = probes[0]
+    largest = {
+        name: max(getattr(p, name) for p in probes)
+        for name in ("defect", "floor", "memory", "decay", "value_dependence", "random", "rescaling_error")
+    }
+    degrees = [p.update_degree for p in probes]
+    errors = [p.lr_error for p in probes if not isnan(p.lr_error)]
+    return replace(
+        first,
+        **largest,
+        update_degree=next((d for d in degrees if isnan(d)), first.update_degree),
+        lr_error=max(errors, default=first.lr_error),
+        lag_limit=min(p.lag_limit for p in probes),
+    )
+
+
+def _warnings(found: Sequence[Measured], norm: str) -> list[str]:
+    """What the short experiments found, in sentences."""
+    probes = [m.probe for m in found if m.probe is not None]
+    if not probes:
+        return []
+    about = _worst(probes)
+    out = []
+    if about.update_degree != about.update_degree:
+        out.append(
+            "Its step is neither independent of the gradient's scale nor proportional to it "
+            "(clipping, a floor, a cast): "
+            "what it does at one scale says nothing of another."
+        )
+    elif about.floor > 0:
+        out.append(_floor_text(about.floor, found, norm))
+    if about.decay > 0:
+        out.append(
+            f"Weight decay {about.decay:g} is set in its parameter groups, which changes the limit point; "
+            "pass --kw weight_decay=0."
+        )
+    elif about.value_dependence > INDEPENDENT:
+        out.append(
+            f"Its update changes by {about.value_dependence:.1e} (relative) when the weights are tripled: "
+            "a hidden decay or a trust ratio."
+        )
+    if about.random > INDEPENDENT:
+        out.append(f"It is random: two runs with different seeds differ by {about.random:.1e}.")
+    if VISIBLE < about.rescaling_error < inf:
+        out.append(
+            f"A step changes by {about.rescaling_error:.1e} (relative) when gradient and state are rescaled together: "
+            "it keeps state outside optimizer.state, and long runs cannot follow it exactly."
+        )
+    if about.memory == inf:
+        out.append("Its state never forgets (a sum or a maximum over all steps): no fixed norm is to be expected.")
+    if about.lr_error > INDEPENDENT:
+        out.append(f"Twice the learning rate does not move twice as far (error {about.lr_error:.1e}).")
+    return out
+
+
+def _floor_text(floor: float, found: Sequence[Measured], norm: str) -> str:
+    """Say where the true gradient falls below the floor, and what becomes of the optimizer then."""
+    head = f"An eps takes over once the gradient's norm falls below {floor:.0e}: "
+    for m in found:
+        step = m.step_below(floor)
+        if step is not None:
+            return (
+                f"{head}with the true gradient, from about step {step} on ({m.problem.name}). Then it is no longer "
+                f"scale invariant, and theory promises nothing for {norm} (for Adam: l2 in the end). The evidence "
+                "here is that of its scale-free regime, with loss and state rescaled together."
+            )
+    return f"{head}these runs did not get that far."
