@@ -2,89 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from maxmargin.verify.targets import Target, TargetError
+from maxmargin.verify.calling import sentence
+from maxmargin.verify.conventions import Convention
+from maxmargin.verify.feeding import Closure, Feeder, modes, seeded
+from maxmargin.verify.learning_rate import GROUPS_LR, Knob, Rate, find
+from maxmargin.verify.leaves import Finder, Leaf, Path
+from maxmargin.verify.targets import Target, TargetError, shapes_text
 
-Path = tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """One floating-point number or tensor in an optimizer's state, and where it lives."""
-
-    path: Path
-    parameter: int | None  # index of the parameter it belongs to; None for state shared by a group
-    container: Any
-    key: Any
-
-    @property
-    def value(self) -> Any:
-        """The number or tensor now."""
-        return self.container[self.key]
-
-    def multiply(self, factor: float) -> None:
-        """Rescale in place."""
-        if isinstance(self.value, Tensor):
-            self.value.mul_(factor)
-        else:
-            self.container[self.key] = self.value * factor
-
-
-def _walk(container: Any, path: Path, parameter: int | None) -> Iterator[Leaf]:
-    items: Any = ()
-    if isinstance(container, Mapping):
-        items = list(container.items())
-    elif isinstance(container, list):
-        items = list(enumerate(container))
-    for key, value in items:
-        at = (*path, key)
-        is_number = isinstance(value, float) or (isinstance(value, Tensor) and value.is_floating_point())
-        if is_number:
-            yield Leaf(at, parameter, container, key)
-        elif isinstance(value, (Mapping, list)):
-            yield from _walk(value, at, parameter)
+__all__ = ["Handle", "Leaf", "Path"]
 
 
 class Handle:
     """One optimizer instance over given parameters.
 
-    Gradients go in as clones (many optimizers write into ``p.grad``); learning rates are set as multiples of each
-    group's own, so the ratios between groups stay.
+    Parameters are handed over as the optimizer wants them, gradients as clones (many optimizers write into
+    ``p.grad``), after its own ``zero_grad`` if it has one; learning rates are set as multiples of each group's own,
+    wherever it keeps them, so the ratios between groups stay.
+
+    Attributes:
+        optimizer: The instance; it has ``step``, ``param_groups`` and ``state``.
+        params: The parameters, in the order in which gradients are given.
+        target: What it was built from.
+        reinitialised: Relative change of the weights by the construction alone.
+        closure: What its step is given; None where it needs no closure.
     """
 
-    def __init__(self, target: Target, params: Sequence[torch.nn.Parameter]) -> None:
+    def __init__(
+        self,
+        target: Target,
+        params: Sequence[torch.nn.Parameter],
+        *,
+        convention: Convention | None = None,
+        knob: Knob | None = None,
+    ) -> None:
+        """Build the optimizer.
+
+        Args:
+            target: The optimizer.
+            params: Its parameters.
+            convention: How to hand them over, if not as was found by trying.
+            knob: How to set the learning rate, if not as was found by trying.
+        """
         self.params = list(params)
-        self.optimizer = target.build(self.params)
-        self.spec = target.spec
-        self.base_lrs = [group.get("lr") for group in self.optimizer.param_groups]
-        self._needs_closure = False
-        train = getattr(self.optimizer, "train", None)
-        if callable(train):
-            train()  # schedule-free optimizers refuse to step otherwise
+        self.target, self.spec = target, target.spec
+        self._shape_key = tuple((tuple(p.shape), p.dtype) for p in params)
+        calling = target.calling(self.params)
+        before = [p.detach().clone() for p in self.params]
+        self.optimizer = target.build(self.params, convention)
+        self.reinitialised = _relative_change(before, self.params)
+        self.closure = Closure(self.params) if calling.closure else None
+        self._failed = calling.failed
+        self._mode("train")
+        self._feeder = Feeder(self.optimizer, self.params, self.closure, calling.compiled)
+        self._finder = Finder(self.optimizer, self.params)
+        # Every knob's values at construction: set_lr works with multiples of them.
+        self._knob = knob
+        self._places = None if knob is None else knob.places(self.optimizer)
+        self._scale = 1.0
+
+    @property
+    def groups(self) -> list[dict[str, Any]]:
+        """The parameter groups."""
+        groups: list[dict[str, Any]] = self.optimizer.param_groups
+        return groups
 
     @property
     def has_lr(self) -> bool:
-        """Whether any group has a learning rate that can be set."""
-        return any(lr is not None for lr in self.base_lrs)
+        """Whether any group has a learning rate ``lr`` that can be set."""
+        return any(group.get("lr") is not None for group in self.groups)
+
+    @property
+    def rate(self) -> Rate:
+        """Where the learning rate is set; found once a target and shapes, by trying."""
+        if self._shape_key not in self.target.rates:
+            self.target.rates[self._shape_key] = _find_rate(self.target, self.params)
+        return self.target.rates[self._shape_key]
 
     def weight_decay(self) -> float:
         """The largest declared weight decay."""
-        declared = [group.get("weight_decay", 0.0) for group in self.optimizer.param_groups]
+        declared = [v for group in self.groups for k, v in group.items() if k in ("weight_decay", "wd")]
         return max((float(d) for d in declared if isinstance(d, (int, float))), default=0.0)
 
     def set_lr(self, factor: float) -> None:
-        """Set every group's learning rate to ``factor`` times its own."""
-        for group, lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
-            if isinstance(lr, Tensor):
-                group["lr"].copy_(lr * factor) if group["lr"] is not lr else group.__setitem__("lr", lr * factor)
-            elif lr is not None:
-                group["lr"] = lr * factor
+        """Set every learning rate to ``factor`` times its own; where none is honoured, scale the steps instead."""
+        if self._places is None:
+            self._knob = self.rate.knob
+            self._places = self._knob.places(self.optimizer)
+        assert self._knob is not None
+        if self._knob.outside:
+            self._scale = factor
+        for place in self._places:
+            place.set(factor)
 
     def step(self, gradients: Sequence[Tensor]) -> None:
         """One step along ``gradients`` (one a parameter).
@@ -92,33 +106,75 @@ class Handle:
         Raises:
             TargetError: when the optimizer's own step fails.
         """
-        for p, g in zip(self.params, gradients, strict=True):
-            p.grad = g.clone()
+        self._feeder.params = self.params
+        if self.closure is not None:
+            self.closure.params = self.params
+        before = [p.detach().clone() for p in self.params] if self._scale != 1.0 else []
         try:
-            if self._needs_closure:
-                self.optimizer.step(lambda: torch.zeros((), dtype=torch.float64))
-                return
-            try:
-                self.optimizer.step()
-            except TypeError:
-                self._needs_closure = True
-                self.optimizer.step(lambda: torch.zeros((), dtype=torch.float64))
+            self._feeder.step(gradients)
         except Exception as error:
-            shapes = ", ".join(str(tuple(p.shape)) for p in self.params)
             raise TargetError(
-                f"{self.spec}: step() failed on float64 parameters of shape {shapes}: {type(error).__name__}: {error}"
+                f"{self.spec}: step() failed on float64 parameters of shape {shapes_text(self.params)}: "
+                f"{type(error).__name__}: {error}{sentence(self._failed)}{self.target.precision_text(self.params)}"
             ) from error
+        for p, b in zip(self.params, before, strict=bool(before)):
+            p.data.copy_(b + self._scale * (p.detach() - b))
 
     def leaves(self) -> list[Leaf]:
-        """Every floating-point leaf of the state, per parameter and per group."""
-        state = getattr(self.optimizer, "state", {})
-        found: list[Leaf] = []
-        for i, p in enumerate(self.params):
-            if p in state:
-                found.extend(_walk({"state": state[p]}, (i,), i))
-        for j, group in enumerate(self.optimizer.param_groups):
-            tensors = {k: v for k, v in group.items() if k not in ("params", "lr")}
-            for leaf in _walk(tensors, ("group", j), None):
-                if isinstance(leaf.value, Tensor):  # plain numbers of a group are hyperparameters
-                    found.append(Leaf(leaf.path, None, group if len(leaf.path) == 3 else leaf.container, leaf.key))
+        """Every floating-point leaf of the state: per parameter, per group, and of the object itself."""
+        found = self._finder.find(self.params)
+        if self._feeder.keeps_gradients:
+            found += [Leaf((i, "grad"), i, {"grad": p.grad}, "grad") for i, p in enumerate(self.params)]
         return found
+
+    def evaluated(self) -> list[Tensor] | None:
+        """The weights on which the optimizer wants its model evaluated, if it swaps them (``eval()``), else None."""
+        before = [p.detach().clone() for p in self.params]
+        if not self._mode("eval"):
+            return None
+        seen = [p.detach().clone() for p in self.params]
+        self._mode("train")
+        return None if all(torch.equal(s, b) for s, b in zip(seen, before, strict=True)) else seen
+
+    def _mode(self, name: str) -> bool:
+        try:
+            return modes(self.optimizer, name)
+        except Exception as error:
+            raise TargetError(f"{self.spec}: {name}() failed: {type(error).__name__}: {error}") from error
+
+
+def _relative_change(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:
+    moved = sum(float((a.detach() - b).double().square().sum()) for a, b in zip(after, before, strict=True))
+    size = sum(float(b.double().square().sum()) for b in before)
+    return (moved / size) ** 0.5 if size else float(moved > 0)
+
+
+def _find_rate(target: Target, like: Sequence[torch.nn.Parameter]) -> Rate:
+    calling = target.calling(like)
+    if not calling.works:
+        return Rate(GROUPS_LR, 0.0, None)
+    generator = torch.Generator().manual_seed(0)
+    start = [torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p.dtype) for p in like]
+    gradients = [torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p.dtype) for p in like]
+    feeders: dict[int, Feeder] = {}
+
+    def build() -> tuple[Any, list[Tensor]]:
+        params = [torch.nn.Parameter(0.3 * b) for b in start]
+        optimizer = target.build(params)
+        modes(optimizer, "train")
+        feeders.clear()
+        feeders[id(optimizer)] = Feeder(
+            optimizer, params, Closure(params) if calling.closure else None, calling.compiled
+        )
+        return optimizer, list(params)
+
+    def advance(optimizer: Any, params: list[Tensor]) -> None:
+        feeders[id(optimizer)].step(gradients)
+
+    try:
+        with seeded(0):
+            return find(build, advance)
+    except Exception as error:
+        raise TargetError(
+            f"{target.spec}: {type(error).__name__} when its learning rate was doubled: {error}"
+        ) from error

@@ -8,17 +8,21 @@ together, exactly, whenever the gradient drifts out of range. An eps shows up as
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import inf, isfinite, log2, nan, prod
 
 import torch
 from torch import Tensor
 
 from maxmargin.models.blocks import Shapes
-from maxmargin.verify.handle import Handle, Path
+from maxmargin.verify.feeding import seeded
+from maxmargin.verify.handle import Path
+from maxmargin.verify.manners import manners, sentences
+from maxmargin.verify.session import WARM, Session, difference, size
 from maxmargin.verify.targets import Target
 
-WARM = 5  # steps of a twin run: some optimizers make no move at first
+__all__ = ["EXACT", "VISIBLE", "WARM", "Probe", "probe"]
+
 EXACT = 1e-9  # relative; powers of two rescale exactly, what is left is rounding in sums of different order
 VISIBLE = 0.1  # a relative change of the update that is no longer the same optimizer
 
@@ -37,13 +41,30 @@ class Probe:
         decay: Largest weight decay declared in the parameter groups.
         value_dependence: Relative change of the update when the weights are tripled and the gradients are not.
         random: Relative difference of two runs with different random seeds.
-        lr_error: Relative error of "twice the learning rate moves twice as far"; NaN without a learning rate.
+        lr_error: Relative error of "twice the learning rate moves twice as far", ``lr`` of the parameter groups doubled
+            before a step, as a schedule does; NaN without such a rate.
         step_per_lr: ‖Δθ‖₂ of a warm step at the groups' own learning rates.
         coupling: Power with which one block's step answers to the size of its own gradient, beside the others': 0 where
             blocks are joined by a maximum, 1 by ℓ2; None with a single block.
         shared_state: Whether a group keeps state tensors of its own.
         rescaling_error: Relative error of a step before which gradient and state were rescaled together: large where
             an optimizer keeps state that cannot be seen in its ``state``.
+        convention: How the parameters are handed over (:mod:`maxmargin.verify.conventions`).
+        lr_knob: Where the learning rate is set; begins with "none" where no knob is honoured and steps are scaled.
+        lr_knob_error: Relative error, under that knob, of "twice the rate moves twice as far".
+        idle_steps: Steps at the start that move nothing.
+        skips: Of the steps watched, those after the first move that moved nothing.
+        reinitialised: Relative change of the weights by the construction alone.
+        eval_shift: Relative change of the weights by ``eval()``; 0 where they are the same, None without ``eval``.
+        closure_calls: Evaluations of its closure in a step; 0 where it needs none.
+        loss_dependence: Relative change of the step when the loss value alone is doubled; None without a closure.
+        order_dependence: Relative change of the step when the list of parameters is reversed; None if not tried.
+        split_dependence: Likewise when every parameter has a group of its own.
+        weight_format: Format to which the weights are rounded, if to a coarser one than their own.
+        update_granularity: Rounding unit through which the step seems to pass, 4e-3 for bfloat16; 0 for none.
+        state_formats: State kept in low precision, "exp_avg in float32".
+        unmoved: Parts of the weights that no step moves, in words.
+        findings: All of the above that a reader should know, a sentence each, most important first.
     """
 
     update_degree: float
@@ -60,6 +81,22 @@ class Probe:
     coupling: float | None = None
     shared_state: bool = False
     rescaling_error: float = 0.0
+    convention: str = "parameters"
+    lr_knob: str = "lr of the parameter groups"
+    lr_knob_error: float = 0.0
+    idle_steps: int = 0
+    skips: int = 0
+    reinitialised: float = 0.0
+    eval_shift: float | None = None
+    closure_calls: int = 0
+    loss_dependence: float | None = None
+    order_dependence: float | None = None
+    split_dependence: float | None = None
+    weight_format: str | None = None
+    update_granularity: float = 0.0
+    state_formats: tuple[str, ...] = ()
+    unmoved: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
 
     @property
     def rescalable(self) -> bool:
@@ -71,62 +108,6 @@ class Probe:
     def exactly_invariant(self) -> bool:
         """Whether that rescaling is exact to rounding."""
         return self.rescalable and max(self.defect, self.rescaling_error) <= EXACT and self.floor == 0.0
-
-
-class _Session:
-    """Runs the target on prescribed gradients from a fixed start."""
-
-    def __init__(self, target: Target, shapes: Shapes, seed: int) -> None:
-        self.target, self.shapes = target, shapes
-        generator = torch.Generator().manual_seed(seed)
-
-        def draw() -> list[Tensor]:
-            return [torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes.values()]
-
-        self.start = [0.3 * b for b in draw()]
-        direction = draw()
-        # Nearly the same gradient each time, as late in training: a fresh one each step would hide what momentum does.
-        self.gradients = [[g + 0.1 * n for g, n in zip(direction, draw(), strict=True)] for _ in range(WARM)]
-        self.norm = _size(direction)
-
-    def open(self, start_factor: float = 1.0) -> Handle:
-        torch.manual_seed(0)
-        return Handle(self.target, [torch.nn.Parameter(start_factor * b) for b in self.start])
-
-    def play_scaled(self, c: float, degree: float) -> list[Tensor]:
-        """The last step on c·g at a learning rate that should undo c^degree, so that rounding does not grow."""
-        return self.play(c, lr=c**-degree)[1]
-
-    def play(
-        self, c: float = 1.0, *, lr: float = 1.0, start_factor: float = 1.0, seed: int = 0, first: float = 1.0
-    ) -> tuple[Handle, list[Tensor]]:
-        """WARM steps on c·g, the first block's gradient times ``first`` besides; the handle, and the last step."""
-        handle = self.open(start_factor)
-        torch.manual_seed(seed)
-        handle.set_lr(lr)
-        before: list[Tensor] = []
-        for gradients in self.gradients:
-            before = [p.detach().clone() for p in handle.params]
-            handle.step([c * g * (first if i == 0 else 1.0) for i, g in enumerate(gradients)])
-        return handle, [p.detach() - b for p, b in zip(handle.params, before, strict=True)]
-
-    def one_more(self, handle: Handle, c: float) -> list[Tensor]:
-        """The step that follows the warm ones, on −0.3 c times the last gradient."""
-        before = [p.detach().clone() for p in handle.params]
-        handle.step([-0.3 * c * g for g in self.gradients[-1]])
-        return [p.detach() - b for p, b in zip(handle.params, before, strict=True)]
-
-
-def _size(blocks: Sequence[Tensor]) -> float:
-    return float(torch.stack([(b.double() ** 2).sum() for b in blocks]).sum().sqrt())
-
-
-def _difference(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
-    scale = max(_size(a), _size(b))
-    if scale == 0:
-        return 0.0
-    gap = _size([x - y for x, y in zip(a, b, strict=True)])
-    return gap / scale if gap == gap else inf
 
 
 def _degree(small: object, large: object, c: float) -> float:
@@ -153,7 +134,11 @@ def probe(target: Target, shapes: Shapes, seed: int = 0) -> Probe:
     Raises:
         TargetError: when the optimizer cannot be built or stepped on them.
     """
-    session = _Session(target, shapes, seed)
+    with seeded(0):
+        return _probe(Session(target, shapes, seed))
+
+
+def _probe(session: Session) -> Probe:
     handle, update = session.play()
     c = 2.0**-20
     scaled_handle, _ = session.play(c)
@@ -164,7 +149,10 @@ def probe(target: Target, shapes: Shapes, seed: int = 0) -> Probe:
     }
     update_degree, defect = _update_degree(session, update, c)
     lag, memory = _lag(session, degrees)
-    has_lr = handle.has_lr
+    random = max(difference(update, session.play(seed=s)[1]) for s in (0, 1))
+    lr_error = difference([2 * u for u in update], session.play_rate(2.0)) if handle.has_lr else nan
+    rescaling_error = _rescaling_error(session, degrees, update_degree, 1 / c)
+    found = manners(session, handle, update, degrees, random)
     return Probe(
         update_degree=update_degree,
         state_degrees=degrees,
@@ -173,25 +161,27 @@ def probe(target: Target, shapes: Shapes, seed: int = 0) -> Probe:
         lag_limit=lag,
         memory=memory,
         decay=handle.weight_decay(),
-        value_dependence=_difference(update, session.play(start_factor=3.0)[1]),
-        random=_difference(update, session.play(seed=1)[1]),
-        lr_error=_difference([2 * u for u in update], session.play(lr=2.0)[1]) if has_lr else nan,
-        step_per_lr=_size(update),
+        value_dependence=difference(update, session.play(start_factor=3.0)[1]),
+        random=random,
+        lr_error=lr_error,
+        step_per_lr=size(update),
         coupling=_coupling(session, update),
         shared_state=any(leaf.parameter is None for leaf in large.values()),
-        rescaling_error=_rescaling_error(session, degrees, update_degree, 1 / c),
+        rescaling_error=rescaling_error,
+        findings=sentences(found, lr_error),
+        **asdict(found),
     )
 
 
-def _update_degree(session: _Session, update: Sequence[Tensor], c: float) -> tuple[float, float]:
+def _update_degree(session: Session, update: Sequence[Tensor], c: float) -> tuple[float, float]:
     """0 or 1, whichever fits better, and how well at c; NaN if neither fits, nor at 2^-5 where an eps weighs less."""
-    fits = {d: _difference(update, session.play_scaled(c, d)) for d in (0.0, 1.0)}
-    near = fits if min(fits.values()) < 0.5 else {d: _difference(update, session.play_scaled(2.0**-5, d)) for d in fits}
+    fits = {d: difference(update, session.play_scaled(c, d)) for d in (0.0, 1.0)}
+    near = fits if min(fits.values()) < 0.5 else {d: difference(update, session.play_scaled(2.0**-5, d)) for d in fits}
     best = min(near, key=lambda d: near[d])
     return (best, fits[best]) if near[best] < 0.5 else (nan, inf)
 
 
-def _rescaling_error(session: _Session, degrees: Mapping[Path, float], degree: float, c: float) -> float:
+def _rescaling_error(session: Session, degrees: Mapping[Path, float], degree: float, c: float) -> float:
     """Rescale gradient and state by c after the warm steps, as a long run does, and compare the step that follows.
 
     That step's gradient is turned round: along the old one, a sign would not show what its momentum has lost. And c is
@@ -209,16 +199,16 @@ def _rescaling_error(session: _Session, degrees: Mapping[Path, float], degree: f
         if d := degrees.get(leaf.path, 0.0):
             leaf.multiply(c**d)
     scaled.set_lr(c**-degree)
-    return _difference(wanted, session.one_more(scaled, c))
+    return difference(wanted, session.one_more(scaled, c))
 
 
-def _floor(session: _Session, update: Sequence[Tensor], degree: float) -> float:
+def _floor(session: Session, update: Sequence[Tensor], degree: float) -> float:
     """The largest gradient norm, to a factor of 2 and down to 2^-120, at which the update has changed by 10 %."""
     if degree != degree:
         return session.norm
 
     def changed(k: int) -> bool:
-        return _difference(update, session.play_scaled(2.0**-k, degree)) > VISIBLE
+        return difference(update, session.play_scaled(2.0**-k, degree)) > VISIBLE
 
     coarse = next((k for k in range(0, 121, 5) if changed(k)), None)
     if coarse is None:
@@ -226,18 +216,18 @@ def _floor(session: _Session, update: Sequence[Tensor], degree: float) -> float:
     return session.norm * 2.0 ** -next(k for k in range(coarse - 4, coarse + 1) if k == coarse or changed(k))
 
 
-def _coupling(session: _Session, update: Sequence[Tensor]) -> float | None:
+def _coupling(session: Session, update: Sequence[Tensor]) -> float | None:
     """Scale the first block's gradient by 2^-4 alone, and see how its step shrinks relative to the others'."""
     if len(update) == 1:
         return None
     other = session.play(first=2.0**-4)[1]
-    sizes = [_size(update[:1]), _size(update[1:]), _size(other[:1]), _size(other[1:])]
+    sizes = [size(update[:1]), size(update[1:]), size(other[:1]), size(other[1:])]
     if min(sizes) == 0:
         return None
     return log2((sizes[0] / sizes[1]) / (sizes[2] / sizes[3])) / 4
 
 
-def _lag(session: _Session, degrees: Mapping[Path, float]) -> tuple[float, float]:
+def _lag(session: Session, degrees: Mapping[Path, float]) -> tuple[float, float]:
     """(lag limit, memory) from an impulse: after the warm steps the gradient drops by 2^-60, and each state decays."""
     handle, _ = session.play()
     sizes: list[dict[Path, float]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -16,6 +17,9 @@ from typing import Any
 
 import torch
 
+from maxmargin.verify.calling import LR, Attempt, Calling, NotAnOptimizer, construct, find_calling, sentence, works_in
+from maxmargin.verify.conventions import Convention
+from maxmargin.verify.learning_rate import Rate
 from maxmargin.verify.optimizers.base import Optimizer
 
 
@@ -31,8 +35,11 @@ class Target:
         spec: As the user wrote it.
         kwargs: Constructor arguments.
         native: The engine's optimizer, if ``spec`` is one of our own names.
-        factory: ``factory(params, **kwargs)`` that returns an object with ``step`` and ``param_groups``, otherwise.
+        factory: ``factory(params, **kwargs)`` that returns an object with ``step``, otherwise; parameters may also be
+            wanted in another way, see :mod:`maxmargin.verify.conventions`.
         given: Whether the factory itself was given, from Python, rather than where to import it from.
+        callings: Found so far, by the parameters' shapes and dtypes: how they are handed over.
+        rates: Likewise, where the learning rate is set.
     """
 
     spec: str
@@ -40,6 +47,8 @@ class Target:
     native: Optimizer | None = None
     factory: Callable[..., Any] | None = None
     given: bool = False
+    callings: dict[Any, Calling] = field(default_factory=dict, compare=False, repr=False)
+    rates: dict[Any, Rate] = field(default_factory=dict, compare=False, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Another process imports the target anew: a module that was loaded from a file is not there yet.
@@ -47,38 +56,89 @@ class Target:
             return (Target, (self.spec, dict(self.kwargs), None, self.factory, True))
         return (load, (self.spec, dict(self.kwargs)))
 
-    def build(self, params: Sequence[torch.nn.Parameter]) -> Any:
-        """Return a fresh optimizer over ``params``.
+    def options(self) -> dict[str, Any]:
+        """The constructor's keyword arguments, with a learning rate where it requires one and none is given."""
+        assert self.factory is not None
+        kwargs = dict(self.kwargs)
+        if "lr" not in kwargs and _requires_lr(self.factory):
+            kwargs["lr"] = LR
+        return kwargs
+
+    def calling(self, params: Sequence[torch.nn.Parameter]) -> Calling:
+        """How the factory wants parameters of these shapes; tried out once, on copies.
+
+        Returns:
+            The calling convention and what else was found by trying.
+
+        Raises:
+            TargetError: when it accepts no calling convention, with its own words and all that was tried.
+        """
+        assert self.factory is not None
+        key = tuple((tuple(p.shape), p.dtype) for p in params)
+        if key not in self.callings:
+            self.callings[key] = find_calling(self.factory, self.options(), params)
+        found = self.callings[key]
+        if found.convention is None:
+            raise TargetError(self._refusal(found, params)) from found.failed[0].error
+        return found
+
+    def build(self, params: Sequence[torch.nn.Parameter], convention: Convention | None = None) -> Any:
+        """Return a fresh optimizer over ``params``, which are handed over as it wants them.
+
+        It has ``step``, ``param_groups`` and ``state``; where the factory's object has no groups, in a wrapper.
+
+        Args:
+            params: The parameters.
+            convention: How to hand them over; by default the one that was found by trying.
+
+        Returns:
+            The optimizer.
 
         Raises:
             TargetError: when the constructor refuses, with its own words, or returns no optimizer.
         """
         assert self.factory is not None
-        kwargs = dict(self.kwargs)
-        if "lr" not in kwargs and _requires_lr(self.factory):
-            kwargs["lr"] = 1e-3
+        calling = self.calling(params)
+        chosen = convention or calling.convention
+        assert chosen is not None
         try:
-            optimizer = self.factory(list(params), **kwargs)
+            return construct(self.factory, chosen, params, {**self.options(), **calling.extra})
         except Exception as error:
-            shapes = ", ".join(str(tuple(p.shape)) for p in params)
-            raise TargetError(
-                f"{self.spec} rejects {_call_text(kwargs)} for parameters of shape {shapes}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-        missing = [name for name in ("step", "param_groups") if getattr(optimizer, name, None) is None]
-        if missing:
-            raise TargetError(
-                f"{self.spec} returned {type(optimizer).__name__}, which has no {' and no '.join(missing)}; "
-                "a target is a torch.optim.Optimizer class or a factory(params, **kw) that returns one"
+            attempt = Attempt(chosen.name, False, error)
+            raise TargetError(self._refusal(Calling(None, False, (attempt,), False), params)) from error
+
+    def _refusal(self, found: Calling, params: Sequence[torch.nn.Parameter]) -> str:
+        first = found.failed[0]
+        if isinstance(first.error, NotAnOptimizer):
+            return (
+                f"{self.spec} {first.error}; a target is a torch.optim.Optimizer class or a factory(params, **kw) "
+                "that returns an object with step()"
             )
-        return optimizer
+        text = (
+            f"{self.spec} rejects {_call_text(self.options())} for parameters of shape {shapes_text(params)}: "
+            f"{first.text}{sentence(found.failed)}"
+        )
+        return text + self.precision_text(params)
+
+    def precision_text(self, params: Sequence[torch.nn.Parameter]) -> str:
+        """A sentence where it is the parameters' precision that the optimizer refuses; else nothing."""
+        assert self.factory is not None
+        if all(p.dtype != torch.float64 for p in params):
+            return ""
+        if not works_in(self.factory, self.options(), params, torch.float32):
+            return ""
+        return (
+            ". It accepts float32 parameters only; margins are measured in float64, in which it must run: "
+            "remove the cast or the check that refuses float64"
+        )
 
 
 def load(spec: str | Callable[..., Any], kwargs: Mapping[str, Any] | None = None) -> Target:
     """Return the target that ``spec`` names.
 
     ``spec`` is one of our own names (``signum``, ``muon``, …), ``module:attr``, ``path/to/file.py:attr``, or, from
-    Python, the class or factory itself. Modules are searched with the current directory appended last.
+    Python, the class or factory itself. Modules are searched with the current directory appended last; a file may
+    import modules that lie beside it.
 
     Raises:
         TargetError: saying what was not found, and what is needed.
@@ -115,10 +175,13 @@ def load(spec: str | Callable[..., Any], kwargs: Mapping[str, Any] | None = None
     return Target(spec, kwargs, factory=found)
 
 
+def _append_to_path(folder: str) -> None:
+    if folder not in sys.path and not (folder == os.getcwd() and "" in sys.path):
+        sys.path.append(folder)  # last: a user's models/ must not shadow anything installed
+
+
 def _load_module(name: str, spec: str) -> Any:
-    here = os.getcwd()
-    if here not in sys.path and "" not in sys.path:
-        sys.path.append(here)  # last: a user's models/ must not shadow anything installed
+    _append_to_path(os.getcwd())
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -135,7 +198,10 @@ def _load_module(name: str, spec: str) -> Any:
 def _load_file(path: Path, spec: str) -> Any:
     if not path.is_file():
         raise TargetError(f"no file {str(path)!r} for target {spec!r}")
-    name = f"_maxmargin_target_{path.stem}"
+    where = path.resolve()
+    _append_to_path(str(where.parent))  # and it stays: what lies beside the file may be imported as late as in step()
+    # Two files of one name are two modules.
+    name = f"_maxmargin_target_{path.stem}_{hashlib.sha256(str(where).encode()).hexdigest()[:8]}"
     loader = importlib.util.spec_from_file_location(name, path)
     assert loader is not None
     assert loader.loader is not None
@@ -155,6 +221,11 @@ def _requires_lr(factory: Callable[..., Any]) -> bool:
     except (TypeError, ValueError):
         return False
     return parameter is not None and parameter.default is inspect.Parameter.empty
+
+
+def shapes_text(params: Sequence[torch.Tensor]) -> str:
+    """The shapes, for a message."""
+    return ", ".join(str(tuple(p.shape)) for p in params)
 
 
 def _call_text(kwargs: Mapping[str, Any]) -> str:

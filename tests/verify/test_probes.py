@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 
 import pytest
 import torch
@@ -74,17 +75,16 @@ class IgnoresLr(Custom):
         return p.grad * (0.05 / self.param_groups[0]["lr"])
 
 
-class HiddenMomentum(Custom):
-    """Momentum kept in an attribute: no twin run can see its degree."""
+_KEPT = weakref.WeakKeyDictionary()
 
-    def __init__(self, params, lr=1e-2):
-        super().__init__(params, lr)
-        self.kept = {}
+
+class HiddenMomentum(Custom):
+    """Momentum kept in a module's global: no twin run can see its degree."""
 
     def direction(self, p, state):
-        m = self.kept.get(p, torch.zeros_like(p))
-        self.kept[p] = 0.9 * m + 0.1 * p.grad
-        return torch.sign(self.kept[p])
+        kept = _KEPT.setdefault(self, {})
+        kept[p] = 0.9 * kept.get(p, torch.zeros_like(p)) + 0.1 * p.grad
+        return torch.sign(kept[p])
 
 
 class SeenMomentum(Custom):

@@ -1,0 +1,200 @@
+"""Where an optimizer keeps its learning rate, found by turning each knob and seeing whether the step follows.
+
+Setting ``param_groups[i]["lr"]`` before every step is the rule; some call it otherwise, keep it on the object, keep
+one a rule (``lr`` and ``adamw_lr``), or read it once. Where no knob is honoured the step itself is scaled, which is
+exact for an update that does not read the weights.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor
+
+HONOURED = 1e-6  # relative error of "twice the rate moves twice as far"
+USABLE = 0.45  # an error of 0.5 is a rate that is not read at all
+BEFORE = 7  # steps before the rate is doubled
+PATIENCE = 60  # and at most so many more until a step is seen
+_RATE = re.compile(r"(lr|lrate|learning_rate|step_?size|.*_lr|lr_.*|.*_learning_rate)")
+_NO_RATE = re.compile(
+    r"(.*decay.*|.*power.*|.*warm.*|.*sched.*|.*ratio.*|.*fn|use_.*|min_lr|lr_min|init.*|.*initial.*)"
+)
+
+
+def is_rate(name: object) -> bool:
+    """Whether a name is that of a learning rate."""
+    return isinstance(name, str) and bool(_RATE.fullmatch(name)) and not _NO_RATE.fullmatch(name)
+
+
+@dataclass(frozen=True)
+class Place:
+    """One number that may be a learning rate: ``container[key]``, and its value at construction."""
+
+    container: Any
+    key: Any
+    base: Any
+
+    def set(self, factor: float) -> None:
+        """Set it to ``factor`` times its value at construction."""
+        if not isinstance(self.base, Tensor) or self.container[self.key] is self.base:
+            self.container[self.key] = self.base * factor
+        else:
+            self.container[self.key].copy_(self.base * factor)
+
+
+@dataclass(frozen=True)
+class Knob:
+    """A way to set the learning rate.
+
+    Attributes:
+        name: In words, for reports.
+        places: The numbers to set, of an optimizer just constructed; none if it has no such knob.
+        outside: Whether the step is scaled after the optimizer has made it.
+    """
+
+    name: str
+    places: Callable[[Any], list[Place]]
+    outside: bool = False
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, Tensor):
+        return value.is_floating_point() and value.numel() == 1
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _in(container: Any, wanted: Callable[[str], bool]) -> list[Place]:
+    if not isinstance(container, Mapping):
+        return []
+    return [
+        Place(container, key, value)
+        for key, value in container.items()
+        if isinstance(key, str) and wanted(key) and _is_number(value) and float(value) != 0
+    ]
+
+
+def parts_of(optimizer: Any, depth: int = 3) -> Iterator[Any]:
+    """The optimizer and the optimizers that it is made of."""
+    owner = getattr(optimizer, "raw", optimizer)
+    yield owner
+    if depth:
+        for value in list(getattr(owner, "__dict__", {}).values()):
+            for part in value if isinstance(value, (list, tuple)) else [value]:
+                if callable(getattr(part, "step", None)) and hasattr(part, "param_groups"):
+                    yield from parts_of(part, depth - 1)
+
+
+def _groups(optimizer: Any, wanted: Callable[[str], bool]) -> list[Place]:
+    return [place for group in optimizer.param_groups for place in _in(group, wanted)]
+
+
+def _inner_groups(optimizer: Any) -> list[Place]:
+    return [
+        place
+        for part in parts_of(optimizer)
+        for group in getattr(part, "param_groups", None) or []
+        for place in _in(group, is_rate)
+    ]
+
+
+def _attributes(optimizer: Any) -> list[Place]:
+    found = []
+    for part in parts_of(optimizer):
+        found += _in(getattr(part, "__dict__", {}), is_rate)
+        found += _in(getattr(part, "defaults", {}), is_rate)
+    return found
+
+
+def _everywhere(optimizer: Any) -> list[Place]:
+    places = [*_inner_groups(optimizer), *_attributes(optimizer)]
+    return list({(id(p.container), p.key): p for p in places}.values())
+
+
+GROUPS_LR = Knob("lr of the parameter groups", lambda o: _groups(o, lambda key: key == "lr"))
+OUTSIDE = Knob("none: its steps are scaled from outside", lambda o: [], outside=True)
+KNOBS: tuple[Knob, ...] = (
+    GROUPS_LR,
+    Knob("every learning rate in the parameter groups", lambda o: _groups(o, is_rate)),
+    Knob("the learning rates of the optimizers that it is made of", _inner_groups),
+    Knob("a learning rate that the object keeps", _attributes),
+    Knob("every learning rate in groups and object together", _everywhere),
+)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """The knob in use.
+
+    Attributes:
+        knob: It.
+        error: Relative error of "twice the rate moves twice as far", the rate doubled on the way.
+        own_error: That error of ``lr`` of the parameter groups; None if they have none.
+    """
+
+    knob: Knob
+    error: float
+    own_error: float | None
+
+
+def find(build: Callable[[], tuple[Any, list[Tensor]]], advance: Callable[[Any, list[Tensor]], None]) -> Rate:
+    """Find the first knob that is honoured; else the best one that is heard at all; else scale from outside.
+
+    Args:
+        build: Returns a fresh optimizer with its parameters, always alike.
+        advance: Makes one step of it, always along the same gradients.
+
+    Returns:
+        What was found.
+    """
+    plain: list[Tensor] = []
+    moving = BEFORE
+
+    def run(knob: Knob | None, until: int | None) -> tuple[list[Tensor], int]:
+        optimizer, params = build()
+        places = knob.places(optimizer) if knob is not None else []
+        for place in places:
+            place.set(1.0)
+        for step in range(BEFORE + PATIENCE):
+            if step == (BEFORE if until is None else until):
+                for place in places:
+                    place.set(2.0)
+            before = [p.detach().clone() for p in params]
+            advance(optimizer, params)
+            moved = [p.detach() - b for p, b in zip(params, before, strict=True)]
+            if step >= BEFORE and (step == until or (until is None and any(bool((m != 0).any()) for m in moved))):
+                return moved, step
+        return moved, step
+
+    plain, moving = run(None, None)
+    optimizer, _ = build()
+    tried: list[Rate] = []
+    own: float | None = None
+    counted: set[tuple[Any, ...]] = set()
+    for knob in KNOBS:
+        places = knob.places(optimizer)
+        which = tuple(sorted((id(p.container), str(p.key)) for p in places))
+        if not places or which in counted:
+            continue
+        counted.add(which)
+        error = _doubling_error(plain, run(knob, moving)[0])
+        own = error if knob is GROUPS_LR else own
+        tried.append(Rate(knob, error, own))
+        if error <= HONOURED:
+            return tried[-1]
+    best = min(tried, key=lambda rate: rate.error, default=None)
+    if best is not None and best.error < USABLE:
+        return Rate(best.knob, best.error, own)
+    return Rate(OUTSIDE, 0.0, own)
+
+
+def _doubling_error(one: Sequence[Tensor], two: Sequence[Tensor]) -> float:
+    a = torch.cat([u.double().reshape(-1) for u in one])
+    b = torch.cat([u.double().reshape(-1) for u in two])
+    size = float(torch.maximum(2 * a.norm(), b.norm()))
+    gap = float((2 * a - b).norm())
+    return 0.0 if size == 0 else gap / size if gap == gap else inf
