@@ -194,19 +194,23 @@ class Verdict:
         }
 
     def explain(self) -> str:
-        """The verdict and its reasons as a paragraph."""
-        head = {
-            Outcome.HOLDS: f"{self.target} maximizes the {self.norm} margin, as measured.",
-            Outcome.FAILS: (
-                f"{self.target} does not maximize the {self.claim} margin."
-                if self.claim
-                else f"No norm's margin is maximized by {self.target}."
-                if self.norm is None
-                else f"{self.target} maximizes the {self.norm} margin only approximately."
-            ),
-            Outcome.INCONCLUSIVE: f"Nothing can be concluded about {self.target}.",
-        }[self.outcome]
-        return " ".join([head, *self.reasons])
+        """The verdict and its reasons as a paragraph, for the optimizer's author."""
+        return " ".join([self._headline(), *self.reasons])
+
+    def _headline(self) -> str:
+        if self.outcome is Outcome.HOLDS:
+            return f"{self.target} maximizes the {self.norm} margin, as measured."
+        if self.outcome is Outcome.FAILS:
+            named = self.norm or self.claim
+            if named is None:
+                return f"No norm's margin is maximized by {self.target}."
+            if self.approximate is not None or self.claim is None:
+                return f"{self.target} maximizes the {named} margin only approximately."
+            return f"{self.target} does not maximize the {self.claim} margin."
+        if self.claim is not None:
+            return f"Whether {self.target} maximizes the {self.claim} margin is not decided."
+        nearest = f"; {self.norm} comes nearest" if self.norm is not None else ""
+        return f"Which norm's margin {self.target} maximizes is not decided{nearest}."
 
 
 RUNGS = ("numerical", "convex dual certificate", "certified", "symbolic")

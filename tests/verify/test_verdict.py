@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from math import inf, nan
 
 import numpy as np
@@ -88,7 +89,7 @@ PROBLEM = {"problem", "degree", "outcome", "steps", "final_margin", "evidence", 
 EVIDENCE = {"kkt_gap", "alignment", "margin_ratio", "distance", "slope"}
 MORE = {
     "verdict": {"approximate", "tier"},
-    "problem": {"norm", "reasons", "rung", "runs", "separated_runs"},
+    "problem": {"norm", "reasons", "rung", "runs", "separated_runs", "steps_needed"},
     "evidence": {"kkt_gap_range", "slope_interval", "residual", "matched", "rung", "apart"},
 }
 
@@ -181,8 +182,20 @@ def test_the_weakest_rung_speaks_for_all():
         (FAILS, None, "l2", "does not maximize the l2 margin."),
         (FAILS, None, None, "No norm's margin is maximized by torch.optim:Adam."),
         (FAILS, "spectral", None, "maximizes the spectral margin only approximately."),
-        (INCONCLUSIVE, None, "l2", "Nothing can be concluded about torch.optim:Adam."),
+        (INCONCLUSIVE, None, "l2", "Whether torch.optim:Adam maximizes the l2 margin is not decided."),
+        (
+            INCONCLUSIVE,
+            "linf",
+            None,
+            "Which norm's margin torch.optim:Adam maximizes is not decided; linf comes nearest.",
+        ),
+        (INCONCLUSIVE, None, None, "Which norm's margin torch.optim:Adam maximizes is not decided. one."),
     ],
 )
 def test_explain(outcome, norm, claim, text):
     assert text in _verdict(outcome, norm=norm, claim=claim).explain()
+
+
+def test_a_claim_that_holds_nearly_is_said_to():
+    nearly = replace(_verdict(FAILS, norm=None, claim="spectral"), approximate={"margin_lost": 0.1})
+    assert "maximizes the spectral margin only approximately." in nearly.explain()
