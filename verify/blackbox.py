@@ -7,134 +7,57 @@ order one. Where invariance fails (an eps) the true gradient can be fed instead 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import exp, isfinite, log
+from functools import partial
+from math import isfinite, log
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.func import vmap
 
 from maxmargin.models.blocks import flatten, unflatten
 from maxmargin.models.problem import Problem
+from maxmargin.verify.blackbox_batch import arrange
+from maxmargin.verify.crew import REACH, Crew, Weights
 from maxmargin.verify.engine import Progress, log_spaced
-from maxmargin.verify.handle import Handle
-from maxmargin.verify.losses import LOSSES, margins_of, scaled_gradient
+from maxmargin.verify.losses import LOSSES, scaled_gradient
+from maxmargin.verify.pacing import Controller, Pace
 from maxmargin.verify.probes import Probe
 from maxmargin.verify.targets import Target
 from maxmargin.verify.tracing import traced
 from maxmargin.verify.trajectory import Trajectory
 
 DRIFT = 20  # rescale when the log₂-scale has drifted this far
-SPEED_FORGETS = 0.99  # per step; the controller's memory of the fastest margin
-MAX_LR_GROWTH = 1.5  # per step
+LOG_SCALE, CHANGE, LENGTH, MOVED, MARGIN = range(5)  # the numbers of a look, one row a run
 Feed = Literal["rescaled", "true"]
+_log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Pace:
-    """How fast margins may move: the worst one changes by ``pace · (1 + t/knee)^(−decay)`` a step.
+@dataclass
+class _Scale:
+    """The units in which one run's optimizer sees the gradient: times 2^−scale2."""
 
-    ``cap`` bounds a step relative to ‖θ‖₂, which governs the start of networks from a small θ₀.
-    """
+    scale2: int = 0
+    started: bool = False
+    exponent: float = 0.0  # log₂ of what it is fed now, per unit of the gradient's mantissa
 
-    pace: float
-    decay: float = 0.2
-    knee: float = 1000.0
-    cap: float = 0.02
+    def follow(self, log2_scale: float, rescale: Callable[[int], int]) -> bool:
+        """Move to the gradient's scale if it has drifted, and the state with it, before anything is decided.
 
-    @classmethod
-    def following(cls, probe: Probe) -> Pace:
-        """The pace that the optimizer's state can follow, at most 0.1."""
-        return cls(pace=min(0.1, probe.lag_limit))
-
-    def at(self, step: int) -> float:
-        """The bound for this step."""
-        return self.pace * (1 + step / self.knee) ** -self.decay
-
-
-class _Run:
-    """One optimizer instance on one start: its parameters, its loss scale, its learning rate."""
-
-    def __init__(self, target: Target, theta: Mapping[str, Tensor], probe: Probe, feed: Feed, capped: bool) -> None:
-        self.handle = Handle(target, [torch.nn.Parameter(b.clone()) for b in theta.values()])
-        self.probe, self.feed, self.capped = probe, feed, capped
-        self.scale2 = 0  # the optimizer sees gradients times 2^−scale2
-        self.started = False
-        self.speed = 0.0  # fastest margin change per unit of learning-rate factor, with forgetting
-        self.growth = 0.0  # ‖Δθ‖ per unit of learning-rate factor, with forgetting
-        self.factor = 0.0
-        self.shift = 1.0
-        self.alive = True
-        self.undefined = 0  # weights, at most in one step, that were 0/0
-
-    def flat(self) -> Tensor:
-        """All weights in one new vector."""
-        return torch.cat([p.detach().reshape(-1) for p in self.handle.params])
-
-    def prepare(self, log_scale: float) -> None:
-        """Rescale the state where the gradient's scale has drifted, before anything of this step is decided."""
-        if self.feed == "true":
-            self.shift = exp(max(log_scale, -745.0))
-            return
-        log2_scale = log_scale / log(2.0)
-        if not self.started or abs(log2_scale - self.scale2) > DRIFT:
-            self._rebase(round(log2_scale))
-        self.shift = 2.0 ** (log2_scale - self.scale2)
-
-    def _rebase(self, scale2: int) -> None:
-        move = self.scale2 - scale2
-        if self.started and abs(move) < 900:
-            for leaf in self.handle.leaves():
-                degree = self.probe.state_degrees.get(leaf.path, 0.0)
-                if degree:
-                    leaf.multiply(2.0 ** (degree * move))
-        self.scale2 = scale2
-        self.started = True
-
-    def step(self, gradient: Mapping[str, Tensor], bound: float, cap: float) -> None:
-        """Choose the learning rate from the speeds seen, and step."""
-        if self.speed <= 0 and self.growth <= 0:
-            wanted = 1e-3 / max(self.probe.step_per_lr, 1e-300) if self.factor == 0 else self.factor * MAX_LR_GROWTH
-        else:
-            wanted = bound / self.speed if self.speed > 0 else float("inf")
-            if self.capped and self.growth > 0:
-                wanted = min(wanted, cap / self.growth)
-        if self.factor:
-            wanted = min(wanted, self.factor * MAX_LR_GROWTH)
-        self.factor = wanted
-        # An update of degree d shrinks with the gradient it is fed; its learning rate makes up for that.
-        degree = self.probe.update_degree if self.feed == "rescaled" else 0.0
-        self.handle.set_lr(self.factor / self.shift**degree)
-        self.handle.step([g * self.shift for g in gradient.values()])
-
-    def settle(self, gradient: Tensor, before: Tensor) -> tuple[Tensor, float]:
-        """Return the weights after the step and its length (ℓ2), after 0/0 := 0; a run that broke stays where it was.
-
-        Adam without eps divides 0/0 where a gradient is exactly 0 for long (a dead neuron, an absent feature); such
-        a weight stays where it is, and is counted.
+        Returns:
+            Whether the scale was moved.
         """
-        after = self.flat()
-        moved = float(torch.linalg.vector_norm(after - before))
-        if isfinite(moved):
-            return after, moved
-        undefined = torch.isnan(after) & (gradient == 0)
-        self.undefined = max(self.undefined, int(undefined.sum()))
-        after = torch.where(undefined, before, after)
-        moved = float(torch.linalg.vector_norm(after - before))
-        if not isfinite(moved):
-            self.alive, after, moved = False, before, 0.0
-        start = 0
-        for p in self.handle.params:
-            p.data.copy_(after[start : start + p.numel()].reshape(p.shape))
-            start += p.numel()
-        return after, moved
-
-    def saw(self, change: float, moved: float) -> None:
-        """Learn from a step: the fastest margin changed by ``change``, the weights moved by ``moved`` (ℓ2)."""
-        self.speed = max(change / self.factor, SPEED_FORGETS * self.speed)
-        self.growth = max(moved / self.factor, SPEED_FORGETS * self.growth)
+        moves = not self.started or abs(log2_scale - self.scale2) > DRIFT
+        if not self.started:
+            self.scale2, self.started = round(log2_scale), True
+        elif moves:
+            self.scale2 -= rescale(self.scale2 - round(log2_scale))
+        self.exponent = max(-REACH, log2_scale - self.scale2)
+        return moves
 
 
 def run_blackbox(
@@ -148,12 +71,13 @@ def run_blackbox(
     feed: Feed = "rescaled",
     loss: str = "cross-entropy",
     checkpoints: int = 32,
+    joint: bool | None = None,
     progress: Progress | None = None,
 ) -> Trajectory:
-    """Train B runs of a black-box optimizer, one instance after another, and keep log-spaced checkpoints.
+    """Train B runs of a black-box optimizer side by side, and keep log-spaced checkpoints.
 
     Args:
-        target: The optimizer; a fresh instance a run.
+        target: The optimizer.
         problem: The problem.
         theta0: Starts, block → (B, *shape).
         probe: What :func:`maxmargin.verify.probes.probe` found.
@@ -163,88 +87,189 @@ def run_blackbox(
         feed: ``rescaled`` keeps the gradient that the optimizer sees at order one; ``true`` feeds it as it is.
         loss: A key of ``losses.LOSSES``.
         checkpoints: How many to keep, about, besides the start.
+        joint: Whether one instance serves all runs; by default it does where
+            :func:`maxmargin.verify.blackbox_batch.arrange` finds that this changes nothing (what it finds is logged).
         progress: Called with (steps done, steps of all runs together).
 
     Returns:
         The trajectory. A run whose weights stop being finite stays where it was, and is not ``alive``.
     """
     runs = next(iter(theta0.values())).shape[0]
-    pace = pace or Pace.following(probe)
-    log_weights = LOSSES[loss]
-
-    def look(flat: Tensor, margins_before: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
-        theta = unflatten(flat, problem.shapes)
-        g = scaled_gradient(problem.model, log_weights, theta, problem.X, problem.contrasts)
-        margins = margins_of(problem.model, theta, problem.X, problem.contrasts).reshape(-1)
-        change = (margins - margins_before).abs().amax()
-        return g.blocks, flatten(g.blocks, problem.shapes), margins, torch.stack([g.log_scale, change, flat.norm()])
-
+    if joint is None:
+        joint, why = arrange(target, problem.shapes, runs, probe)
+        _log.info("%s on %s: %s", target.spec, problem.name, why)
     start = {k: theta0[k].to(torch.float64) for k in problem.shapes}
-    flats = flatten(start, problem.shapes)
-    gradient_of = traced(look, flats[0], torch.zeros(problem.n_margins, dtype=torch.float64))
+    fleet = _Fleet(target, problem, start, probe, pace or Pace.following(probe), feed, loss, joint)
     marks = sorted(set(log_spaced(steps, checkpoints)) | {0})
-    columns = []
-    for i in range(runs):
-        run = _Run(target, {k: b[i] for k, b in start.items()}, probe, feed, not problem.linear)
-
-        def tell(done: int, first: int = i) -> None:
-            if progress is not None:
-                progress(first * marks[-1] + done, runs * marks[-1])
-
-        columns.append(_train(run, gradient_of, problem.n_margins, marks, pace, tell))
-    return _trajectory(problem, target.spec, np.asarray(marks), columns)
-
-
-def _train(
-    run: _Run, gradient_of: Any, n_margins: int, marks: list[int], pace: Pace, tell: Callable[[int], None]
-) -> dict[str, Any]:
-    """One run to its end; its checkpoints as one column of the trajectory."""
-    wanted = set(marks)
-    rows: list[tuple[Tensor, Tensor, Tensor, float, float, float]] = []
-    flat, margins, moved = run.flat(), torch.zeros(n_margins, dtype=torch.float64), 0.0
+    kept: list[dict[str, Any]] = []
+    fleet.look()
     for done in range(marks[-1] + 1):
-        blocks, gradient, margins, numbers = gradient_of(flat, margins)
-        log_scale, change, length = numbers.tolist()
-        run.alive = run.alive and isfinite(log_scale)  # margins that overflow say nothing more
-        if run.alive:
-            if done:
-                run.saw(change, moved)
-            run.prepare(log_scale)
-            run.step(blocks, pace.at(done + 1), pace.cap * length)
-            after, moved = run.settle(gradient, flat)
+        wanted = done == marks[len(kept)]
+        if wanted:
+            kept.append(fleet.record())
+        fleet.step(done + 1)
+        if wanted:
+            kept[-1]["eta"] = [controller.factor for controller in fleet.controllers]
+        before = fleet.now
+        fleet.look()
+        if wanted:
+            kept[-1]["update"] = fleet.now - before
+            if progress is not None:
+                progress(runs * done, runs * marks[-1])
+    return _trajectory(problem, target.spec, np.asarray(marks), kept, fleet)
+
+
+class _Fleet:
+    """B runs in lockstep: a look at the gradients, then a step of every run that is still alive."""
+
+    def __init__(
+        self,
+        target: Target,
+        problem: Problem,
+        start: Mapping[str, Tensor],
+        probe: Probe,
+        pace: Pace,
+        feed: Feed,
+        loss: str,
+        joint: bool,
+    ) -> None:
+        self.shapes, self.state_degrees = problem.shapes, probe.state_degrees
+        self.rescaled = feed == "rescaled"
+        self.degree = probe.update_degree if self.rescaled else 0.0
+        self.weights = Weights(start, problem.shapes)
+        self.crew = Crew(target, self.weights.params, joint)
+        runs = len(self.weights.flat)
+        self.controllers = [Controller(pace, not problem.linear, probe.step_per_lr) for _ in range(runs)]
+        self.scales = [_Scale() for _ in range(runs)]
+        self.offset = torch.zeros(runs, dtype=torch.float64)  # the scales, for the look
+        self.travelled = [0.0] * runs
+        self.undefined = [0] * runs  # weights, at most in one step, that were 0/0
+        self.now = self.weights.flat.clone()
+        self.gradient = torch.zeros_like(self.now)
+        self.margins = torch.zeros(runs, problem.n_margins, dtype=torch.float64)
+        self.fed: list[list[Tensor]] = []
+        self.rows: list[list[float]] = []
+        self.rows_before: list[list[float]] = []
+        self._look = _looker(problem, loss, self.now, self.margins, self.offset)
+
+    def look(self) -> None:
+        """Settle the step just taken, and see where it led."""
+        found = self._look(self.weights.flat, self.now, self.margins, self.offset)
+        rows = found[2].tolist()
+        if not all(isfinite(row[MOVED]) for row in rows):
+            for run in tuple(self.crew.active):
+                defined, count = self.weights.settle(run, self.now[run], self.gradient[run])
+                self.undefined[run] = max(self.undefined[run], count)
+                if not defined:
+                    self.crew.drop(run)
+            found = self._look(self.weights.flat, self.now, self.margins, self.offset)
+            rows = found[2].tolist()
+        for run in tuple(self.crew.active):
+            if not isfinite(rows[run][LOG_SCALE]):  # margins that overflow say nothing more
+                self.crew.drop(run)
+        self.gradient, self.margins, _, self.now = found[:4]
+        each = len(self.shapes)
+        self.fed = [list(found[i : i + each]) for i in range(4, len(found), each)]
+        self.rows, self.rows_before = rows, self.rows
+
+    def record(self) -> dict[str, Any]:
+        """What a checkpoint keeps of this look; the learning rate and the step follow."""
+        return {
+            "theta": self.now,
+            "gradient": self.gradient,
+            "log_scale": [row[LOG_SCALE] for row in self.rows],
+            "margin": [row[MARGIN] for row in self.rows],
+            "travelled": list(self.travelled),
+        }
+
+    def step(self, step: int) -> None:
+        """Rescale, choose the learning rates from the speeds seen, and step; ``step`` counts from 1."""
+        for run in self.crew.active:
+            row, controller, scale = self.rows[run], self.controllers[run], self.scales[run]
+            if step > 1:
+                controller.saw(row[CHANGE], abs(row[MARGIN] - self.rows_before[run][MARGIN]), row[MOVED])
+            if self.rescaled and scale.follow(row[LOG_SCALE] / log(2.0), partial(self._rescale, run)):
+                self.offset[run] = scale.scale2
+                shift = torch.exp2(torch.tensor(scale.exponent, dtype=torch.float64))
+                self.fed[run] = list(unflatten(shift * self.gradient[run], self.shapes).values())
+            factor = controller.choose(step, row[LENGTH])
+            self.travelled[run] += factor
+            # An update of degree d shrinks with the gradient it is fed; its learning rate makes up for that.
+            self.crew.set_lr(run, factor / 2.0 ** (self.degree * scale.exponent))
+        if self.crew.active:
+            self.crew.step(self.fed)
+            self.weights.gather()
+
+    def _rescale(self, run: int, move: int) -> int:
+        return self.crew.rescale(run, move, self.state_degrees)
+
+
+def _looker(problem: Problem, loss: str, *example: Tensor) -> Callable[..., tuple[Tensor, ...]]:
+    """Return the traced look at B runs: (weights, weights before, margins before, scale fed) → what a step needs.
+
+    It returns the gradients' mantissas, the margins, a row of numbers a run, a copy of the weights, and the gradients
+    to feed, run by run and block by block.
+    """
+    shapes = problem.shapes
+
+    def one(flat: Tensor, before: Tensor, margins_before: Tensor, offset: Tensor) -> tuple[Tensor, ...]:
+        seen: list[Tensor] = []  # margins are computed once, for the gradient and for the pace
+
+        def log_weights(margins: Tensor) -> Tensor:
+            seen.append(margins)
+            return LOSSES[loss](margins)
+
+        g = scaled_gradient(problem.model, log_weights, unflatten(flat, shapes), problem.X, problem.contrasts)
+        margins, gradient = seen[0].reshape(-1), flatten(g.blocks, shapes)
+        numbers = [
+            g.log_scale,
+            (margins - margins_before).abs().amax(),
+            torch.linalg.vector_norm(flat),
+            torch.linalg.vector_norm(flat - before),
+            margins.amin(),
+        ]
+        # In whole powers of two, so that it does not matter to the last bit where a run is rescaled.
+        fed = torch.exp2(g.log_scale / log(2.0) - offset) * gradient
+        return gradient, margins, torch.stack(numbers), fed
+
+    def look(flat: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        if len(flat) == 1:  # half the operators
+            gradient, margins, numbers, fed = (x.unsqueeze(0) for x in one(flat[0], *(x[0] for x in rest)))
         else:
-            after, moved = flat, 0.0
-        if done in wanted:
-            rows.append((flat, gradient, after - flat, log_scale, float(margins.amin()), run.factor))
-            tell(done)
-        flat = after
-    names = ("theta", "gradient", "update", "log_scale", "margin", "eta")
-    column: dict[str, Any] = {name: np.stack([np.asarray(row[j]) for row in rows]) for j, name in enumerate(names)}
-    return column | {"alive": run.alive, "undefined": run.undefined}
+            gradient, margins, numbers, fed = vmap(one)(flat, *rest)
+        blocks = [block for row in fed.unbind() for block in unflatten(row, shapes).values()]
+        return gradient, margins, numbers, flat.clone(), *blocks
+
+    flat, margins, offset = example
+    script = traced(look, flat, flat.clone(), margins, offset)  # one tensor twice would be traced as one input
+
+    def call(*arguments: Tensor) -> tuple[Tensor, ...]:
+        with torch.inference_mode():  # a fifth faster; a handle clones gradients, so no optimizer sees such a tensor
+            return script(*arguments)
+
+    return call
 
 
-def _trajectory(problem: Problem, spec: str, steps: np.ndarray, columns: list[dict[str, Any]]) -> Trajectory:
+def _trajectory(
+    problem: Problem, spec: str, steps: np.ndarray, kept: list[dict[str, Any]], fleet: _Fleet
+) -> Trajectory:
     def stack(name: str) -> np.ndarray:
-        return np.stack([column[name] for column in columns], axis=1)
+        return np.stack([np.asarray(row[name]) for row in kept])
 
-    def blocks(name: str) -> dict[str, np.ndarray]:
-        return unflatten(stack(name), problem.shapes)
-
-    eta, margin = stack("eta"), stack("margin")
-    travelled = np.concatenate([np.zeros((1, len(columns))), np.cumsum(eta[:-1] * np.diff(steps)[:, None], axis=0)])
+    margin = stack("margin")
     separated = margin > 0
     return Trajectory(
         problem=problem.name,
         optimizer=spec,
         steps=steps,
-        theta=blocks("theta"),
-        gradient=blocks("gradient"),
-        update=blocks("update"),
+        theta=unflatten(stack("theta"), problem.shapes),
+        gradient=unflatten(stack("gradient"), problem.shapes),
+        update=unflatten(stack("update"), problem.shapes),
         log_scale=stack("log_scale"),
         margin=margin,
-        eta=eta,
-        travelled=travelled,
+        eta=stack("eta"),
+        travelled=stack("travelled"),
         separated_at=np.where(separated.any(axis=0), steps[separated.argmax(axis=0)], -1),
-        alive=np.asarray([column["alive"] for column in columns]),
-        undefined=np.asarray([column["undefined"] for column in columns]),
+        alive=np.asarray([run in fleet.crew.active for run in range(margin.shape[1])]),
+        undefined=np.asarray(fleet.undefined),
     )

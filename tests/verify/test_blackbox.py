@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import exp, log
 
@@ -111,6 +111,7 @@ def records(monkeypatch):
         seen.append(Record(theta, [g.clone() for g in gradients], self.lr_factor))
         step(self, gradients)
 
+    monkeypatch.setattr(Handle, "lr_factor", 1.0, raising=False)  # before any is set
     monkeypatch.setattr(Handle, "set_lr", recording_set_lr)
     monkeypatch.setattr(Handle, "step", recording_step)
     return seen
@@ -423,14 +424,16 @@ def test_zero_over_zero_stays_where_it_is_and_is_counted():
 # -- Runs, pace and what is kept ----------------------------------------------------------------------------------
 
 
-def test_runs_are_independent():
+@pytest.mark.parametrize("joint", [False, True])
+def test_runs_are_independent(joint):
+    """A batched gradient rounds its sums in another order than a single one: equal to rounding, over 80 steps."""
     problem = problems.get(NETWORK)
     theta0 = starts(problem, 3, seed=2, scale=0.3)
-    together = _run(ShortAdam, problem, theta0, 80)
+    together = _run(ShortAdam, problem, theta0, 80, joint=joint)
     for i in range(3):
         alone = _run(ShortAdam, problem, {k: b[i : i + 1] for k, b in theta0.items()}, 80)
         for k in problem.shapes:
-            np.testing.assert_array_equal(together.theta[k][:, i], alone.theta[k][:, 0])
+            np.testing.assert_allclose(together.theta[k][:, i], alone.theta[k][:, 0], rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("spec", [LINEAR, NETWORK])
@@ -460,6 +463,54 @@ def test_a_networks_step_is_capped_at_a_share_of_its_weights():
     for t in np.flatnonzero(got.steps >= 40):
         length, step = (np.sqrt(sum((b**2).sum() for b in got.at(t, 0, f).values())) for f in ("theta", "update"))
         assert 0.5 < step / (0.01 * length) < 1.1
+
+
+def _easy():
+    """All samples along one direction: all margins move together, the smallest as fast as any."""
+    drawn = problems.get("binary@linear")
+    X = torch.full_like(drawn.X, 0.1)
+    X[:, 0] = 1.0
+    X *= torch.sign(drawn.contrasts.reshape(len(X), 1))
+    return type(drawn)("easy", drawn.model, X, drawn.contrasts, drawn.labels)
+
+
+def test_on_easy_data_the_smallest_margin_sets_the_pace():
+    """There the gradient shrinks as fast as the worst margin grows, and momentum has to follow."""
+    problem = _easy()
+    pace = Pace(0.1, decay=0.0)
+    got = _run("torch.optim:SGD", problem, starts(problem, 1, scale=0.1), 400, {"momentum": 0.9}, pace=pace)
+    for t in np.flatnonzero(got.steps >= 80):
+        theta, update = got.at(t, 0), got.at(t, 0, "update")
+        after = problem.margins({k: theta[k] + update[k] for k in theta})
+        change = after.min() - problem.margins(theta).min()
+        assert 0.4 * pace.pace / pace.lead < change < 1.2 * pace.pace / pace.lead
+    free = _run(
+        "torch.optim:SGD", problem, starts(problem, 1, scale=0.1), 400, {"momentum": 0.9}, pace=replace(pace, lead=0.0)
+    )
+    assert free.margin[-1, 0] > 1.5 * got.margin[-1, 0]  # without the bound it is not kept
+
+
+def test_the_distance_travelled_is_the_sum_of_all_learning_rates(records):
+    problem, theta0 = _start(NETWORK)
+    about = probe(load(Descent), problem.shapes)
+    records.clear()
+    got = run_blackbox(load(Descent), problem, theta0, about, steps=400, pace=FAST, checkpoints=6)
+    rates = np.array([record.lr for record in records])
+    assert np.ptp(rates) > 0.1 * rates.max()  # or the rates at checkpoints alone would do
+    for t, done in enumerate(got.steps):
+        assert got.travelled[t, 0] == pytest.approx(rates[:done].sum(), rel=1e-12)
+
+
+def test_state_that_follows_no_power_is_left_alone():
+    """A NaN degree once made the state NaN at the first rescaling."""
+    problem, theta0 = _start(LINEAR)
+    target = load("torch.optim:SGD", {"momentum": 0.5, "foreach": False})
+    about = probe(target, problem.shapes)
+    for path in about.state_degrees:
+        about.state_degrees[path] = float("nan")
+    got = run_blackbox(target, problem, theta0, about, steps=400, pace=FAST, checkpoints=6)
+    assert got.log_scale[-1, 0] < got.log_scale[0, 0] - 28
+    assert got.separated.all()
 
 
 def test_the_default_pace_follows_the_probe():
