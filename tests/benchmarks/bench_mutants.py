@@ -159,6 +159,7 @@ def table(rows: list[dict[str, Any]], done: dict[tuple[str, int], dict[str, Any]
         "",
         f"`python tests/benchmarks/bench_mutants.py --tier {options.tier}`; the classes, with the reason why each is "
         f"broken or correct, are in `{FILE.as_posix()}`. A claim in parentheses was not told, but had to be found.",
+        *([] if options.problem is None else ["", f"Only on {', '.join(options.problem)}: no table to quote."]),
         "",
         *summary(rows, {key: found for key, found in done.items() if key[1] in seeds}),
     ]

@@ -603,10 +603,10 @@ class TrustRatio(Momentum):
 
 @broken("decay relative to the gradient", "decay", "linf", SIGN)
 class RelativeDecay(Sign):
-    """The gradient's length is added along the weights before the sign: entries that need not grow are pulled to 0."""
+    """Weights of half the gradient's length join it before the sign: entries that need not grow go to 0."""
 
     def seen(self, p: Tensor) -> Tensor:
-        return p.grad + p.grad.norm() * p / p.norm()
+        return p.grad + 0.5 * p.grad.norm() * p / p.norm()
 
 
 @broken("decay coupled to the gradient", "decay", "linf", SIGN, honest=("fails", "inconclusive"))

@@ -15,7 +15,7 @@ import torch
 
 from maxmargin.models import problems
 from maxmargin.solvers.norms import get_norm
-from maxmargin.verify import check, checking
+from maxmargin.verify import check, training
 from maxmargin.verify.logscale import Scaled
 from maxmargin.verify.optimizers import get_optimizer
 
@@ -48,12 +48,12 @@ def gradients(steps, seed=0):
         yield {k: torch.as_tensor(factor * (b + 0.5 * rng.standard_normal(b.shape))) for k, b in toward.items()}
 
 
-def moves(row, steps, seed=0):
+def moves(row, stream):
     """Unit updates of the optimizer itself."""
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     theta = {k: torch.nn.Parameter(0.3 * torch.randn(s, dtype=torch.float64)) for k, s in SHAPES.items()}
     optimizer = row.build(list(theta.values()), **{"lr": 1e-3} | dict(row.kwargs))
-    for blocks in gradients(steps, seed):
+    for blocks in stream:
         before = {k: p.detach().clone() for k, p in theta.items()}
         for k, p in theta.items():
             p.grad = blocks[k].clone()
@@ -61,12 +61,12 @@ def moves(row, steps, seed=0):
         yield unit(np.concatenate([(theta[k].detach() - before[k]).numpy().ravel() for k in SHAPES]))
 
 
-def reference(row, steps, seed=0):
+def reference(row, stream):
     """Unit directions of the engine's recursion on the same gradients."""
     name, kwargs = row.reference
     optimizer = get_optimizer(name, dict(kwargs))
     state = optimizer.init({k: torch.zeros(s, dtype=torch.float64) for k, s in SHAPES.items()})
-    for t, blocks in enumerate(gradients(steps, seed), start=1):
+    for t, blocks in enumerate(stream, start=1):
         zero = torch.zeros((), dtype=torch.float64)
         u, state = optimizer.direction(state, Scaled(blocks, zero), torch.tensor(float(t), dtype=torch.float64))
         yield unit(np.concatenate([u[k].numpy().ravel() for k in SHAPES]))
@@ -88,23 +88,22 @@ def test_there_are_enough_of_both():
 
 @pytest.mark.parametrize("row", MUTANTS, ids=by_class)
 def test_a_broken_one_leaves_its_reference(row):
-    pairs = zip(moves(row, 300), reference(row, 300), strict=True)
+    pairs = zip(moves(row, gradients(300)), reference(row, gradients(300)), strict=True)
     assert any(np.linalg.norm(a - b) > 1e-6 for a, b in pairs)
 
 
 @pytest.mark.parametrize("row", [r for r in CORRECT if r.reference is not None], ids=by_class)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_rewritten_one_follows_its_reference(row, seed):
-    worst = max(np.linalg.norm(a - b) for a, b in zip(moves(row, 60, seed), reference(row, 60, seed), strict=True))
-    assert worst < 1e-6
+    pairs = zip(moves(row, gradients(60, seed)), reference(row, gradients(60, seed)), strict=True)
+    assert max(np.linalg.norm(a - b) for a, b in pairs) < 1e-6
 
 
 @pytest.mark.parametrize("row", CORRECT, ids=by_class)
-def test_a_correct_one_descends_steepest_along_a_constant_gradient(row, monkeypatch):
+def test_a_correct_one_descends_steepest_along_a_constant_gradient(row):
     constant = next(gradients(1, seed=5))
-    monkeypatch.setitem(globals(), "gradients", lambda steps, seed=0: iter([constant] * steps))
     norm = get_norm(row.reference[1].get("norm", row.claim) if row.reference else row.claim)
-    step = list(moves(row, 400))[-1]
+    step = list(moves(row, [constant] * 400))[-1]
     g = np.concatenate([constant[k].numpy().ravel() for k in SHAPES])
     split = np.split(step, np.cumsum([np.prod(s) for s in SHAPES.values()])[:-1])
     blocks = {k: b.reshape(s) for (k, s), b in zip(SHAPES.items(), split, strict=True)}
@@ -112,13 +111,12 @@ def test_a_correct_one_descends_steepest_along_a_constant_gradient(row, monkeypa
     assert -(g @ step) == pytest.approx(length, rel=1e-6)
 
 
-# A fault of each kind, and what is correct: one problem, a fifth of the steps.
+# A fault of each kind, and what is correct: one problem, few steps.
 SAMPLE = {
     "DeadZone",
     "FrozenColumn",
     "Flattened",
     "ReshapedTall",
-    "RowMoment",
     "SharedBuffers",
     "ShapeFactor",
     "NumpySign",
@@ -132,7 +130,7 @@ CHECKED = [r for r in [*MUTANTS, *CORRECT] if FULL or by_class(r) in SAMPLE]
 def test_check_tells_broken_from_correct(row, monkeypatch):
     problems_of_it = None
     if not FULL:
-        monkeypatch.setitem(checking.STEPS, "quick", 6_000)
+        monkeypatch.setitem(training.STEPS, "quick", 4_000)
         problems_of_it = ["blocks"]
     claim = row.claim if getattr(row, "told", True) else None
     verdict = check(f"{FILE}:{by_class(row)}", kwargs=dict(row.kwargs), claim=claim, problems=problems_of_it)
