@@ -12,7 +12,7 @@ from typing_extensions import override
 from maxmargin.models.blocks import Blocks
 from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.logscale import Scaled, combine, combine_rms, safe_ratio, zeros_like
-from maxmargin.verify.optimizers.base import Optimizer, OptimizerError, State, check_beta, register
+from maxmargin.verify.optimizers.base import Optimizer, State, check_beta, check_eps, register
 
 
 class Moments(NamedTuple):
@@ -39,8 +39,7 @@ class Adam(Optimizer):
     def __post_init__(self) -> None:
         check_beta(self.beta1, "beta1")
         check_beta(self.beta2, "beta2")
-        if not 0 <= self.eps < float("inf"):
-            raise OptimizerError(f"eps is {self.eps}; needed is a finite number >= 0")
+        check_eps(self.eps)
 
     @property
     @override

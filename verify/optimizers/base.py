@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from math import isfinite
 from typing import Any
 
 from torch import Tensor
@@ -123,3 +124,13 @@ def check_beta(beta: float, name: str = "beta") -> None:
     """
     if not 0 <= beta < 1:
         raise OptimizerError(f"{name} is {beta}; an exponential average needs 0 <= {name} < 1")
+
+
+def check_eps(eps: float) -> None:
+    """Raise unless eps is a finite number ≥ 0.
+
+    Raises:
+        OptimizerError: saying what came.
+    """
+    if not (isfinite(eps) and eps >= 0):
+        raise OptimizerError(f"eps is {eps}; needed is a finite number >= 0")

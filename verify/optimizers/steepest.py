@@ -154,7 +154,13 @@ def spectral_gd() -> Optimizer:
     return SteepestDescent(get_norm("spectral"))
 
 
-@register("muon", "exact pseudo-polar factor of the momentum: spectral (beta=0.9)")
-def muon(beta: float = 0.9, kind: Kind = "ema") -> Optimizer:
-    """Muon with the polar factor from a float64 SVD; null directions do not move."""
-    return MomentumSteepestDescent(get_norm("spectral"), beta, kind)
+@register("layer-gd", "GD with each layer's momentum normalized on its own: l2;max (beta=0.9)")
+def layer_gd(beta: float = 0.9, kind: Kind = "ema") -> Optimizer:
+    """Layer-normalized gradient descent: steepest descent in the largest of the layers' Frobenius norms."""
+    return MomentumSteepestDescent(get_norm("l2;max"), beta, kind)
+
+
+@register("coordinate-descent", "greedy coordinate descent, one coordinate of all a step: l1")
+def coordinate_descent() -> Optimizer:
+    """The coordinate with the largest gradient (Gauss-Southwell), the step of AdaBoost (Telgarsky 1303.4172)."""
+    return SteepestDescent(get_norm("l1"))

@@ -1,0 +1,204 @@
+"""Spectral norms weighted by the block's shape: what Muon's shape-dependent learning-rate factors make of its norm.
+
+A step c(rows, columns) · U Vᵀ is steepest descent for ‖W‖ = σ_1(W) / c(rows, columns): a factor on the learning rate
+is the inverse weight of the norm. The weight is known once the shape is, so these are norms of a block like others:
+``spectral-original:1`` for every block, or ``blocks:@matrix=spectral-original:1,@vector=linf;max``.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar, cast, final
+
+from typing_extensions import override
+
+from maxmargin.models.blocks import Array
+from maxmargin.solvers.norms.block import BlockNorm, GaugeNorm, NormError, number
+from maxmargin.solvers.norms.families import FAMILIES
+from maxmargin.solvers.norms.schatten import Schatten
+
+
+def original(rows: int, columns: int) -> float:
+    """√max(1, rows/columns): Jordan's Muon (2024), ``adjust_lr_fn="original"`` of ``torch.optim.Muon``."""
+    return math.sqrt(max(1.0, rows / columns))
+
+
+def match_rms(rows: int, columns: int) -> float:
+    """√max(rows, columns): steps of Adam's size (Liu et al. 2502.16982), ``adjust_lr_fn="match_rms_adamw"``."""
+    return math.sqrt(max(rows, columns))
+
+
+@dataclass(frozen=True)
+class Shaped(BlockNorm):
+    """A Schatten norm times a power of c = factor · law(rows, columns); a vector is one row.
+
+    Raises:
+        NormError: a factor that is not positive and finite.
+    """
+
+    factor: float
+    family: ClassVar[str]
+    members: ClassVar[Mapping[str, float]] = {}
+
+    def __post_init__(self) -> None:
+        if not (self.factor > 0 and math.isfinite(self.factor)):
+            raise NormError(
+                f"{self.family}:{self.factor:g}: the factor of the learning rate must be a positive finite number; "
+                f"try {self.family}:1"
+            )
+
+    @property
+    @abstractmethod
+    def base(self) -> Schatten:
+        """The norm of the unweighted block."""
+
+    @abstractmethod
+    def weight(self, shape: tuple[int, ...]) -> float:
+        """What ``base`` is multiplied by for a block of this shape."""
+
+    @property
+    @override
+    def name(self) -> str:
+        return f"{self.family}:{number(self.factor)}"
+
+    @property
+    @override
+    def aggregation(self) -> float:
+        return self.base.aggregation
+
+    @override
+    def value(self, x: Array) -> Array:
+        return self.weight(tuple(x.shape)) * self.base.value(x)
+
+    @override
+    def lmo(self, G: Array) -> Array:
+        return (1.0 / self.weight(tuple(G.shape))) * self.base.lmo(G)
+
+    @override
+    def project(self, x: Array, radius: float) -> Array:
+        return self.base.project(x, radius / self.weight(tuple(x.shape)))
+
+    @override
+    def atom(self, x: Any) -> Any:
+        return self.weight(tuple(x.shape)) * self.base.atom(x)
+
+
+_Class = TypeVar("_Class", bound=type[Shaped])
+
+
+def _known(cls: _Class) -> _Class:
+    """Make ``NAME:FACTOR`` known; a factor takes the place of the exponent that other families have."""
+    FAMILIES[cls.family] = cast("type[GaugeNorm]", cls)
+    return cls
+
+
+def _sides(shape: tuple[int, ...], family: str) -> tuple[int, int]:
+    if len(shape) == 1:
+        return 1, shape[0]
+    if len(shape) == 2:
+        return shape[0], shape[1]
+    raise NormError(f"{family} norms take a vector or a matrix, a block of shape {shape} came; reshape it")
+
+
+@_known
+@final
+@dataclass(frozen=True)
+class SpectralOriginal(Shaped):
+    """σ_1(W) / (P √max(1, rows/columns)): the norm of Muon with its original shape factor.
+
+    Example:
+        >>> import numpy as np
+        >>> norm = SpectralOriginal(1.0)
+        >>> float(norm.value(np.ones((8, 2)))), float(norm.value(np.ones((2, 8))))
+        (2.0, 4.0)
+        >>> norm.dual_norm.name
+        'nuclear-original:1'
+    """
+
+    family: ClassVar[str] = "spectral-original"
+
+    @property
+    @override
+    def base(self) -> Schatten:
+        return Schatten(math.inf)
+
+    @override
+    def weight(self, shape: tuple[int, ...]) -> float:
+        return 1.0 / (self.factor * original(*_sides(shape, self.family)))
+
+    @property
+    @override
+    def dual_norm(self) -> NuclearOriginal:
+        return NuclearOriginal(self.factor)
+
+
+@_known
+@final
+@dataclass(frozen=True)
+class NuclearOriginal(Shaped):
+    """P √max(1, rows/columns) · Σ σ_i(W): the dual of ``spectral-original:P``."""
+
+    family: ClassVar[str] = "nuclear-original"
+
+    @property
+    @override
+    def base(self) -> Schatten:
+        return Schatten(1.0)
+
+    @override
+    def weight(self, shape: tuple[int, ...]) -> float:
+        return self.factor * original(*_sides(shape, self.family))
+
+    @property
+    @override
+    def dual_norm(self) -> SpectralOriginal:
+        return SpectralOriginal(self.factor)
+
+
+@_known
+@final
+@dataclass(frozen=True)
+class SpectralMatchRms(Shaped):
+    """σ_1(W) / (P √max(rows, columns)): the norm of Muon with steps of Adam's size (P = 0.2)."""
+
+    family: ClassVar[str] = "spectral-match-rms"
+
+    @property
+    @override
+    def base(self) -> Schatten:
+        return Schatten(math.inf)
+
+    @override
+    def weight(self, shape: tuple[int, ...]) -> float:
+        return 1.0 / (self.factor * match_rms(*_sides(shape, self.family)))
+
+    @property
+    @override
+    def dual_norm(self) -> NuclearMatchRms:
+        return NuclearMatchRms(self.factor)
+
+
+@_known
+@final
+@dataclass(frozen=True)
+class NuclearMatchRms(Shaped):
+    """P √max(rows, columns) · Σ σ_i(W): the dual of ``spectral-match-rms:P``."""
+
+    family: ClassVar[str] = "nuclear-match-rms"
+
+    @property
+    @override
+    def base(self) -> Schatten:
+        return Schatten(1.0)
+
+    @override
+    def weight(self, shape: tuple[int, ...]) -> float:
+        return self.factor * match_rms(*_sides(shape, self.family))
+
+    @property
+    @override
+    def dual_norm(self) -> SpectralMatchRms:
+        return SpectralMatchRms(self.factor)

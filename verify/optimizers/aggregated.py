@@ -1,0 +1,104 @@
+"""How the layers' norms are joined: Muon whose layers share a step by ℓ2 or by sum, and MuonMax."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from maxmargin.models.blocks import Blocks
+from maxmargin.solvers.norms import Norm, get_norm, lp
+from maxmargin.verify.logscale import Scaled, combine, zeros_like
+from maxmargin.verify.optimizers.base import Optimizer, State, check_beta, register
+from maxmargin.verify.optimizers.steepest import Kind, MomentumSteepestDescent
+
+
+@dataclass(frozen=True)
+class MuonMax(Optimizer):
+    """Momentum steepest descent in ‖θ‖ = √( (max_k ‖W_k‖_sp)² + (max_k ‖a_k‖_∞)² ), matrices W_k and vectors a_k.
+
+    The recursion, m ← β m + (1−β) g, then with A = Σ_k ‖M_k‖_nuc over the matrices' momenta and B = Σ_k ‖m_k‖_1 over
+    the vectors': W_k ← W_k − η A polar(M_k), a_k ← a_k − η B sign(m_k); ``normalized`` divides both by √(A² + B²), the
+    dual norm, which is a schedule of learning rates (without it steps shrink with the loss).
+
+    This is what Crawshaw et al. (2510.09827) call MuonMax, its norm a maximum over the layers that Muon steps, joined
+    with the others' by ℓ2, without their stale nuclear norms, their Adam scaling of the vectors and Momo. Two joins
+    in one norm are not among this package's norms, so none is named; with matrices alone it is ``spectral``.
+    """
+
+    beta: float = 0.9
+    normalized: bool = True
+
+    def __post_init__(self) -> None:
+        check_beta(self.beta)
+
+    @property
+    @override
+    def norm(self) -> Norm | None:
+        return None
+
+    @property
+    @override
+    def pace_norm(self) -> Norm:
+        return get_norm("hybrid")  # of a normalized step at most 1, and at least 1/√2
+
+    @property
+    @override
+    def recursion(self) -> str:
+        end = "/√(A²+B²)" if self.normalized else ""
+        return (
+            f"m ← {self.beta:g} m + {1 - self.beta:.3g} g;  W ← W − η A{end} polar(M), a ← a − η B{end} sign(m), "
+            "A = Σ ‖M‖_nuc, B = Σ ‖m‖_1"
+        )
+
+    @property
+    @override
+    def source(self) -> str:
+        return "Crawshaw et al. 2510.09827; steepest descent in a norm: Gronich & Vardi 2602.16340"
+
+    @property
+    @override
+    def memory(self) -> float:
+        return 1.0 / (1.0 - self.beta)
+
+    @property
+    @override
+    def lag_limit(self) -> float:
+        return 1.0 - self.beta
+
+    @override
+    def init(self, theta: Blocks) -> State:
+        return zeros_like(theta)
+
+    @override
+    def direction(self, state: State, gradient: Scaled, step: Tensor) -> tuple[dict[str, Tensor], State]:
+        moment = combine(state, self.beta, gradient, 1.0 - self.beta)
+        hybrid = get_norm("hybrid")
+        unit = hybrid.lmo(moment.blocks)
+        zero = torch.zeros_like(moment.log_scale)
+        duals = {True: zero, False: zero}  # of all matrices, and of all vectors
+        for k, u in unit.items():
+            duals[u.ndim == 2] = duals[u.ndim == 2] - (moment.blocks[k] * u).sum()
+        both = torch.stack([duals[True], duals[False]])
+        share = lp.unit(both) if self.normalized else both * torch.exp(moment.log_scale)
+        return {k: share[0 if u.ndim == 2 else 1] * u for k, u in unit.items()}, moment
+
+
+@register("muon-max", "MuonMax: layers joined by max, vectors beside them by l2: no named norm (beta=0.9)")
+def muon_max(beta: float = 0.9, normalized: bool = True) -> Optimizer:
+    """MuonMax, its steps normalized unless told otherwise."""
+    return MuonMax(beta, normalized)
+
+
+@register("muon-l2", "Muon whose layers are joined by l2, each by its nuclear norm's share: spectral;l2 (beta=0.9)")
+def muon_l2(beta: float = 0.9, kind: Kind = "ema") -> Optimizer:
+    """Steepest descent in √Σ ‖W_k‖_sp²: layer k moves by ‖M_k‖_nuc polar(M_k), all over one length (2510.09827)."""
+    return MomentumSteepestDescent(get_norm("spectral;l2"), beta, kind)
+
+
+@register("muon-sum", "Muon that moves only the layer with the largest nuclear norm: spectral;sum (beta=0.9)")
+def muon_sum(beta: float = 0.9, kind: Kind = "ema") -> Optimizer:
+    """Steepest descent in Σ ‖W_k‖_sp: one layer a step, greedy over the layers."""
+    return MomentumSteepestDescent(get_norm("spectral;sum"), beta, kind)
