@@ -53,6 +53,7 @@ RESPONSES: tuple[Callable[[Bench], list[Finding]], ...] = (
     null_directions,
     sizes,
 )
+DRAWS = 20  # gradients under which steps are looked at
 NOISY = 0.05  # relative; where runs differ by more, what else is seen may be noise
 
 
@@ -80,7 +81,7 @@ def diagnose(
     norm = norm.norm if isinstance(norm, Fingerprint) else get_norm(norm)
     bench = Bench.of(target, shapes, norm, seed)
     random = randomness(bench)
-    steps = signature(target, shapes, seed)
+    steps = signature(target, shapes, seed, DRAWS)
     if not steps:
         return (*random, Finding("", "frozen", "its steps under constant gradients are not finite", 1.0))
     found = [*random, *_observed(steps, norm)]
@@ -145,8 +146,8 @@ SHADOWS: Mapping[str, tuple[str, ...]] = {
     "rule": ("null directions", "one-sided"),
     "centred": ("rule", "power", "newton-schulz", "null directions", "preconditioned"),
     "clipping": ("power", "one-sided", "scale", "rule", "preconditioned"),
-    "crosstalk": ("one-sided",),
-    "weights": ("one-sided", "weight"),
+    "crosstalk": ("one-sided", "stale"),
+    "weights": ("one-sided", "weight", "scale", "centred"),
     "one-sided": ("scale", "preconditioned"),
     "scale": ("power",),
 }

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from maxmargin.models.blocks import Shapes
-from maxmargin.verify.signature import follow, random_start
+from maxmargin.verify.signature import STEADY, follow, random_start
 from maxmargin.verify.symmetry import Symmetry
 from maxmargin.verify.targets import Target
 
 BURST = 30.0
 CONSTANT = (1.0, 1.5, 2.0, 4.0, 8.0, 15.0, BURST)  # sizes of that part under constant gradients
-STEPS = 6  # the burst is the first
 SLACK = 1.25  # a response that leaves the range by less than this factor may be a bend of f between two CONSTANTs
 INDEPENDENT = 1e-3  # relative; a burst elsewhere that changes an entry's step by less leaves it alone
 
@@ -121,8 +120,8 @@ def _beyond_an_average(
         with np.errstate(divide="ignore", invalid="ignore"):
             return float(parts[:half].mean() / parts[half:].mean())
 
-    constant = [step([c] * STEPS) for c in CONSTANT]
-    burst = step([BURST] + [1.0] * (STEPS - 1))
+    constant = [step([c] * STEADY) for c in CONSTANT]
+    burst = step([BURST] + [1.0] * (STEADY - 1))
     out, alone = {}, {}
     for name, (_, _, count) in blocks.items():
         half = (count + 1) // 2

@@ -19,7 +19,7 @@ from maxmargin.verify.schulz import ITERATIONS, fitted
 STILL = 1e-12  # of a block's largest entry: rounding of θ − θ' at most
 DESCENDS = 0.2  # cosine with −gradient, mean over the draws, of a row or entry that plainly should descend
 ASCENDS = 0.6  # of that cosine; a row or entry that ascends by as much has the wrong sign
-SURE = 0.5  # and at least this: the mean of 32 random cosines of one entry has standard deviation 0.2
+SURE = 0.5  # and at least this: the mean of 20 random signs has standard deviation 0.2
 FOLLOWS = 0.995  # alignment of a block that follows a norm
 BETTER = 0.01  # by which another norm's alignment must exceed the suspected one's
 IMPERFECT = 1e-4  # deficit of alignment that is worth explaining

@@ -17,7 +17,7 @@ from maxmargin.verify.finding import Finding
 from maxmargin.verify.signature import STEADY, follow, opened, random_start, spread_gradient
 from maxmargin.verify.targets import Target
 
-LOUD = -1e4  # a gradient times this is heard through any average, and turns a sign
+LOUD = 1e4  # a gradient times this is heard through any average; times its negative, it turns signs
 DEAF = 1e-9  # relative change of a step that shows no influence at all
 CROSS = 1e-2  # relative change of one block's step with the sign of another's gradients
 ODD = 1e-2  # relative; ‖Δ(−g) + Δ(g)‖ / ‖Δ(g)‖ of an even part
@@ -25,6 +25,7 @@ LOPSIDED = 0.8  # ratio of the largest moves up and down
 CENTRED = (0.02, 0.15)  # a step that changes by at most the first where the norm's changes by the second
 NULL = 0.05  # of the step's singular values: what moves in directions without gradient
 RANDOM = 1e-6  # relative
+OTHER = -2.0  # weights are replaced by so many times themselves: another length, and another sign
 DECAYED = (1e-6, 0.99)  # relative change with the weights, and its cosine with them, that shows a decay
 DEPENDS = 1e-3  # relative change with the weights, of no known form: above float32's rounding of the weights
 TURNED = 0.99  # cosine of two steps on gradients of one direction and different sizes
@@ -92,8 +93,8 @@ def relative(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.linalg.norm(a - b)) / scale if scale > 0 else 0.0
 
 
-def _louder_at(age: int) -> Change:
-    return lambda at, _, g: LOUD * g if at == age else g
+def _louder_at(age: int, factor: float) -> Change:
+    return lambda at, _, g: factor * g if at == age else g
 
 
 def _turned_on(block: str) -> Change:
@@ -108,9 +109,11 @@ def memory(bench: Bench) -> list[Finding]:
     """Steps that do not answer to the gradient they should: a stale one, or none; momentum that is declared only."""
     heard: dict[str, list[bool]] = {name: [] for name in bench.shapes}
     for age in range(len(bench.history)):
-        step = bench.step(_louder_at(age))
-        for name, change in _changes(step, bench.usual).items():
-            heard[name].append(not change <= DEAF)
+        against = _changes(bench.step(_louder_at(age, -LOUD)), bench.usual)
+        # A sign may happen to be what it is turned to, so a deaf one is asked twice.
+        along = against if min(against.values()) > DEAF else _changes(bench.step(_louder_at(age, LOUD)), bench.usual)
+        for name in heard:
+            heard[name].append(not max(against[name], along[name]) <= DEAF)
     declared = _declared(bench)
     out = []
     for name, ages in heard.items():
@@ -144,7 +147,7 @@ def _declared(bench: Bench) -> dict[str, str]:
             first = value[0] if isinstance(value, (tuple, list)) and value else value
             if isinstance(first, (int, float)) and 0 < first < 1:
                 for name, p in zip(bench.start, handle.params, strict=True):
-                    if any(p is q for q in group["params"]):
+                    if any(p is q for q in group.get("params", ())):
                         out[name] = f"{key}={value!r}"
                 break
     return out
@@ -189,9 +192,13 @@ def centring(bench: Bench) -> list[Finding]:
                 size[1 - along] = shape[1 - along]
             shifts[name] = (2.0 + rng.random(size)) * np.sqrt(np.mean(np.square(bench.history[0][name])))
         step = bench.step(_shifted_by(shifts))
+        changes = _changes(step, bench.usual)
+        if min(changes.values()) <= CENTRED[0]:  # signs may stay when shifted one way, but not both
+            back = _changes(bench.step(_shifted_by({n: -c for n, c in shifts.items()})), bench.usual)
+            changes = {name: max(change, back[name]) for name, change in changes.items()}
         plain = {name: np.mean([row[name] for row in bench.history], axis=0) for name in bench.shapes}
         wanted = _changes(bench.norm.lmo({n: g + shifts[n] for n, g in plain.items()}), bench.norm.lmo(plain))
-        for name, change in _changes(step, bench.usual).items():
+        for name, change in changes.items():
             if along is not None and len(bench.shapes[name]) == 1:
                 continue
             if change <= CENTRED[0] and wanted[name] >= CENTRED[1] and bench.usual[name].any() and name not in out:
@@ -214,22 +221,27 @@ def randomness(bench: Bench) -> list[Finding]:
 
 
 def weights(bench: Bench) -> list[Finding]:
-    """Blocks whose step depends on the weights: decay, trust ratios."""
-    tripled = follow(bench.target, bench.history, {n: 3 * x for n, x in bench.start.items()})
+    """Blocks whose step depends on the weights: decay, trust ratios, weights that are added to the gradients."""
+    other = {n: OTHER * x for n, x in bench.start.items()}
+    changed = follow(bench.target, bench.history, other)
+    quiet = [{n: g / LOUD for n, g in row.items()} for row in bench.history]
+    small = _changes(follow(bench.target, quiet, bench.start), follow(bench.target, quiet, other))
     out = []
     for name, x in bench.start.items():
-        usual, moved = bench.usual[name], tripled[name] - bench.usual[name]
-        size = relative(tripled[name], usual)
-        if not size > DECAYED[0]:
-            continue
-        if _cos(moved, -x) > DECAYED[1]:
-            rate = float(np.linalg.norm(moved) / (2 * np.linalg.norm(x)))
+        usual, moved = bench.usual[name], changed[name] - bench.usual[name]
+        size = relative(changed[name], usual)
+        if size > DECAYED[0] and _cos(moved, x) > DECAYED[1]:
+            rate = float(np.linalg.norm(moved) / ((1 - OTHER) * np.linalg.norm(x)))
             text = f"{name} is decayed by {rate:.2g} of itself each step at the optimizer's own learning rate"
-        elif size > DEPENDS and _cos(tripled[name], usual) > 1 - DEPENDS:
-            ratio = float(np.linalg.norm(tripled[name]) / np.linalg.norm(usual))
-            text = f"the step on {name} is {ratio:.3g} times as long when the weights are tripled: a trust ratio"
-        elif size > DEPENDS:
-            text = f"the step on {name} changes by {size:.2g} (relative) when the weights are tripled"
+        elif size > DEPENDS and _cos(changed[name], usual) > 1 - DEPENDS:
+            ratio = float(np.linalg.norm(changed[name]) / np.linalg.norm(usual))
+            text = f"the step on {name} is {ratio:.3g} times as long when the weights are doubled: a trust ratio"
+        elif max(size, small[name]) > DEPENDS:
+            size = max(size, small[name])
+            when = f"weights {OTHER:g} times" + (
+                "" if size > small[name] else f", gradients {1 / LOUD:g} times as large"
+            )
+            text = f"the step on {name} depends on the weights: it changes by {size:.2g} (relative) with {when}"
         else:
             continue
         out.append(Finding(name, "weights", text, size))

@@ -19,7 +19,7 @@ from maxmargin.verify.handle import Handle
 from maxmargin.verify.targets import Target
 
 DRAWS = 32
-STEADY = 6  # steps under each gradient; the last one is read
+STEADY = 8  # steps under each gradient; the last one is read (RAdam is plain momentum for five)
 SPREAD = 20.0  # ratio of the largest to the smallest singular value
 START = 0.3  # size of the random weights at which steps are taken: none is 0, which some optimizers treat apart
 

@@ -9,20 +9,19 @@ lengths, learning rates or alignment. What a norm predicts is found by trying th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 import numpy as np
 
 from maxmargin.models.blocks import Blocks, Shapes
 from maxmargin.solvers.norms import Norm
-from maxmargin.verify.signature import follow, random_start, spread_gradient
+from maxmargin.verify.signature import STEADY, follow, random_start, spread_gradient
 from maxmargin.verify.targets import Target, TargetError
 
 DRAWS = 2  # runs of each symmetry; the largest error counts, as one draw may fit by luck
-STEPS = 4
 NOISE = 0.3  # of the gradients' entries, relative to their root mean square, from step to step
-SCALES = 4.0  # rows, columns, entries and blocks are scaled by factors up to this, and down to its inverse
+SCALES = 30.0  # rows, columns, entries and blocks are scaled by factors up to this, and down to its inverse
 HOLDS = 0.1  # relative; five Newton–Schulz steps in bf16 err by up to 0.07, and what has no symmetry by 0.15 and more
 EXACT = 1e-9  # relative; an lmo in float64 has a symmetry to this, or has it not
 PLAIN = 0.15  # relative; a symmetry that the lmo lacks by less than this is not held against a step that has it
@@ -41,6 +40,7 @@ class Symmetry:
         group: One of the names in GROUPS.
         error: ‖step − predicted step‖ / ‖predicted step‖ in the Frobenius norm, the largest over the draws.
         holds: Whether the error is at most HOLDS.
+        least: The smallest error over the draws: a greedy step has many a symmetry now and then.
     """
 
     block: str
@@ -48,6 +48,7 @@ class Symmetry:
     group: str
     error: float
     holds: bool
+    least: float
 
 
 @dataclass(frozen=True)
@@ -176,9 +177,7 @@ def predicted(norm: Norm, shapes: Shapes, seed: int = 0) -> tuple[Symmetry, ...]
         mean = {name: np.mean([g[name] for g in gradients], axis=0) for name in start}
         return norm.lmo(mean)
 
-    return tuple(
-        Symmetry(s.block, s.shape, s.group, s.error, s.error <= EXACT) for s in _tried(run, shapes, seed, 2 * DRAWS)
-    )
+    return tuple(replace(s, holds=s.error <= EXACT) for s in _tried(run, shapes, seed, 2 * DRAWS))
 
 
 def contradictions(found: Sequence[Symmetry], norm: Norm) -> tuple[str, ...]:
@@ -210,10 +209,10 @@ def contradicting(found: Sequence[Symmetry], norm: Norm) -> list[tuple[Symmetry,
                 f"the step on {s.block} is not {says} (error {s.error:.2g}), as steepest descent under {norm.name} is"
             )
             out.append((s, text))
-        elif own.error >= PLAIN and s.error <= EXACT:
+        elif own.least >= PLAIN and s.error <= EXACT:
             text = (
                 f"the step on {s.block} is {says} (error {s.error:.0e}), which steepest descent under {norm.name} "
-                f"is not ({own.error:.2g})"
+                f"is not ({own.least:.2g})"
             )
             out.append((s, text))
     return out
@@ -221,7 +220,7 @@ def contradicting(found: Sequence[Symmetry], norm: Norm) -> list[tuple[Symmetry,
 
 def _tried(run: Runner, shapes: Shapes, seed: int, draws: int) -> tuple[Symmetry, ...]:
     rng = np.random.default_rng(seed)
-    worst: dict[tuple[str, str], float] = {}
+    errors: dict[tuple[str, str], list[float]] = {}
     for _ in range(draws):
         gradients, start = _gradients(rng, shapes), random_start(rng, shapes)
         plain = run(gradients, start)
@@ -244,8 +243,10 @@ def _tried(run: Runner, shapes: Shapes, seed: int, draws: int) -> tuple[Symmetry
                 if not any(plain[b].any() for b in looked):
                     continue  # what does not move has every symmetry, and shows none
                 error = _error([step[b] for b in looked], [wanted[b] for b in looked], group.directions)
-                worst[block, name] = max(error, worst.get((block, name), 0.0))
-    return tuple(Symmetry(b, tuple(shapes[b]), name, e, e <= HOLDS) for (b, name), e in worst.items())
+                errors.setdefault((block, name), []).append(error)
+    return tuple(
+        Symmetry(b, tuple(shapes[b]), name, max(e), max(e) <= HOLDS, min(e)) for (b, name), e in errors.items()
+    )
 
 
 def _gradients(rng: np.random.Generator, shapes: Shapes) -> list[dict[str, np.ndarray]]:
@@ -255,7 +256,7 @@ def _gradients(rng: np.random.Generator, shapes: Shapes) -> list[dict[str, np.nd
     def noisy(g: np.ndarray) -> np.ndarray:
         return g + NOISE * np.linalg.norm(g) / g.size**0.5 * rng.standard_normal(g.shape)
 
-    return [{name: noisy(g) for name, g in base.items()} for _ in range(STEPS)]
+    return [{name: noisy(g) for name, g in base.items()} for _ in range(STEADY)]
 
 
 def _error(step: Sequence[np.ndarray], wanted: Sequence[np.ndarray], directions: bool) -> float:
