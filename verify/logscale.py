@@ -7,6 +7,7 @@ e^s · G̃ keeps its blocks G̃ at order one and s aside, and a moment is carrie
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
 from math import inf, log
 from typing import NamedTuple
 
@@ -37,8 +38,7 @@ def zeros_like(theta: Blocks) -> Scaled:
 def _log_top(blocks: Mapping[str, Tensor]) -> Tensor:
     """Logarithm of the largest |entry|; −inf for zero."""
     tops = [b.abs().amax() for b in blocks.values()]
-    top = tops[0] if len(tops) == 1 else torch.stack(tops).amax()
-    return torch.log(top)
+    return torch.log(reduce(torch.maximum, tops))
 
 
 def _common(a: Scaled, keep: float, b: Scaled) -> tuple[Tensor, Tensor, Tensor]:
@@ -76,9 +76,9 @@ def safe_ratio(numerator: Scaled, denominator: Scaled, eps: float = 0.0) -> dict
     Vardi 2602.16340); the coordinate then stays, and the engine reports it.
     """
     shift = torch.exp(numerator.log_scale - denominator.log_scale)
-    floor = eps * torch.exp(torch.clamp(-denominator.log_scale, max=700.0)) if eps else 0.0
+    floor = eps * torch.exp(torch.clamp(-denominator.log_scale, max=700.0)) if eps else None
     out = {}
     for k, x in numerator.blocks.items():
-        d = denominator.blocks[k] + floor
-        out[k] = torch.where(d > 0, shift * (x / torch.where(d > 0, d, torch.ones_like(d))), torch.zeros_like(x))
+        d = denominator.blocks[k] if floor is None else denominator.blocks[k] + floor
+        out[k] = torch.where(d > 0, shift * (x / d), x.new_zeros(()))
     return out

@@ -24,7 +24,8 @@ def exponential(margins: Tensor) -> Tensor:
 def cross_entropy(margins: Tensor) -> Tensor:
     """Log-weights of Σ_samples log(1 + Σ_contrasts e^{−m}); with one contrast a sample it is the logistic loss."""
     if margins.shape[-1] == 1:
-        return torch.nn.functional.logsigmoid(-margins)
+        # logsigmoid(-m), which torch's own operator would compute in an order of memory of its own.
+        return torch.clamp(-margins, max=0.0) - torch.log1p(torch.exp(-torch.abs(margins)))
     top = torch.clamp((-margins).amax(-1, keepdim=True), min=0.0)
     total = torch.exp(-top) + torch.exp(-margins - top).sum(-1, keepdim=True)
     return -margins - top - torch.log(total)

@@ -1,12 +1,13 @@
 """Run-steps a second of the engine against a plain torch.optim loop: ``python tests/benchmarks/bench_engine.py``.
 
-    python tests/benchmarks/bench_engine.py [--quick] [--batch 1 8 …] [--device cuda] [--json FILE]
+    python tests/benchmarks/bench_engine.py [--quick] [--paced] [--batch 1 8 …] [--device cuda] [--json FILE]
 
 One core, float64, a squared-ReLU network with W (8, 5) and a (8,), n = 12 samples, logistic loss. The engine is timed
-as a user gets it, through ``run`` with its paced schedule, from its first checkpoints (tracing is over by then) to the
-last. The loop is autograd and an optimizer over one network: torch.optim.SGD with momentum, its sign, torch.optim.Adam,
-and momentum with one SVD a matrix; it is timed before and after each row, so that a busy machine slows both.
-Targets at batch 256 and more: 150 times the loop for Signum, MomentumGD and Adam, 20 times for exact Muon.
+as a user gets it, through ``run``, from its first checkpoints (tracing is over by then) to the last; learning rates
+are constant, as the loop's are, or paced with ``--paced``. The loop is autograd and an optimizer over one network:
+torch.optim.SGD with momentum, momentum and its sign, torch.optim.Adam, momentum and one SVD a matrix; it is timed
+before and after each cell. On a CPU both are timed in processor time of the one thread, so other work on the machine
+counts little. Targets at batch 256 and more: 150 times the loop for Signum, MomentumGD and Adam, 20 times for Muon.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from maxmargin.models import problems
 from maxmargin.models.problem import Problem
 from maxmargin.verify import engine
 from maxmargin.verify.optimizers import get_optimizer
+from maxmargin.verify.schedules import PowerLaw
 
 SPEC = "binary:n=12,d=5@relu2:h=8"
 BATCHES = [1, 8, 64, 256, 1024, 4096]
@@ -78,15 +80,13 @@ def loop_step(name: str, problem: Problem, steps: int, device: str) -> float:
 
     for _ in range(20):
         step()
-    _wait(device)
-    began = time.perf_counter()
+    began = _now(device)
     for _ in range(steps):
         step()
-    _wait(device)
-    return (time.perf_counter() - began) / steps
+    return (_now(device) - began) / steps
 
 
-def engine_step(name: str, problem: Problem, batch: int, steps: int, device: str) -> float:
+def engine_step(name: str, problem: Problem, batch: int, steps: int, device: str, paced: bool) -> float:
     """Seconds a step of the whole batch, as :func:`maxmargin.verify.engine.run` runs it."""
     few = engine.starts(problem, min(batch, 32))
     theta = {k: b.repeat(-(-batch // b.shape[0]), *[1] * (b.ndim - 1))[:batch] for k, b in few.items()}
@@ -95,27 +95,31 @@ def engine_step(name: str, problem: Problem, batch: int, steps: int, device: str
 
     def note(done: int, of: int) -> None:
         del of
-        _wait(device)
-        seen.append((done, time.perf_counter()))
+        seen.append((done, _now(device)))
 
+    schedule = None if paced else PowerLaw(1e-3)
     engine.run(
-        problem, get_optimizer(name), theta, steps=steps, loss="logistic", checkpoints=8, progress=note, device=device
-    )
-    first = next(mark for mark in seen if mark[0] >= min(2048, steps // 4))
+        problem, get_optimizer(name), theta, steps=steps, schedule=schedule, loss="logistic", checkpoints=8,
+        progress=note, device=device,
+    )  # fmt: skip
+    # A pace is measured at every chunk at first, later at every eighth.
+    first = next(mark for mark in seen if mark[0] >= (2048 if paced and steps > 4096 else steps // 8))
     return (seen[-1][1] - first[1]) / (seen[-1][0] - first[0])
 
 
-def _wait(device: str) -> None:
+def _now(device: str) -> float:
     if device == "cuda":
         torch.cuda.synchronize()
+        return time.perf_counter()
+    return time.process_time()
 
 
-def row(name: str, problem: Problem, batch: int, seconds: float, device: str) -> dict[str, Any]:
+def cell(name: str, problem: Problem, batch: int, seconds: float, device: str, paced: bool) -> dict[str, Any]:
     """Time one optimizer at one batch size."""
     count = max(50, int(seconds / 4 / 3e-4))
     before = loop_step(name, problem, count, device)
-    guess = 1e-4 + batch * 2e-6
-    ours = engine_step(name, problem, batch, max(64, int(seconds / guess) // 8 * 8), device)
+    guess = 1e-4 + batch * 1.5e-6
+    ours = engine_step(name, problem, batch, max(256, int(seconds / guess) // 8 * 8), device, paced)
     plain = statistics.mean([before, loop_step(name, problem, count, device)])
     return {
         "optimizer": name,
@@ -134,6 +138,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="+")
     parser.add_argument("--optimizer", nargs="+", choices=LOOPS, default=list(LOOPS))
     parser.add_argument("--seconds", type=float, help="about so long a cell (default 3, with --quick 0.6)")
+    parser.add_argument("--paced", action="store_true", help="the engine's default schedule, its measurements included")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--json", type=Path, help="write the rows here")
     args = parser.parse_args()
@@ -148,10 +153,10 @@ def main() -> None:
     print("|---" * (2 + len(batches)) + "|", flush=True)
     rows = []
     for name in args.optimizer:
-        cells = [row(name, problem, batch, seconds, args.device) for batch in batches]
+        cells = [cell(name, problem, batch, seconds, args.device, args.paced) for batch in batches]
         rows += cells
-        plain = statistics.median(cell["loop us a step"] for cell in cells)
-        shown = " | ".join(f"{_short(cell['run-steps/s'])} ({cell['ratio']:.3g}×)" for cell in cells)
+        plain = statistics.median(c["loop us a step"] for c in cells)
+        shown = " | ".join(f"{_short(c['run-steps/s'])} ({c['ratio']:.3g}×)" for c in cells)
         print(f"| {name} (target {TARGETS[name]}×) | {_short(1e6 / plain)} | {shown} |", flush=True)
     if args.json:
         args.json.write_text(json.dumps({"device": where, "torch": torch.__version__, "rows": rows}, indent=1))
