@@ -35,8 +35,7 @@ class Attempt:
     @property
     def text(self) -> str:
         """The error in a line."""
-        lines = str(self.error).strip().splitlines()
-        return f"{type(self.error).__name__}: {lines[0] if lines else ''}"[:300]
+        return one_line(self.error)
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,12 @@ class Calling:
     works: bool
     compiled: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def one_line(error: BaseException) -> str:
+    """An error's type and the first line of its text."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:300]
 
 
 def construct(factory: Factory, convention: Convention, params: Params, options: Mapping[str, Any]) -> Any:
@@ -112,7 +117,7 @@ def find_calling(factory: Factory, options: Mapping[str, Any], params: Params) -
             return Calling(convention, found.closure, tuple(failed), True, found.compiled)
     known = {c.name: c for c in (*conventions(factory, options), *flags)}
     built = next((known[a.convention] for a in failed if a.built), None)
-    return Calling(built, False, tuple(failed), False)
+    return Calling(built, False, tuple(failed), False, compiled=True)
 
 
 def lr_is_none(factory: Factory, options: Mapping[str, Any]) -> bool:

@@ -14,13 +14,19 @@ import torch
 from torch import Tensor
 
 from maxmargin.verify.handle import Handle, Path
-from maxmargin.verify.session import Session, advance, difference
+from maxmargin.verify.session import Session, advance, difference, size
 
 REFERENCE = (3, 4, 5)  # ε = 2^−k at which a bfloat16 still answers smoothly
 LADDER = tuple(range(7, 37, 2))
 UNEVEN = 3.0  # an answer per ε that is so many times too small or too large is a rounding
 MOST = 0.8  # of the answers below a rounding unit are uneven
-FORMATS: Mapping[str, float] = {"bfloat16": 2.0**-8, "float16": 2.0**-11, "float32": 2.0**-24}
+ANSWERING = 0.5  # of the entries change with ε = 2^−5; of a sign's, hardly any
+AUDIBLE = 100.0  # times the noise of the weights' own rounding; smaller changes of the step are not looked at
+FINE, LARGEST = 15, 0.1  # a jump of a block's step by so much, below 2^−15, is no rounding (an eigenbasis)
+FORMATS: Mapping[str, tuple[float, float]] = {  # the rounding units read off the steps spread by a factor of 30 or so
+    "bfloat16 or float16": (1e-5, 0.3),
+    "float32": (1e-9, 2e-6),
+}
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
@@ -49,10 +55,10 @@ def state_formats(handle: Handle, degrees: Mapping[Path, float]) -> tuple[str, .
 
 
 def granularity(session: Session, update: Sequence[Tensor]) -> float:
-    """The rounding unit through which the step seems to pass; 0 where it answers evenly, or not smoothly at all.
+    """The coarsest rounding unit through which a block's step seems to pass; 0 where all answer evenly, or as signs do.
 
     About 4e-3 for bfloat16, 6e-8 for float32. Of entries rounded to a unit u a share ε/u jumps by u when the gradient
-    changes by ε: the answer per ε, over the even one, is then √(u/ε) in the mean square, from which u is read.
+    changes by ε: where the answer is first seen to jump or to stand still, it is about u.
 
     Args:
         session: The target's.
@@ -63,30 +69,44 @@ def granularity(session: Session, update: Sequence[Tensor]) -> float:
     """
     generator = torch.Generator().manual_seed(1)
 
-    def answer(k: int) -> float:
+    def answers(k: int) -> list[tuple[float, float]]:
+        """Block by block: the relative change of the step per ε, and the share of entries that changed."""
         noise = [torch.randn(u.shape, generator=generator, dtype=torch.float64) for u in update]
-        step = 2.0**-k
-        return difference(update, session.play(change=lambda i, g: g * (1 + step * noise[i]))[1]) / step
+        other = session.play(change=lambda i, g: g * (1 + 2.0**-k * noise[i]))[1]
+        return [
+            (difference([u], [v]) * 2.0**k, float((u != v).double().mean())) for u, v in zip(update, other, strict=True)
+        ]
 
-    usual = median(answer(k) for k in REFERENCE)
-    if not 1e-3 < usual < 1e3:  # where single entries jump, as signs do, nothing can be told
+    reference = [answers(k) for k in REFERENCE]
+    ladder = {k: answers(k) for k in LADDER}
+    units = [0.0]
+    for i, (u, start) in enumerate(zip(update, session.start, strict=True)):
+        if usual := _usual([row[i] for row in reference]):
+            noise = 2.0**-53 * size([start]) / size([u])  # the weights' own rounding, relative to the step
+            heard = {k: row[i] for k, row in ladder.items() if usual * 2.0**-k > AUDIBLE * noise}
+            units.append(_unit({k: (answer / usual, share) for k, (answer, share) in heard.items()}, usual))
+    return max(units)
+
+
+def _usual(rows: Sequence[tuple[float, float]]) -> float:
+    """A block's even answer to coarse changes; 0 where it answers as signs do, with few entries, or now and then."""
+    answers, shares = zip(*rows, strict=True)
+    even = min(answers) > 0 and max(answers) <= UNEVEN**2 * min(answers)
+    return median(answers) if even and shares[-1] >= ANSWERING else 0.0
+
+
+def _unit(ladder: Mapping[int, tuple[float, float]], usual: float) -> float:
+    """The rounding unit read off a block's answers, in units of the usual one, and shares of changed entries."""
+    uneven = [k for k, (ratio, _) in ladder.items() if not 1 / UNEVEN <= ratio <= UNEVEN]
+    rest = [k for k in uneven if sum(j >= k for j in uneven) >= MOST * sum(j >= k for j in ladder)]
+    if len(rest) < 3 or any(ladder[k][0] * usual * 2.0**-k > LARGEST for k in rest if k >= FINE):
         return 0.0
-    last = answer(LADDER[-1])
-    if usual / UNEVEN <= last <= usual * UNEVEN:
-        return 0.0
-    ratios = {k: answer(k) / usual for k in LADDER}
-    uneven = [k for k, ratio in ratios.items() if not 1 / UNEVEN <= ratio <= UNEVEN]
-    rest = [k for k in uneven if sum(j >= k for j in uneven) >= MOST * sum(j >= k for j in LADDER)]
-    if len(rest) < 3:
-        return 0.0
-    jumps = [2.0**-k * ratios[k] ** 2 for k in rest if ratios[k] > UNEVEN]
-    return median(jumps) if jumps else 2.0 ** -rest[0]
+    ratio, share = ladder[rest[0]]
+    if ratio > 1:
+        return 2.0 ** -rest[0] * ratio
+    return 2.0 ** -rest[0] / share if share > 0 else 4 * 2.0 ** -rest[0]
 
 
 def format_of(unit: float) -> str | None:
-    """The format whose rounding unit is nearest a granularity; None where there is none."""
-    if unit <= 0:
-        return None
-    logs = {name: abs(torch.tensor(unit / u).log2().item()) for name, u in FORMATS.items()}
-    best = min(logs, key=lambda name: logs[name])
-    return best if logs[best] <= 5 else None
+    """The format that a rounding unit speaks for; None where there is none."""
+    return next((name for name, (low, high) in FORMATS.items() if low <= unit <= high), None)

@@ -32,9 +32,9 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 FLAGS = ("use_muon",)
 MODULES = ("model", "module", "net", "network")
 PARAMETERS = ("params", "parameters", "param_groups", "groups")
-_LIST = re.compile(r".*(param|parameter|weight)s?(_list|_groups)?|.*(matrices|vectors|scalars)")
+_LIST = re.compile(r".*(params|parameters|weights)(_list|_groups)?|.*_(matrices|vectors|scalars)")
 _REST = re.compile(r".*(adam|aux|other|rest|scalar|vector|1d|sgd|embed|bias|backup|fallback|non_?).*")
-_QUOTED = re.compile(r"""["']([A-Za-z_]\w*)["']""")
+_QUOTED = re.compile(r"""["'`]([A-Za-z_]\w*)["'`]""")
 _OPTIONS = re.compile(
     r"params|param_groups|lr|.*momentum.*|.*decay.*|betas?|eps|nesterov|closure|step|.*grad.*|.*names?|initial_lr"
 )
@@ -142,17 +142,15 @@ PLAIN = Convention("parameters", _plain)
 def conventions(factory: Callable[..., Any], options: Mapping[str, Any]) -> list[Convention]:
     """The conventions to try, in order, before any complaint is known."""
     try:
-        arguments = [
-            p.name
-            for p in inspect.signature(factory).parameters.values()
-            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-        ]
+        known = inspect.signature(factory).parameters
     except (TypeError, ValueError):
-        arguments = []
-    free = [a for a in arguments if a not in options]
+        known = {}
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    free = [name for name, a in known.items() if a.kind in kinds and name not in options]
+    absent = (inspect.Parameter.empty, None)
     first = free[0] if free else "params"
     found: list[Convention] = []
-    lists = [a for a in free if _LIST.fullmatch(a) and not a.startswith("named")]
+    lists = [a for a in free if _LIST.fullmatch(a) and not a.startswith("named") and known[a].default in absent]
     if len(lists) >= 2:
         rest = next((a for a in lists if _REST.fullmatch(a)), lists[1])
         main = next(a for a in lists if a != rest)

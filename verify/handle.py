@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from maxmargin.verify.calling import sentence
+from maxmargin.verify.calling import one_line, sentence
 from maxmargin.verify.conventions import Convention
-from maxmargin.verify.feeding import Closure, Feeder, modes, seeded
+from maxmargin.verify.feeding import Closure, Feeder, modes, seed_all, seeded
 from maxmargin.verify.learning_rate import GROUPS_LR, Knob, Rate, find
 from maxmargin.verify.leaves import Finder, Leaf, Path
 from maxmargin.verify.targets import Target, TargetError, shapes_text
@@ -115,7 +115,7 @@ class Handle:
         except Exception as error:
             raise TargetError(
                 f"{self.spec}: step() failed on float64 parameters of shape {shapes_text(self.params)}: "
-                f"{type(error).__name__}: {error}{sentence(self._failed)}{self.target.precision_text(self.params)}"
+                f"{one_line(error)}{sentence(self._failed)}{self._precision_text()}"
             ) from error
         for p, b in zip(self.params, before, strict=bool(before)):
             p.data.copy_(b + self._scale * (p.detach() - b))
@@ -135,6 +135,9 @@ class Handle:
         seen = [p.detach().clone() for p in self.params]
         self._mode("train")
         return None if all(torch.equal(s, b) for s, b in zip(seen, before, strict=True)) else seen
+
+    def _precision_text(self) -> str:
+        return "" if self.target.calling(self.params).works else self.target.precision_text(self.params)
 
     def _mode(self, name: str) -> bool:
         try:
@@ -159,6 +162,7 @@ def _find_rate(target: Target, like: Sequence[torch.nn.Parameter]) -> Rate:
     feeders: dict[int, Feeder] = {}
 
     def build() -> tuple[Any, list[Tensor]]:
+        seed_all(0)
         params = [torch.nn.Parameter(0.3 * b) for b in start]
         optimizer = target.build(params)
         modes(optimizer, "train")

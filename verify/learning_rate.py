@@ -22,7 +22,7 @@ BEFORE = 7  # steps before the rate is doubled
 PATIENCE = 60  # and at most so many more until a step is seen
 _RATE = re.compile(r"(lr|lrate|learning_rate|step_?size|.*_lr|lr_.*|.*_learning_rate)")
 _NO_RATE = re.compile(
-    r"(.*decay.*|.*power.*|.*warm.*|.*sched.*|.*ratio.*|.*fn|use_.*|min_lr|lr_min|init.*|.*initial.*)"
+    r"(.*decay.*|.*precond.*|.*power.*|.*warm.*|.*sched.*|.*ratio.*|.*fn|use_.*|min_lr|lr_min|init.*|.*initial.*)"
 )
 
 
@@ -186,8 +186,9 @@ def find(build: Callable[[], tuple[Any, list[Tensor]]], advance: Callable[[Any, 
         tried.append(Rate(knob, error, own))
         if error <= HONOURED:
             return tried[-1]
-    best = min(tried, key=lambda rate: rate.error, default=None)
-    if best is not None and best.error < USABLE:
+    least = min((rate.error for rate in tried), default=inf)
+    if least < USABLE:
+        best = next(rate for rate in tried if rate.error <= 3 * least)  # the simplest of those about as good
         return Rate(best.knob, best.error, own)
     return Rate(OUTSIDE, 0.0, own)
 

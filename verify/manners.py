@@ -12,6 +12,7 @@ from maxmargin.verify.casts import format_of, granularity, state_formats, weight
 from maxmargin.verify.conventions import PLAIN, SPLIT
 from maxmargin.verify.feeding import seed_all
 from maxmargin.verify.handle import Handle, Path
+from maxmargin.verify.learning_rate import GROUPS_LR, HONOURED
 from maxmargin.verify.session import WARM, Session, advance, difference
 from maxmargin.verify.targets import TargetError
 
@@ -128,15 +129,15 @@ def _arranged(session: Session, update: Sequence[Tensor], order: list[int], *, s
 
 
 def _unmoved(session: Session) -> tuple[str, ...]:
-    """Blocks, rows, columns and entries whose weight is what it was at the start, to the last bit."""
+    """Blocks, rows, columns and entries of which no step moves a bit."""
     handle = session.open()
     seed_all(0)
-    before = [p.detach().clone() for p in handle.params]
+    still_so_far = [torch.ones_like(p, dtype=torch.bool) for p in handle.params]
     for gradients in session.gradients:
-        advance(handle, gradients)
+        for still, moved in zip(still_so_far, advance(handle, gradients), strict=True):
+            still &= moved == 0  # not the weights at the end: equal steps there and back cancel
     out: list[str] = []
-    for name, p, b in zip(session.shapes, handle.params, before, strict=True):
-        still = p.detach() == b
+    for name, still in zip(session.shapes, still_so_far, strict=True):
         if bool(still.any()) and len(out) < 8:
             out.append(_parts(name, still))
     return tuple(out)
@@ -205,12 +206,11 @@ def _rate_sentences(found: Manners, own_lr_error: float) -> list[str]:
         if has_own:
             return [f"{said}, nor anything else that looks like a learning rate; its steps are scaled from outside."]
         return ["It has no learning rate that answers; its steps are scaled from outside."]
-    if has_own and own_lr_error > 1e-6 >= found.lr_knob_error:
-        return [f"{said}; {found.lr_knob} is, and is used."]
-    if found.lr_knob_error > 1e-6:
-        return [
-            f"Twice the learning rate, set on the way, does not move twice as far (error {found.lr_knob_error:.1e})."
-        ]
+    if has_own and found.lr_knob != GROUPS_LR.name:
+        return [f"{said}; {found.lr_knob} is heard instead, and is used (error {found.lr_knob_error:.1e})."]
+    error = max(found.lr_knob_error, own_lr_error if has_own else 0.0)
+    if error > HONOURED:
+        return [f"Twice the learning rate, set on the way, does not move twice as far (error {error:.1e})."]
     return [] if has_own else [f"Its learning rate is found elsewhere: {found.lr_knob}."]
 
 
@@ -234,7 +234,7 @@ def _precision_sentences(found: Manners) -> list[str]:
         out.append(f"It rounds the weights to {found.weight_format}.")
     if found.update_granularity > 0:
         name = format_of(found.update_granularity)
-        through = f"as if it passed through {name}" if name else "as if it were rounded or quantized"
+        through = f"as if it passed through {name}" if name else "as if it were rounded"
         out.append(
             f"Its step answers to small changes of the gradient in jumps, {through} "
             f"(rounding unit about {found.update_granularity:.0e})."

@@ -13,7 +13,7 @@ from maxmargin.verify.conventions import Convention
 from maxmargin.verify.feeding import seed_all
 from maxmargin.verify.handle import Handle
 from maxmargin.verify.learning_rate import GROUPS_LR, Knob
-from maxmargin.verify.targets import Target
+from maxmargin.verify.targets import Target, TargetError
 
 WARM = 8  # steps of a twin run: some optimizers make no move at first, or warm up (RAdam: six steps)
 PATIENCE = 60  # further steps until one moves
@@ -66,8 +66,14 @@ class Session:
         return Handle(self.target, [torch.nn.Parameter(start_factor * b) for b in self.start], knob=knob)
 
     def play_scaled(self, c: float, degree: float) -> list[Tensor]:
-        """The last step on c·g at a learning rate that should undo c^degree, so that rounding does not grow."""
-        return self.play(c, lr=c**-degree)[1]
+        """The last step on c·g at a learning rate that should undo c^degree, so that rounding does not grow.
+
+        Not finite where the optimizer fails at that scale.
+        """
+        try:
+            return self.play(c, lr=c**-degree)[1]
+        except TargetError:
+            return [torch.full_like(b, inf) for b in self.start]
 
     def play(
         self,
