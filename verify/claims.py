@@ -67,17 +67,28 @@ def _linear(problem: str, quick: int, full: int, decay: float) -> Plan:
     return Plan(problem, {"quick": quick, "full": full}, LINEAR_BOUNDS, {"quick": 1, "full": 2}, 0.01, decay)
 
 
-def _network(problem: str, quick: int, full: int, decay: float) -> Plan:
-    return Plan(problem, {"quick": quick, "full": full}, NETWORK_BOUNDS, {"quick": 4, "full": 8}, 0.02, decay)
+def _network(problem: str, quick: int, full: int, decay: float, scale: float) -> Plan:
+    return Plan(problem, {"quick": quick, "full": full}, NETWORK_BOUNDS, {"quick": 4, "full": 8}, scale, decay)
 
 
-def _plans(patience: float = 1.0, decay: float = 0.2) -> tuple[Plan, ...]:
-    """The common problems; an optimizer with a longer memory goes slower, and has ``patience`` times the steps."""
+def _plans(
+    patience: float = 1.0, decay: float = 0.2, network_decay: float | None = None, network_scale: float = 0.002
+) -> tuple[Plan, ...]:
+    """The common problems; an optimizer with a longer memory goes slower, and has ``patience`` times the steps.
+
+    On a network, what a weight moved the wrong way at the start is a deficit that only ‖θ‖ ~ t^((1−decay)/L) makes
+    small. A smaller start helps (a quarter off the gap of sign-like steps for a tenth, which at 2 % growth a step costs
+    100 steps), and so does a slower decay of the pace.
+
+    Returns:
+        One plan a problem.
+    """
+    fall = decay if network_decay is None else network_decay
     return (
         _linear("multiclass", int(60_000 * patience), int(1_000_000 * patience), decay),
         _linear("digits-3", int(80_000 * patience), int(1_000_000 * patience), decay),
         _linear("blocks", int(50_000 * patience), int(1_000_000 * patience), decay),
-        _network("binary@relu2:h=8", int(40_000 * patience), int(600_000 * patience), decay),
+        _network("binary@relu2:h=8", int(40_000 * patience), int(600_000 * patience), fall, network_scale),
     )
 
 
@@ -116,7 +127,9 @@ CLAIMS: dict[str, Claim] = {
             "spectral",
             "Muon with the exact polar factor approaches a KKT direction of the max-spectral-norm margin problem.",
             f"{_GV}, theorem on momentum steepest descent; Fan et al. 2502.04664 for linear models",
-            _plans(),
+            # Its KKT points are not isolated: from smaller starts it ends nearer to stationarity, but further from the
+            # one point that is matched to its end (0.28 instead of 0.22 after 40,000 steps).
+            _plans(network_scale=0.02),
         ),
         Claim(
             "adam-linf",
@@ -124,7 +137,7 @@ CLAIMS: dict[str, Claim] = {
             "linf",
             "Adam without eps approaches a KKT direction of the linf margin problem.",
             f"{_GV}, theorem on Adam; Zhang, Zou & Cao 2406.10650 for linear models",
-            _plans(patience=2),
+            _plans(patience=2, network_decay=0.1),
             needs_a1=True,
         ),
         Claim(
