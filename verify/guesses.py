@@ -18,7 +18,7 @@ from maxmargin.verify.optimizers import OPTIMIZERS, Optimizer, OptimizerError
 from maxmargin.verify.optimizers.steepest import Kind, MomentumSteepestDescent, SteepestDescent
 from maxmargin.verify.probes import Probe
 
-WHOLE = ("l2", "l1", "nuclear", "l2;max", "linf", "spectral", "hybrid")  # of the whole parameter
+WHOLE = ("l2", "l1", "nuclear", "l2;max", "linf", "spectral", "hybrid", "maxrow", "maxcolumn")  # of the whole parameter
 SINGLE = ("l2", "linf", "spectral", "l1", "nuclear", "maxrow", "maxcolumn")  # of one block
 MANY = 300  # candidates of one row of the registry, at most
 

@@ -126,25 +126,32 @@ def _guesses(
 
 
 def _assemble(parts: Sequence[Part]) -> Optimizer:
-    """Matrices and vectors by one rule each, where it is so; otherwise block by block."""
+    """Matrices and vectors by one rule each, where these make a hybrid norm; otherwise block by block."""
     matrices = [p for p in parts if len(p.shape) == 2]
     vectors = [p for p in parts if len(p.shape) != 2]
+    if matrices and vectors and _alike(matrices, "spectral") and _alike(vectors, "linf"):
+        ratio = _plain(vectors[0].factor / matrices[0].factor)
+        return Composite(matrices[0].optimizer, vectors[0].optimizer, ratio)
     top = max(p.factor for p in parts)
-    if matrices and vectors and all(map(_alike, (matrices, vectors))):
-        ratio = vectors[0].factor / matrices[0].factor
-        nearest = round(ratio, 9)
-        return Composite(
-            matrices[0].optimizer, vectors[0].optimizer, nearest if abs(nearest - ratio) < RATIO_TIE * ratio else ratio
-        )
-    return Blockwise(tuple(Part(p.name, p.shape, p.optimizer, p.factor / top) for p in parts))
+    return Blockwise(tuple(Part(p.name, p.shape, p.optimizer, _plain(p.factor / top)) for p in parts))
 
 
-def _alike(parts: Sequence[Part]) -> bool:
+def _alike(parts: Sequence[Part], norm: str) -> bool:
+    """Whether all parts do the same at the same rate, and follow this norm."""
     first = parts[0]
     return all(
-        repr(p.optimizer) == repr(first.optimizer) and abs(p.factor - first.factor) <= RATIO_TIE * first.factor
+        repr(p.optimizer) == repr(first.optimizer)
+        and abs(p.factor - first.factor) <= RATIO_TIE * first.factor
+        and p.optimizer.norm is not None
+        and p.optimizer.norm.name == norm
         for p in parts
     )
+
+
+def _plain(ratio: float) -> float:
+    """Without what rounding has left behind the ninth digit."""
+    short = float(f"{ratio:.9g}")
+    return short if abs(short - ratio) <= RATIO_TIE * ratio and len(repr(short)) < 8 else ratio
 
 
 def _only(name: str, move: Move) -> Move:
@@ -200,7 +207,9 @@ def _follows(optimizer: Optimizer, act: Sequence[Move], degree: float, proof: _P
             apart = max(0.0, float((move.update[k] - want).norm()) - move.rounding[k])
             if not apart <= SAME * length:
                 return False
-            if length * VISIBLE >= move.rounding[k]:
+            if length == 0:
+                counted[k] += 1  # neither moves the block
+            elif length * VISIBLE >= move.rounding[k]:
                 counted[k] += 1
                 proof.difference = max(proof.difference, apart / length)
         proof.steps += 1

@@ -208,6 +208,50 @@ def test_two_rates_of_gradient_descent_weigh_an_l2_norm():
     assert norm.aggregation == 2
 
 
+class SwappedRules(Muon):
+    """The vectors' rule on matrices and the other way round: no hybrid norm, whatever the groups say."""
+
+    def direction(self, p, state, group):
+        m = self.average(p, state, group["beta"])
+        return m.sign() if p.ndim == 2 else m / m.norm()
+
+
+class Rows(Rule):
+    def direction(self, p, state, group):
+        return p.grad / p.grad.norm(dim=-1, keepdim=True).clamp(min=1e-300)
+
+
+def test_rules_that_make_no_hybrid_norm_are_not_called_one():
+    twin = _twin(SwappedRules, {"vector_lr": 0.02})
+    assert twin is not None
+    found = {name: twin.optimizer.norm.block(name, shape) for name, shape in SHAPES.items()}
+    assert {name: (norm.name, weight) for name, (norm, weight) in found.items()} == {
+        "W": ("linf", 1.0),
+        "V": ("linf", 1.0),
+        "a": ("l2", 1.0),
+    }
+    assert twin.factor == pytest.approx(0.02, rel=1e-9)
+
+
+def test_rows_and_a_single_entry_at_a_time():
+    class Greedy(torch.optim.Optimizer):
+        def __init__(self, params, lr=0.02):
+            super().__init__(params, {"lr": lr})
+
+        @torch.no_grad()
+        def step(self, closure=None):
+            group = self.param_groups[0]
+            top = max(group["params"], key=lambda p: float(p.grad.abs().max()))
+            i = int(top.grad.abs().argmax())
+            top.view(-1)[i] -= group["lr"] * top.grad.reshape(-1)[i].sign()
+
+    matrices = {"W": (3, 4), "V": (4, 2)}
+    for rule, norm in ((Rows, "maxrow"), (Greedy, "l1")):
+        twin = _twin(rule, shapes=matrices)
+        assert twin is not None
+        assert twin.optimizer == SteepestDescent(get_norm(norm))
+
+
 def test_a_suspected_norm_is_tried():
     class Schatten(Rule):
         def direction(self, p, state, group):
