@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -13,8 +14,12 @@ from maxmargin.models.blocks import inner
 from maxmargin.solvers.norms import get_norm
 from maxmargin.verify.logscale import Scaled
 from maxmargin.verify.optimizers import OPTIMIZERS, OptimizerError, get_optimizer
+from maxmargin.verify.optimizers.adagrad import Total
 from maxmargin.verify.optimizers.adam import Moments
+from maxmargin.verify.optimizers.amsgrad import Peaks
 from maxmargin.verify.optimizers.base import register
+from maxmargin.verify.optimizers.rmsprop import Averages
+from maxmargin.verify.optimizers.shampoo import Statistics
 from maxmargin.verify.optimizers.steepest import SteepestDescent
 
 SHAPES = {"W": (4, 3), "V": (2, 5), "a": (3,)}
@@ -31,8 +36,30 @@ VARIANTS = [
     ("adam", {"beta1": 0.0, "beta2": 0.9}),
     ("muon-signum", {"beta": 0.5, "ratio": 0.25}),
     ("muon-adam", {"beta": 0.8, "beta1": 0.5, "beta2": 0.9, "ratio": 3.0}),
+    ("lion", {"beta1": 0.5, "beta2": 0.9}),
+    ("amsgrad", {"beta1": 0.0, "normalized": False}),
+    ("rmsprop", {"alpha": 0.9, "momentum": 0.5}),
+    ("adagrad", {"normalized": False}),
+    ("muon", {"factor": "original"}),
+    ("muon", {"beta": 0.5, "factor": "match_rms_adamw"}),
+    ("muon-ns", {"a": 1.5, "b": -0.5, "c": 0.0, "steps": 40, "dtype": "float64", "beta": 0.8}),
+    ("muon-ns", {"dtype": "float64", "factor": "none", "nesterov": False}),
+    ("shampoo", {"beta": 0.5, "vectors": "full"}),
+    ("shampoo", {"exponent": 0.5, "normalized": True}),
+    ("prgd", {"period": 3, "growth": 1.5}),
 ]
 CASES = [(name, {}) for name in NAMES] + VARIANTS
+# What never forgets follows nothing, and is not meant to.
+FORGETTING = [(name, kwargs) for name, kwargs in CASES if math.isfinite(get_optimizer(name, kwargs).memory)]
+NORMED = [(name, kwargs) for name, kwargs in CASES if get_optimizer(name, kwargs).norm is not None]
+# Newton-Schulz in bfloat16 rounds at 2^-9, five times amplified.
+ROUNDING = {"muon-ns": 0.08, "shampoo": 1e-10, "shampoo-sum": 1e-10}
+
+
+def _rounding(name, kwargs, usual):
+    return usual if kwargs.get("dtype") == "float64" else max(usual, ROUNDING.get(name, 0.0))
+
+
 every_case = pytest.mark.parametrize(("name", "kwargs"), CASES, ids=lambda v: v if isinstance(v, str) else str(v))
 
 
@@ -75,6 +102,19 @@ UNIT = {k: -b / math.sqrt(26.0) for k, b in G.items()}  # 9 + 16 + 0.36 + 0.64 =
 SIGN = {k: -np.sign(b) for k, b in G.items()}
 POLAR = {"W": np.array([[-1.0, 0.0], [0.0, 1.0]]), "a": np.array([-0.6, 0.8])}
 MIXED = {"W": POLAR["W"], "a": SIGN["a"]}
+SPLIT = {"W": np.array([[-0.6, 0.0], [0.0, 0.8]]), "a": np.array([-0.6, 0.8])}
+
+
+def _times(blocks, of_matrix, of_vector=None):
+    return {"W": of_matrix * blocks["W"], "a": (of_matrix if of_vector is None else of_vector) * blocks["a"]}
+
+
+def _jordan(x):
+    for _ in range(5):
+        x = 3.4445 * x - 4.775 * x**3 + 2.0315 * x**5
+    return x
+
+
 FIRST = {
     "steepest": UNIT,
     "momentum-steepest": UNIT,
@@ -83,17 +123,32 @@ FIRST = {
     "sign-gd": SIGN,
     "signum": SIGN,
     "adam": SIGN,  # m̂ = g and v̂ = g² after the first step
+    "adamw": SIGN,
+    "decayed": SIGN,
+    "lion": SIGN,
+    "amsgrad": _times(SIGN, 1 / 2),  # four entries, one length
+    "adagrad": _times(SIGN, 1 / 2),
+    "rmsprop": _times(SIGN, 1 / math.sqrt(0.05)),  # not corrected
     "spectral-gd": POLAR,
     "muon": POLAR,
+    "muon-ns": {"W": np.diag([-_jordan(0.6), _jordan(0.8)]), "a": _jordan(1.0) * POLAR["a"]},  # ‖W‖_F = 5, ‖a‖ = 1
     "muon-signum": MIXED,
     "muon-adam": MIXED,
+    "muon-l2": _times(POLAR, 7 / math.sqrt(50), 1 / math.sqrt(50)),  # nuclear norms 7 and 1
+    "muon-sum": _times(POLAR, 1.0, 0.0),
+    "muon-max": _times(MIXED, 7 / math.hypot(7, 1.4), 1.4 / math.hypot(7, 1.4)),
+    "shampoo": MIXED,
+    "shampoo-sum": _times(MIXED, 1 / 2),
+    "layer-gd": SPLIT,
+    "coordinate-descent": {"W": np.array([[0.0, 0.0], [0.0, 1.0]]), "a": np.zeros(2)},
+    "prgd": UNIT,
 }
 
 
 @every_name
 def test_the_first_step_by_hand(name):
     (u,) = _play(get_optimizer(name), [G])
-    _close(u, FIRST[name], rtol=1e-14, atol=1e-15)
+    _close(u, FIRST[name], rtol=ROUNDING.get(name, 1e-14), atol=1e-14)
 
 
 @pytest.mark.parametrize(
@@ -264,8 +319,9 @@ def test_directions_do_not_depend_on_the_gradients_scale(name, kwargs, shift):
     optimizer = get_optimizer(name, kwargs)
     gradients = _gradients(40, seed=5)
     logs = np.random.default_rng(0).uniform(-1, 0, 40).cumsum()
+    slack = _rounding(name, kwargs, 1e-9)  # at −1e5 the log-scales themselves round at 1e-11
     for one, other in zip(_play(optimizer, gradients, logs), _play(optimizer, gradients, logs + shift), strict=True):
-        _close(one, other, rtol=1e-9, atol=1e-9)  # at −1e5 the log-scales themselves round at 1e-11
+        _close(one, other, rtol=slack, atol=slack)
 
 
 def test_an_eps_does_depend_on_it():
@@ -282,17 +338,17 @@ def test_the_mantissas_scale_does_not_matter_either(name, kwargs):
     gradients = _gradients(10, seed=6)
     scaled = [{k: math.exp(200.0) * b for k, b in g.items()} for g in gradients]
     pairs = zip(_play(optimizer, gradients), _play(optimizer, scaled, [-200.0] * 10), strict=True)
+    slack = _rounding(name, kwargs, 1e-9)
     for one, other in pairs:
-        _close(one, other, rtol=1e-9, atol=1e-10)
+        _close(one, other, rtol=slack, atol=slack)
 
 
-@every_case
+@pytest.mark.parametrize(("name", "kwargs"), NORMED)
 def test_a_settled_step_is_steepest_descent_in_its_own_norm(name, kwargs):
     """Constant gradient, moments settled: ⟨g, u⟩ = −‖g‖_* ‖u‖ and ‖u‖ = step_norm."""
     optimizer = get_optimizer(name, kwargs)
-    assert optimizer.norm is not None
     g = _gradients(1, seed=7)[0]
-    u = _play(optimizer, [g] * 60)[-1]
+    u = _play(optimizer, [g] * (450 if name == "rmsprop" else 60))[-1]  # its average is not corrected
     length, dual = float(optimizer.norm.value(u)), float(optimizer.norm.dual(g))
     assert length == pytest.approx(optimizer.step_norm, rel=1e-9)
     assert float(inner(g, u)) == pytest.approx(-dual * length, rel=1e-9)
@@ -310,6 +366,14 @@ def test_a_settled_step_is_steepest_descent_in_its_own_norm(name, kwargs):
         ("muon", "spectral"),
         ("muon-signum", "hybrid"),
         ("muon-adam", "hybrid"),
+        ("lion", "linf"),
+        ("rmsprop", "linf"),
+        ("shampoo", "hybrid"),
+        ("layer-gd", "l2;max"),
+        ("coordinate-descent", "l1"),
+        ("prgd", "l2"),
+        ("muon-l2", "spectral;l2"),
+        ("muon-sum", "spectral;sum"),
     ],
 )
 def test_norms_are_the_papers(name, norm):
@@ -323,20 +387,42 @@ def test_the_hybrids_ratio_is_that_of_the_learning_rates():
     assert float(norm.value(theta)) == pytest.approx(2.0)
 
 
+@pytest.mark.parametrize("name", ["adagrad", "amsgrad", "adamw", "decayed", "muon-ns", "muon-max", "shampoo-sum"])
+def test_no_norm_is_claimed_without_a_theorem(name):
+    assert get_optimizer(name).norm is None
+
+
 def test_adam_with_eps_is_not_said_to_be_linf():
     assert get_optimizer("adam", {"eps": 1e-8}).norm == get_norm("l2")
 
 
-def _scales(state):
-    """(log of the largest entry, degree) of every moment in a state; a root counts twice, it stands for v."""
-    roots = []
-    for node in pytree.tree_leaves(state, is_leaf=lambda x: isinstance(x, (Moments, Scaled))):
+KINDS = (Moments, Peaks, Averages, Total, Statistics, Scaled)
+
+
+def _parts(state):
+    """(moment, degree) of every moment in a state; a root counts twice, it stands for v."""
+    for node in pytree.tree_leaves(state, is_leaf=lambda x: isinstance(x, KINDS)):
         if isinstance(node, Moments):
-            roots += [(node.first, 1), (node.root, 2)]
+            yield from ((node.first, 1), (node.root, 2))
+        elif isinstance(node, Peaks):
+            yield from ((node.first, 1), (node.root, 2), (node.peak, 2))
+        elif isinstance(node, Averages | Total):
+            yield node.root, 2
+        elif isinstance(node, Statistics):
+            for side in (node.left, node.right):
+                roots = {k: b for k, b in side.items() if b.numel()}
+                if roots:
+                    yield Scaled(roots, node.log_scale), 2
         elif isinstance(node, Scaled):
-            roots.append((node, 1))
-    tops = [(float(s.log_scale), max(float(b.abs().max()) for b in s.blocks.values()), d) for s, d in roots]
-    return [d * (s + math.log(top)) for s, top, d in tops]
+            yield node, 1
+
+
+def _scales(state):
+    """Log of the largest entry of every moment, in true units."""
+    return [
+        d * (float(s.log_scale) + math.log(max(float(b.abs().max()) for b in s.blocks.values())))
+        for s, d in _parts(state)
+    ]
 
 
 @every_case
@@ -354,10 +440,13 @@ def test_memory_is_the_slowest_moments_decay(name, kwargs):
         assert optimizer.memory == 1.0
         return
     kept = np.exp(np.array(sizes[-1]) - np.array(sizes[-2]))
+    if math.isinf(optimizer.memory):
+        assert kept.max() == pytest.approx(1.0, rel=1e-9)
+        return
     assert optimizer.memory == pytest.approx(1 / (1 - kept.max()), rel=1e-9)
 
 
-@every_case
+@pytest.mark.parametrize(("name", "kwargs"), FORGETTING)
 def test_moments_follow_below_the_lag_limit_and_not_above(name, kwargs):
     """A gradient that falls by e^(−r) a step: m/g settles for r below the limit, and grows without end above it."""
     optimizer = get_optimizer(name, kwargs)
@@ -381,10 +470,7 @@ def _scales_minus_gradient(optimizer, rate, steps):
 
 
 def _degrees(state):
-    out = []
-    for node in pytree.tree_leaves(state, is_leaf=lambda x: isinstance(x, (Moments, Scaled))):
-        out += [1, 2] if isinstance(node, Moments) else [1] if isinstance(node, Scaled) else []
-    return out
+    return [d for _, d in _parts(state)]
 
 
 @pytest.mark.parametrize("rate", [0.002, 0.01, 0.02])
@@ -413,14 +499,15 @@ def test_vmapped_equals_run_by_run(name, kwargs):
         for i in range(3):
             one, alone[i] = optimizer.direction(alone[i], Scaled({k: b[i] for k, b in g.items()}, logs[i] - t), at)
             for k in SHAPES:
-                torch.testing.assert_close(together[k][i], one[k], rtol=1e-12, atol=1e-13)
+                slack = _rounding(name, kwargs, 1e-12)
+                torch.testing.assert_close(together[k][i], one[k], rtol=slack, atol=slack)
 
 
 @every_name
 def test_every_optimizer_says_what_it_does(name):
     optimizer = get_optimizer(name)
-    assert "θ" in optimizer.recursion
-    assert any(year in optimizer.source for year in ("2602.16340", "2410.22069"))
+    assert "←" in optimizer.recursion
+    assert re.search(r"\b\d{4}\.\d{4,5}\b", optimizer.source)  # an arXiv number
     assert OPTIMIZERS[name].summary
 
 
@@ -438,7 +525,7 @@ def test_the_default_arguments_are_those_of_the_summary():
     ("name", "kwargs", "text"),
     [
         ("sigum", {}, r"unknown optimizer 'sigum'; did you mean 'signum'\?"),
-        ("zzz", {}, r"unknown optimizer 'zzz'; known: adam, "),
+        ("zzz", {}, r"unknown optimizer 'zzz'; known: adagrad, "),
         ("adam", {"beta1": 1.0}, "beta1 is 1.0; an exponential average needs 0 <= beta1 < 1"),
         ("adam", {"beta2": -0.1}, "beta2 is -0.1"),
         ("adam", {"eps": -1e-8}, "eps is -1e-08; needed is a finite number >= 0"),
@@ -452,6 +539,18 @@ def test_the_default_arguments_are_those_of_the_summary():
         ("muon-signum", {"ratio": 0.0}, "ratio is 0.0; needed is a finite number > 0"),
         ("muon-adam", {"ratio": float("inf")}, "ratio is inf"),
         ("ngd", {"lr": 0.1}, "optimizer 'ngd' rejects .*lr"),
+        ("muon", {"factor": "rows"}, "factor is 'rows'; needed is one of none, original, match_rms_adamw"),
+        ("muon-ns", {"dtype": "int8"}, "dtype is 'int8'; needed is one of float64, float32, bfloat16"),
+        ("muon-ns", {"steps": 100}, "steps is 100; needed are 1 to 99"),
+        ("muon-ns", {"a": 30.0}, "coefficients 30, .*; needed is an iteration that keeps them near 1"),
+        ("rmsprop", {"momentum": 1.0}, "momentum is 1.0"),
+        ("shampoo", {"exponent": 0.0}, r"exponent is 0.0; needed is a number in \(0, 1\]"),
+        ("shampoo", {"vectors": "rows"}, "vectors is 'rows'; needed is 'diagonal' or 'full'"),
+        ("adamw", {"decay": -1.0}, "decay is -1.0; needed is a finite number >= 0"),
+        ("decayed", {"optimizer": "sigum"}, "did you mean 'signum'"),
+        ("prgd", {"period": 0}, "period is 0; needed is a whole number of steps >= 1"),
+        ("prgd", {"growth": 0.5}, "a norm that grows needs growth >= 1"),
+        ("prgd", {"radius": 0.0}, "needed are finite numbers with 0 < radius <= ceiling"),
     ],
 )
 def test_bad_arguments_are_refused_with_a_reason(name, kwargs, text):

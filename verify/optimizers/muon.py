@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from math import inf, isfinite
+from math import inf, isfinite, log
 from typing import Literal
 
 import numpy as np
@@ -132,10 +132,13 @@ class NewtonSchulzMuon(Optimizer):
     def direction(self, state: State, gradient: Scaled, step: Tensor) -> tuple[dict[str, Tensor], State]:
         moment = combine(state, self.beta, gradient, 1.0 - self.beta)
         ahead = combine(moment, self.beta, gradient, 1.0 - self.beta) if self.nesterov else moment
-        floor = self.eps * torch.exp(torch.clamp(-ahead.log_scale, max=LARGEST))
+        # By a power of two away from true units, so that rounding to ``dtype`` is what it is there.
+        power = torch.floor(ahead.log_scale / log(2.0))
+        near = torch.exp(ahead.log_scale - power * log(2.0))
+        floor = self.eps * torch.exp2(torch.clamp(-power, max=LARGEST))
         out = {}
         for k, m in ahead.blocks.items():
-            x = m if m.ndim == 2 else m.unsqueeze(0)
+            x = near * (m if m.ndim == 2 else m.unsqueeze(0))
             o = newton_schulz(x, floor, self.steps, (self.a, self.b, self.c), DTYPES[self.dtype])
             out[k] = -shape_factor(self.factor, tuple(x.shape)) * o.reshape(m.shape)
         return out, moment
@@ -164,7 +167,7 @@ def newton_schulz(
     x = x / torch.maximum(torch.linalg.vector_norm(x), least)
     for _ in range(steps):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * (gram @ gram)) @ x
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)  # rounded once each, as torch's
     return (x.mT if tall else x).to(m.dtype)
 
 

@@ -20,9 +20,10 @@ Vectors = Literal["diagonal", "full"]
 
 
 class Statistics(NamedTuple):
-    """Second moments e^{2 log_scale} · (L, R) of each block.
+    """Roots e^{log_scale} · (A, B) of the second moments L = A Aᵀ and R = B Bᵀ of each block.
 
-    A vector has one: (n,) squares, or with ``full`` (n, n); the other is empty.
+    A vector has one: (n,) roots of mean squares, or with ``full`` (n, n); the other is empty. Roots, and the singular
+    values of roots, keep twice the digits that eigenvalues of L and R would.
     """
 
     left: dict[str, Tensor]
@@ -103,67 +104,89 @@ class Shampoo(Optimizer):
 
     @override
     def init(self, theta: Blocks) -> State:
-        left, right = {}, {}
-        for k, b in theta.items():
-            left[k], right[k] = (torch.zeros_like(x) for x in self._moments(b))
+        left = {k: self._empty(b, 0) for k, b in theta.items()}
+        right = {k: self._empty(b, 1) for k, b in theta.items()}
         first = next(iter(theta.values()))
         return Statistics(left, right, first.new_full((), -torch.inf))
 
     @override
     def direction(self, state: State, gradient: Scaled, step: Tensor) -> tuple[dict[str, Tensor], State]:
         keep, take = (1.0, 1.0) if self.accumulate else (self.beta, 1.0 - self.beta)
-        # One scale for all blocks, at which neither the kept moments nor the new ones exceed order one.
+        # One scale for all blocks, at which neither the kept roots nor the new ones exceed order one.
         tops = torch.stack([m.abs().amax() for m in state.left.values()]).amax()
-        old = state.log_scale + 0.5 * torch.log(keep * tops)
+        old = state.log_scale + torch.log(keep**0.5 * tops)
         s = torch.maximum(old, gradient.log_scale)
-        fade = torch.where(old == -torch.inf, torch.zeros_like(s), keep * torch.exp(2 * (state.log_scale - s)))
-        new = torch.exp(gradient.log_scale - s)
-        grown = {k: self._moments(new * g) for k, g in gradient.blocks.items()}
-        left = {k: fade * state.left[k] + take * grown[k][0] for k in grown}
-        right = {k: fade * state.right[k] + take * grown[k][1] for k in grown}
+        fade = torch.where(old == -torch.inf, torch.zeros_like(s), keep**0.5 * torch.exp(state.log_scale - s))
+        new = take**0.5 * torch.exp(gradient.log_scale - s)
         fixed = torch.ones_like(step) if self.accumulate else 1.0 - torch.pow(self.beta, step)
         floor = self.eps * torch.exp(torch.clamp(-2 * s, max=LARGEST))
-        blocks = {
-            k: self._step(left[k] / fixed, right[k] / fixed, floor, g) for k, g in gradient.blocks.items()
-        }  # in units e^{log-scale of g − 4 p s}
-        moved = Scaled(blocks, gradient.log_scale - 4 * self.exponent * s)
-        return direction_of(moved, self.normalized), Statistics(left, right, s)
+        moved, left, right = {}, {}, {}
+        for k, g in gradient.blocks.items():
+            right[k] = state.right[k]
+            if g.ndim == 1 and self.vectors == "diagonal":
+                left[k] = torch.hypot(fade * state.left[k], new * g)
+                moved[k] = inverse_power(left[k] / fixed.sqrt(), 2 * self.exponent, floor) * g
+            elif g.ndim == 1:
+                U, left[k] = grown(fade * state.left[k], new * g.unsqueeze(1))
+                moved[k] = conditioned(U, left[k], fixed, 2 * self.exponent, floor) @ g
+            else:
+                U, left[k] = grown(fade * state.left[k], new * g)
+                V, right[k] = grown(fade * state.right[k], new * g.mT)
+                moved[k] = (
+                    conditioned(U, left[k], fixed, self.exponent, floor)
+                    @ g
+                    @ conditioned(V, right[k], fixed, self.exponent, floor)
+                )
+        # In units e^{log-scale of g} · (e^{2 s})^{−2 p}.
+        units = gradient.log_scale - 4 * self.exponent * s
+        return direction_of(Scaled(moved, units), self.normalized), Statistics(left, right, s)
 
-    def _moments(self, g: Tensor) -> tuple[Tensor, Tensor]:
-        if g.ndim == 2:
-            return g @ g.mT, g.mT @ g
-        return (g * g if self.vectors == "diagonal" else g.unsqueeze(1) * g), g.new_zeros(0)
-
-    def _step(self, left: Tensor, right: Tensor, floor: Tensor, g: Tensor) -> Tensor:
-        if g.ndim == 2:
-            return power(left, self.exponent, floor) @ g @ power(right, self.exponent, floor)
-        if self.vectors == "full":
-            return power(left, 2 * self.exponent, floor) @ g
-        d = left + floor
-        return torch.where(d > 0, g * torch.where(d > 0, d, torch.ones_like(d)) ** (-2 * self.exponent), 0.0)
+    def _empty(self, block: Tensor, side: int) -> Tensor:
+        if block.ndim == 2:
+            return block.new_zeros(block.shape[side], block.shape[side])
+        if side == 1:
+            return block.new_zeros(0)
+        return torch.zeros_like(block) if self.vectors == "diagonal" else block.new_zeros(len(block), len(block))
 
 
-def power(moment: Tensor, exponent: float, floor: Tensor) -> Tensor:
-    """(M + floor)^(−exponent) of a positive semidefinite M, of the pseudo-inverse where that is singular.
+def grown(root: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """Left singular vectors U of [root, columns], and the root U Σ of root rootᵀ + columns columnsᵀ.
 
-    Eigenvalues below n · 2⁻⁵² of the largest are rounding's and count as 0. A matrix with a NaN or an infinity gives
-    NaN, and leaves the other runs of a vmapped batch alone.
+    A NaN or an infinity makes the root NaN, and leaves the other runs of a vmapped batch alone (LAPACK refuses them).
 
     Args:
-        moment: (n, n), symmetric.
-        exponent: Positive.
-        floor: A scalar tensor ≥ 0.
+        root: (n, n).
+        columns: (n, m).
+
+    Returns:
+        Two of (n, n).
+    """
+    both = torch.cat([root, columns], dim=1)
+    top = both.abs().amax()
+    U, sigma, _ = torch.linalg.svd(torch.where(torch.isfinite(top), both, torch.zeros_like(both)), full_matrices=False)
+    return U, U * (sigma + (top - top))
+
+
+def conditioned(U: Tensor, root: Tensor, fixed: Tensor, exponent: float, floor: Tensor) -> Tensor:
+    """U (Σ²/fixed + floor)^(−exponent) Uᵀ of a root U Σ.
 
     Returns:
         (n, n).
     """
-    n = moment.shape[0]
-    top = moment.abs().amax()
-    fine = torch.isfinite(top)
-    w, Q = torch.linalg.eigh(torch.where(fine, moment, torch.zeros_like(moment)))
-    w = torch.where(w > n * torch.finfo(w.dtype).eps * w[-1], w, torch.zeros_like(w)) + floor
-    root = torch.where(w > 0, torch.where(w > 0, w, torch.ones_like(w)) ** -exponent, torch.zeros_like(w))
-    return (Q * (root + (top - top))) @ Q.mT
+    sigma = (U * root).sum(0)
+    cut = len(sigma) * torch.finfo(sigma.dtype).eps * sigma[0]
+    kept = torch.where(sigma > cut, sigma, torch.zeros_like(sigma)) + (sigma[0] - sigma[0])
+    return (U * inverse_power(kept / fixed.sqrt(), exponent, floor)) @ U.mT
+
+
+def inverse_power(root: Tensor, exponent: float, floor: Tensor) -> Tensor:
+    """(root² + floor)^(−exponent) entry by entry, 0 where that is 0; without squaring if there is no floor.
+
+    Returns:
+        Of the root's shape.
+    """
+    whole = torch.hypot(root, floor.sqrt())
+    return torch.where(whole == 0, torch.zeros_like(whole), torch.where(whole == 0, 1.0, whole) ** (-2 * exponent))
 
 
 @register("shampoo", "Shampoo with averages: spectral on matrices, linf on vectors (beta=0.9, exponent=0.25, eps=0)")
