@@ -144,7 +144,12 @@ def finished(path: Path, ladder: tuple[int, ...]) -> dict[tuple[str, str], dict[
     """Rows of an earlier run that need not be run again: they meet the target, or the ladder was not longer."""
     if not path.exists():
         return {}
-    kept = [json.loads(text) for text in path.read_text().splitlines() if text.strip()]
+    kept = []
+    for text in path.read_text().splitlines():
+        try:
+            kept.append(json.loads(text))
+        except json.JSONDecodeError:  # a line that was cut off: that row is run again
+            continue
     return {(r["claim"], r["asked"]): r for r in kept if r["met"] or r["steps"] >= max(ladder) // 8 * 8}
 
 
@@ -168,7 +173,7 @@ def main() -> None:
             print(line(done[key]), flush=True)
     for row in rows_of([key for key in asked if key not in done], ladder, args.jobs):
         with args.rows.open("a") as kept:
-            kept.write(json.dumps(row) + "\n")
+            kept.write("\n" + json.dumps(row) + "\n")  # whatever came before, on a line of its own
         done[row["claim"], row["asked"]] = row
         print(line(row), flush=True)
     table = [done[key] for key in asked]
