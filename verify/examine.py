@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TypeGuard
 
 from maxmargin.models import problems as registry
 from maxmargin.models.blocks import Shapes
@@ -19,9 +19,7 @@ from maxmargin.verify.optimizers.base import Optimizer
 from maxmargin.verify.probes import Probe, probe
 from maxmargin.verify.signature import signature
 from maxmargin.verify.targets import Target, TargetError
-
-if TYPE_CHECKING:
-    from maxmargin.verify.twins import Twin
+from maxmargin.verify.twins import Twin, find_twin
 
 PROBLEMS = ("blocks", "multiclass", "binary@relu2:h=8")
 """A tall, a wide and a square matrix with a vector; a wide matrix alone; two layers, one a vector (L = 3)."""
@@ -118,14 +116,14 @@ def _exam(
     own = target.native.norm if target.native is not None else None
     nearest = own or (seen.norm if seen is not None else None)
     expected = claim or nearest
-    black_box = about is not None
+    suspect = () if seen is None else (seen.norm,)
     return Exam(
         problem=name,
         about=about,
         signature=steps,
         fingerprint=seen,
-        twin=None,
-        findings=diagnose(target, shapes, expected, probe=about, seed=seed) if black_box and expected else (),
+        twin=find_twin(target, shapes, about, seed, suspect) if about is not None else None,
+        findings=() if about is None or expected is None else diagnose(target, shapes, expected, about, seed),
         candidates=tuple((suspects | ({} if nearest is None else {nearest.name: nearest})).values()),
         claimed=() if expected is None else (expected,),
     )

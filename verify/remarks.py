@@ -18,13 +18,12 @@ def about_optimizer(about: Probe | None) -> dict[str, Hypothesis]:
     """Return what the short experiments say of the theorem's hypotheses on the optimizer; nothing for our own."""
     if about is None:
         return {}
-    lr = about.lr_error
     return {
         "scale invariant": Hypothesis(about.exactly_invariant, about.floor or about.defect),
         "no weight decay": Hypothesis(about.decay == 0, about.decay),
         "independent of the weights": Hypothesis(about.value_dependence <= INDEPENDENT, about.value_dependence),
         "deterministic": Hypothesis(about.random <= INDEPENDENT, about.random),
-        "learning rate honoured": Hypothesis(None if lr != lr else lr <= INDEPENDENT, lr),
+        "learning rate honoured": Hypothesis(about.lr_knob_error <= INDEPENDENT, about.lr_knob_error),
         "forgets": Hypothesis(about.memory < inf, about.memory),
     }
 
@@ -103,7 +102,7 @@ def _twin(found: Sequence[Measured]) -> list[str]:
     where = "" if len(with_twin) == len(found) else f" ({', '.join(m.problem.name for m in with_twin)})"
     twin = with_twin[0].twin
     assert twin is not None
-    return [f"{twin.text.rstrip('.')}{where}, so the engine made the long runs in its place."]
+    return [f"It {twin.text.rstrip('.')}{where}: the engine made the long runs in its place."]
 
 
 def _worst(probes: Sequence[Probe]) -> Probe:
@@ -114,12 +113,10 @@ def _worst(probes: Sequence[Probe]) -> Probe:
         for name in ("defect", "floor", "memory", "decay", "value_dependence", "random", "rescaling_error")
     }
     degrees = [p.update_degree for p in probes]
-    errors = [p.lr_error for p in probes if not isnan(p.lr_error)]
     return replace(
         first,
         **largest,
         update_degree=next((d for d in degrees if isnan(d)), first.update_degree),
-        lr_error=max(errors, default=first.lr_error),
         lag_limit=min(p.lag_limit for p in probes),
     )
 
@@ -158,9 +155,7 @@ def _warnings(found: Sequence[Measured], norm: str) -> list[str]:
         )
     if about.memory == inf:
         out.append("Its state never forgets (a sum or a maximum over all steps): no fixed norm is to be expected.")
-    if about.lr_error > INDEPENDENT:
-        out.append(f"Twice the learning rate does not move twice as far (error {about.lr_error:.1e}).")
-    return out
+    return [*out, *dict.fromkeys(text for p in probes for text in p.findings)]
 
 
 def _floor_text(floor: float, found: Sequence[Measured], norm: str) -> str:
