@@ -10,6 +10,7 @@ from maxmargin.verify.diagnosis import diagnose
 from maxmargin.verify.finding import KINDS, Finding
 from maxmargin.verify.fingerprint import read
 from maxmargin.verify.probes import probe
+from maxmargin.verify.responses import Bench, memory
 from maxmargin.verify.signature import signature
 from maxmargin.verify.targets import TargetError, load
 
@@ -446,3 +447,9 @@ def test_refusals():
         diagnose(broken(rule=only_matrices), SHAPES, "l2")
     with pytest.raises(NormError, match="says nothing about block 'V'"):
         diagnose(broken(), SHAPES, "blocks:W=spectral,a=linf;max")
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_sign_that_stays_by_chance_is_not_stale(seed):
+    """Two signs are one time in four what any gradient turns them to."""
+    assert memory(Bench.of(broken(rule=torch.sign), {"a": (2,)}, get_norm("linf"), seed)) == []
