@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+from cvxpy import SolverError
 
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.apart import apart
+from maxmargin.solvers.margin import MarginError
 from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.evidence import reference_of
 from maxmargin.verify.verdict import NormEvidence
@@ -25,14 +27,17 @@ def with_apartness(
     any problem for a norm that is the same function of its blocks (without vectors, hybrid is spectral).
 
     Returns:
-        The same evidence, completed.
+        The same evidence, completed, without norms whose apartness no solver finds.
     """
     norms = norms or {}
     out = {}
     for name, row in evidence.items():
         key = (problem.name, claim.name, name)
         if key not in _MEASURED:
-            _MEASURED[key] = _apart(problem, claim, norms.get(name) or get_norm(name))
+            try:
+                _MEASURED[key] = _apart(problem, claim, norms.get(name) or get_norm(name))
+            except (MarginError, SolverError):
+                continue  # whether it is a control is not known, so it is none
         out[name] = replace(row, apart=_MEASURED[key])
     return out
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from math import nan, sqrt
 
 import numpy as np
+from cvxpy import SolverError
 from scipy import stats
 
 from maxmargin.models.problem import Problem
@@ -66,7 +67,8 @@ def measure(
         effort: How much to measure where the reference is not convex.
 
     Returns:
-        The evidence; empty of norms when no run separates the data.
+        The evidence; empty of norms when no run separates the data, and without those whose reference no solver
+        finds.
     """
     effort = effort or Effort()
     names = {n.name: n for n in (*claimed, *norms)}
@@ -77,38 +79,34 @@ def measure(
     summaries: dict[str, NormEvidence] = {}
     matches: list[Match] = []
     claimed_names = {n.name for n in claimed}
-    for name, norm in names.items():
-        if len(chosen) == 0:
-            break
-        values, alignment = _alignment(trajectory, norm, chosen)
-        normalized = _scatter(trajectory.margin[:, chosen], values**problem.degree)
-        ratio: np.ndarray | None
-        error: np.ndarray | None = None
-        if problem.linear:
-            summary, gap, ratio = _against_optimum(problem, trajectory, norm, chosen, normalized, name in claimed_names)
-        else:
-            many = name in claimed_names
-            found = _matched(problem, trajectory, norm, chosen) if many and effort.match else []
-            matches.extend(found)
-            summary, gap, ratio, error = _against_kkt(
-                problem,
-                trajectory,
-                norm,
-                chosen,
-                normalized,
-                found,
-                effort.checkpoints if many else effort.wrong_checkpoints,
-            )
-        summaries[name] = replace(summary, alignment=_last(alignment))
-        for key, series in (
-            ("kkt_gap", gap),
-            ("alignment", alignment),
-            ("margin_ratio", ratio),
-            ("direction_error", error),
-        ):
-            if series is not None:
-                arrays[f"{key}:{name}"] = _spread(series, chosen, trajectory.runs)
+    for name, norm in names.items() if len(chosen) else ():
+        try:
+            summary, series, found = _of_norm(problem, trajectory, norm, chosen, effort, name in claimed_names)
+        except (MarginError, SolverError):
+            continue  # a norm of absurd weights: no number is better than a wrong one
+        summaries[name] = summary
+        matches.extend(found)
+        arrays |= {f"{key}:{name}": _spread(a, chosen, trajectory.runs) for key, a in series.items() if a is not None}
     return Evidence(summaries, arrays, tuple(matches))
+
+
+def _of_norm(
+    problem: Problem, trajectory: Trajectory, norm: Norm, chosen: np.ndarray, effort: Effort, claimed: bool
+) -> tuple[NormEvidence, dict[str, np.ndarray | None], list[Match]]:
+    """The evidence under one norm, its series (T, len(chosen)), and what was matched."""
+    values, aligned = _alignment(trajectory, norm, chosen)
+    normalized = _scatter(trajectory.margin[:, chosen], values**problem.degree)
+    found: list[Match] = []
+    ratio: np.ndarray | None
+    error: np.ndarray | None = None
+    if problem.linear:
+        summary, gap, ratio = _against_optimum(problem, trajectory, norm, chosen, normalized, claimed)
+    else:
+        found = _matched(problem, trajectory, norm, chosen) if claimed and effort.match else []
+        checkpoints = effort.checkpoints if claimed else effort.wrong_checkpoints
+        summary, gap, ratio, error = _against_kkt(problem, trajectory, norm, chosen, normalized, found, checkpoints)
+    series = {"kkt_gap": gap, "alignment": aligned, "margin_ratio": ratio, "direction_error": error}
+    return replace(summary, alignment=_last(aligned)), series, found
 
 
 def _against_optimum(

@@ -57,6 +57,8 @@ def judge(
     """
     unmet = [name for name, h in hypotheses.items() if h.met is False]
     if claim not in evidence:
+        if evidence:
+            return Outcome.INCONCLUSIVE, (f"the margin problem under {claim} could not be solved here",)
         return Outcome.INCONCLUSIVE, (
             "no run separated the data with finite weights, so there is no margin to speak of",
         )
