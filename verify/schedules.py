@@ -77,7 +77,7 @@ class Paced(Schedule):
     decay: float = 0.2
     knee: float = 1000.0
     cap: float = 0.02
-    lead: float = 2.5
+    lead: float = 2.0
 
     def __post_init__(self) -> None:
         if not (self.pace > 0 and 0 <= self.decay <= 1 and self.knee > 0 and self.cap > 0 and self.lead >= 0):
