@@ -66,9 +66,10 @@ class Session:
         return Handle(self.target, [torch.nn.Parameter(start_factor * b) for b in self.start], knob=knob)
 
     def play_scaled(self, c: float, degree: float) -> list[Tensor]:
-        """The last step on c·g at a learning rate that should undo c^degree, so that rounding does not grow.
+        """Play on c·g at a learning rate that should undo c^degree, so that rounding does not grow.
 
-        Not finite where the optimizer fails at that scale.
+        Returns:
+            The last step; not finite where the optimizer fails at that scale.
         """
         try:
             return self.play(c, lr=c**-degree)[1]

@@ -1,4 +1,4 @@
-"""What an optimizer does besides its update rule: every oddity is found with its size, and absent from its plain twin."""
+"""What an optimizer does besides its update rule: every oddity is found, with its size, and its plain twin has none."""
 
 from __future__ import annotations
 
