@@ -41,8 +41,8 @@ class PowerLaws(Schedule):
         return torch.tensor(powers, dtype=speed.dtype, device=speed.device)
 
 
-# Three constant learning rates: kappa is constant. And one that falls: kappa tends to 1.
-GROWTH, EXPONENTS = (0.02, 0.012, 0.006, 0.15), (0.0, 0.0, 0.0, 0.4)  # of the smallest margin in a step, about
+# Two constant learning rates: kappa is constant. And one that falls: kappa tends to 1.
+GROWTH, EXPONENTS = (0.02, 0.01, 0.15), (0.0, 0.0, 0.4)  # of the smallest margin in a step, about
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def trained():
     theta0 = {k: b.repeat(runs, *[1] * (b.ndim - 1)) for k, b in starts(problem, 1, scale=0.01).items()}
     muon_adam = get_optimizer("muon-adam", {"beta1": B1, "beta2": B2})
     schedule = PowerLaws(tuple(g / optimum for g in GROWTH), EXPONENTS)
-    return problem, run(problem, muon_adam, theta0, steps=12_000, schedule=schedule, checkpoints=40)
+    return problem, run(problem, muon_adam, theta0, steps=10_000, schedule=schedule, checkpoints=40)
 
 
 def kappas(seen, k):
@@ -69,7 +69,8 @@ def gaps(problem, seen, k, weight):
     return [1 - seen.margin[t, k] / float(norm.value(seen.at(t, k))) / best for t in at]
 
 
-CONSTANT = range(3)
+CONSTANT = range(2)
+FALLING = 2
 
 
 @pytest.mark.parametrize("k", CONSTANT)
@@ -78,7 +79,7 @@ def test_the_gap_closes_under_the_measured_weight_and_under_no_other(k, trained)
     problem, seen = trained
     kappa = kappas(seen, k)[-1]
     own, nominal, inverse = (gaps(problem, seen, k, weight) for weight in (kappa, 1.0, 1 / kappa))
-    assert own[1] <= 8e-3
+    assert own[1] <= 1e-2
     assert own[1] <= 0.2 * own[0]
     assert nominal[1] >= 3 * own[1]
     assert inverse[1] >= 1.5 * nominal[1]  # the ratio taken the wrong way round
@@ -99,11 +100,11 @@ def test_the_nominal_gap_closes_as_kappa_tends_to_one(trained):
     problem, seen = trained
     lost = [gaps(problem, seen, k, 1.0)[1] - gaps(problem, seen, k, kappas(seen, k)[-1])[1] for k in CONSTANT]
     multiple = np.array(lost) / (1 - np.array([kappas(seen, k)[-1] for k in CONSTANT]))
-    assert multiple == pytest.approx(np.full(3, multiple.mean()), rel=0.1)
-    falling = kappas(seen, 3)
+    assert multiple == pytest.approx(np.full(2, multiple.mean()), rel=0.1)
+    falling = kappas(seen, FALLING)
     assert (np.diff(falling) > 0).all()
     assert falling[-1] >= 0.95
-    early, end = gaps(problem, seen, 3, 1.0)
+    early, end = gaps(problem, seen, FALLING, 1.0)
     assert end <= 0.5 * early
     stalled = gaps(problem, seen, 0, 1.0)
     assert stalled[1] >= 0.85 * stalled[0]

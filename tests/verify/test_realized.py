@@ -116,7 +116,7 @@ def test_the_engines_runs_on_a_network_are_judged_a_posteriori(schedule, met):
     """L = 3: t^-0.8 is within the theorem, t^-0.3 is not; a paced run finds an admissible eta by itself."""
     problem = problems.get("binary@relu2:h=4")
     theta0 = starts(problem, 2, scale=0.1)
-    seen = run(problem, get_optimizer("signum"), theta0, steps=10_000, schedule=schedule, checkpoints=40)
+    seen = run(problem, get_optimizer("signum"), theta0, steps=5_000, schedule=schedule, checkpoints=40)
     runs = np.flatnonzero(seen.separated)
     assert runs.size
     found = realized(problem.degree, seen, LINF, runs)
