@@ -21,6 +21,7 @@ import inspect
 import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,10 +143,8 @@ PLAIN = Convention("parameters", _plain)
 def conventions(factory: Callable[..., Any], options: Mapping[str, Any]) -> list[Convention]:
     """The conventions to try, in order, before any complaint is known."""
     known: Mapping[str, inspect.Parameter] = {}
-    try:
+    with suppress(TypeError, ValueError):  # a builtin, or an object that hides how it is called
         known = inspect.signature(factory).parameters
-    except (TypeError, ValueError):
-        pass  # a builtin, or an object that hides how it is called: the plain conventions are tried
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     free = [name for name, a in known.items() if a.kind in kinds and name not in options]
     absent = (inspect.Parameter.empty, None)

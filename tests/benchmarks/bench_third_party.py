@@ -4,8 +4,8 @@
 
 Needs the packages of the extra ``third-party``; rows of a package that is not installed are left out, and said to be.
 Every row runs in a process of its own with a time limit. Finished rows are kept in a JSON-lines file beside the table
-(``--rows``), so an interrupted run goes on where it stopped; an error is a row too. Weight decay is switched off where a
-constructor takes it and its default is not 0: it changes what is maximized, and is no fault of the method.
+(``--rows``), so an interrupted run goes on where it stopped; an error is a row too. Weight decay is switched off where
+a constructor takes it and its default is not 0: it changes what is maximized, and is no fault of the method.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -204,16 +206,20 @@ def run(row: Row, tier: str, limit: float) -> dict[str, Any]:
     started = time.perf_counter()
     command = [sys.executable, __file__, "--child", json.dumps([row.package, row.spec, row.kwargs]), "--tier", tier]
     base = {"key": row.key, "package": row.package, "spec": row.spec, "kwargs": row.kwargs, "version": version(row)}
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
-    except subprocess.TimeoutExpired:
-        return base | {"outcome": "not finished", "error": f"not finished within {limit:g} s"}
-    last = done.stdout.strip().splitlines()[-1:] or [""]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            output, complaints = process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # its workers too: the session is its own
+            return base | {"outcome": "not finished", "error": f"not finished within {limit:g} s"}
+    last = output.strip().splitlines()[-1:] or [""]
     try:
         return base | json.loads(last[0]) | {"wall": round(time.perf_counter() - started, 1)}
     except json.JSONDecodeError:
-        lines = done.stderr.strip().splitlines()
-        return base | {"outcome": "error", "error": lines[-1] if lines else f"exit status {done.returncode}"}
+        lines = complaints.strip().splitlines()
+        return base | {"outcome": "error", "error": lines[-1] if lines else f"exit status {process.returncode}"}
 
 
 def child(text: str, tier: str) -> None:
