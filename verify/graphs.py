@@ -38,6 +38,7 @@ def simplify(graph: fx.GraphModule, example: list[Tensor], *, batch_last: bool) 
     if batch_last:
         _products(graph.graph)
         _reductions(graph.graph)
+        _joined(graph.graph)
     _fused(graph.graph)
     graph.graph.eliminate_dead_code()
     graph.recompile()
@@ -145,15 +146,40 @@ def _reductions(graph: fx.Graph) -> None:
         x = node.args[0]
         rank = len(x.meta["shape"])
         axes = [axis % rank for axis in node.args[where]]
-        if rank < 2 or 0 in axes or not axes:
+        other_norm = node.target is aten.linalg_vector_norm.default and node.args[1] != 2
+        if rank < 2 or 0 in axes or not axes or other_norm:
             continue
         with graph.inserting_before(node):
             turned = graph.call_function(aten.permute.default, (x, [*range(1, rank), 0]))
             args = list(node.args)
             args[0], args[where] = turned, [axis - 1 for axis in axes]
-            reduced = graph.call_function(node.target, tuple(args), dict(node.kwargs))
+            if node.target is aten.linalg_vector_norm.default:  # ten times slower along a slow axis than this
+                squares = graph.call_function(aten.mul.Tensor, (turned, turned))
+                total = graph.call_function(aten.sum.dim_IntList, (squares, *args[where:4]))
+                reduced = graph.call_function(aten.sqrt.default, (total,))
+            else:
+                reduced = graph.call_function(node.target, tuple(args), dict(node.kwargs))
             kept = len(node.meta["shape"])
             new = graph.call_function(aten.permute.default, (reduced, [kept - 1, *range(kept - 1)]))
+        new.meta = dict(node.meta)
+        node.replace_all_uses_with(new)
+        graph.erase_node(node)
+
+
+def _joined(graph: fx.Graph) -> None:
+    """Blocks put side by side within runs, on the turned tensors."""
+    for node in list(graph.nodes):
+        if node.target is not aten.cat.default:
+            continue
+        parts, axis = node.args[0], node.args[1] if len(node.args) > 1 else 0
+        rank = len(node.meta["shape"])
+        if rank < 2 or axis % rank == 0 or any(len(part.meta["shape"]) != rank for part in parts):
+            continue
+        with graph.inserting_before(node):
+            order = [*range(1, rank), 0]
+            turned = [graph.call_function(aten.permute.default, (part, order)) for part in parts]
+            whole = graph.call_function(aten.cat.default, (turned, axis % rank - 1))
+            new = graph.call_function(aten.permute.default, (whole, [rank - 1, *range(rank - 1)]))
         new.meta = dict(node.meta)
         node.replace_all_uses_with(new)
         graph.erase_node(node)

@@ -155,6 +155,10 @@ def test_a_product_that_is_used_again_is_not_fused():
         lambda W, V, X: (W @ X.T).T @ V,
         lambda W, V, X: (W * W).sum(0) + W.amax(0) * W.abs().amin(),
         lambda W, V, X: W.sum(-1, keepdim=True) / torch.linalg.vector_norm(W, dim=0),
+        lambda W, V, X: torch.cat([W, V], dim=-1) * torch.cat([V.sum(1), W.sum(1)]).amax(),
+        lambda W, V, X: (
+            torch.linalg.vector_norm(W, 3, dim=1) + torch.linalg.vector_norm(W, 2, dim=1, keepdim=True)[:, 0]
+        ),
         lambda W, V, X: torch.linalg.vector_norm(W) + W.reshape(-1).sum() + V.T.reshape(-1)[:3].sum(),
     ],
 )
