@@ -136,6 +136,7 @@ def _measure(target: Target, exam: Exam, tier: str, seed: int, device: str) -> M
         signature=exam.signature,
         twin=exam.twin,
         findings=exam.findings,
+        notes=exam.notes,
         seconds=seconds,
         full_steps=planned(target, exam, "full"),
     )

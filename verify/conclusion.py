@@ -10,7 +10,7 @@ from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.candidates import CANDIDATES, family
 from maxmargin.verify.judge import controls_of
 from maxmargin.verify.measured import Measured
-from maxmargin.verify.remarks import remarks
+from maxmargin.verify.remarks import remarks, stand_in
 from maxmargin.verify.verdict import Outcome, ProblemVerdict
 
 PERFECT = 0.99  # a signature better than this is the norm's own
@@ -101,6 +101,7 @@ def conclude(
             *remarks(found, verdicts, name, tier),
             *(f"{v.problem}: {'; '.join(v.reasons)}." for v in verdicts),
             *blind,
+            *stand_in(found),
         ),
         approximate=defect,
     )

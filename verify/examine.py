@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import TypeGuard
@@ -15,9 +15,12 @@ from maxmargin.verify.candidates import CANDIDATES, WEIGHTED
 from maxmargin.verify.diagnosis import diagnose
 from maxmargin.verify.finding import Finding
 from maxmargin.verify.fingerprint import Fingerprint, Step, read
+from maxmargin.verify.history import preconditioners
 from maxmargin.verify.optimizers.base import Optimizer
 from maxmargin.verify.probes import Probe, probe
+from maxmargin.verify.shape_law import shape_law
 from maxmargin.verify.signature import signature
+from maxmargin.verify.symmetry import symmetries
 from maxmargin.verify.targets import Target, TargetError
 from maxmargin.verify.twins import Twin, find_twin
 
@@ -25,6 +28,12 @@ PROBLEMS = ("blocks", "multiclass", "binary@relu2:h=8")
 """A tall, a wide and a square matrix with a vector; a wide matrix alone; two layers, one a vector (L = 3)."""
 MATRIX_PROBLEMS = ("matrices", "multiclass", "multiclass@relu2:h=8")
 """The like without vectors, for optimizers that refuse them."""
+
+_PRECONDITIONERS = {
+    "diagonal": "a diagonal preconditioner (each entry's step answers to the sizes of all its earlier gradients)",
+    "matrix": "a matrix preconditioner (each singular direction's step answers to all its earlier gradients)",
+    "adaptive": "an adaptive preconditioner (its steps answer to the sizes of all earlier gradients)",
+}
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,7 @@ class Exam:
         fingerprint: The norm that steps under spread gradients follow; None where some block never moved.
         twin: The engine's recursion that the optimizer was proved to follow, if any.
         findings: What is wrong with its steps, seen from the norm that is claimed or nearest.
+        notes: What is worth knowing of it whether or not something is wrong, in sentences.
         candidates: The norms to measure.
         claimed: Those of them whose matching KKT points are looked for.
     """
@@ -48,6 +58,7 @@ class Exam:
     fingerprint: Fingerprint | None
     twin: Twin | None
     findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
     candidates: tuple[Norm, ...]
     claimed: tuple[Norm, ...]
 
@@ -117,16 +128,31 @@ def _exam(
     nearest = own or (seen.norm if seen is not None else None)
     expected = claim or nearest
     suspect = () if seen is None else (seen.norm,)
+    findings: tuple[Finding, ...] = ()
+    if about is not None and expected is not None:
+        findings = diagnose(target, shapes, expected, about, seed)
     return Exam(
         problem=name,
         about=about,
         signature=steps,
         fingerprint=seen,
         twin=find_twin(target, shapes, about, seed, suspect) if about is not None else None,
-        findings=() if about is None or expected is None else diagnose(target, shapes, expected, about, seed),
+        findings=findings,
+        notes=() if about is None else tuple(_notes(target, shapes, about, seen, seed)),
         candidates=tuple((suspects | ({} if nearest is None else {nearest.name: nearest})).values()),
         claimed=() if expected is None else (expected,),
     )
+
+
+def _notes(target: Target, shapes: Shapes, about: Probe, seen: Fingerprint | None, seed: int) -> Iterator[str]:
+    """The law behind weights that differ with a matrix's shape; what kind of preconditioner never forgets."""
+    if seen is not None and seen.norm.name.startswith(WEIGHTED) and (law := shape_law(target, seed)) is not None:
+        yield f"On a matrix its step is {law.name} times as long as on a square one."
+    if about.memory == inf:
+        found = preconditioners(target, shapes, symmetries(target, shapes, seed), seed)
+        for kind in sorted({p.kind for p in found}):
+            blocks = ", ".join(p.block for p in found if p.kind == kind)
+            yield f"It never forgets, and acts as {_PRECONDITIONERS[kind]} on {blocks}."
 
 
 def _coupling(native: Optimizer | None, about: Probe | None) -> float | None:

@@ -34,6 +34,7 @@ class Measured:
         signature: Its steps under constant gradients.
         twin: The engine's recursion that stood for it in the long run, if one was proved equal.
         findings: What is wrong with its steps, seen from the norm that is claimed or nearest.
+        notes: What is worth knowing of it in any case, in sentences.
         seconds: That the training took.
         full_steps: Steps that the full tier would take.
     """
@@ -47,6 +48,7 @@ class Measured:
     signature: tuple[Step, ...] = ()
     twin: Twin | None = None
     findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
     seconds: float = 0.0
     full_steps: int = 0
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from math import inf, isnan
 
+from maxmargin.verify.finding import Finding
 from maxmargin.verify.measured import Measured
 from maxmargin.verify.probes import VISIBLE, Probe
 from maxmargin.verify.verdict import Hypothesis, Outcome, ProblemVerdict
 
 INDEPENDENT = 1e-6  # relative; a larger dependence on weights, seeds or the learning rate is reported
+INDEXED = ("frozen", "ascent", "layout")  # kinds of findings whose numbers say where, not how much
 FINDINGS = 6  # at most so many findings of the diagnosis become reasons; all of them are in the JSON
 
 
@@ -40,20 +43,42 @@ def remarks(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict], norm:
     Returns:
         Sentences.
     """
-    return [*_diagnosis(found, verdicts), *_warnings(found, norm), *_budget(found, verdicts, tier), *_twin(found)]
+    notes = dict.fromkeys(text for m in found for text in m.notes)
+    return [
+        *_diagnosis(found, verdicts),
+        *_warnings(found, norm),
+        *notes,
+        *_budget(found, verdicts, tier),
+    ]
 
 
 def _diagnosis(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict]) -> list[str]:
     """What is wrong with the steps, where something is wrong with the outcome; each finding once."""
     if all(v.outcome is Outcome.HOLDS for v in verdicts):
         return []
-    texts: dict[str, list[str]] = {}
-    for m in found:
-        for finding in m.findings:
-            texts.setdefault(finding.text.rstrip("."), []).append(m.problem.name)
-    said = [f"{text} ({', '.join(where)})." for text, where in texts.items()]
+    alike: dict[tuple[str, str], list[tuple[Finding, str]]] = {}
+    for finding, problem in sorted(
+        ((f, m.problem.name) for m in found for f in m.findings), key=lambda pair: pair[0].rank
+    ):
+        alike.setdefault((finding.kind, _pattern(finding)), []).append((finding, problem))
+    said = [_said(same) for same in alike.values()]
     rest = len(said) - FINDINGS
     return said[:FINDINGS] + ([f"{rest} more finding{'s' if rest > 1 else ''} in the JSON."] if rest > 0 else [])
+
+
+def _pattern(finding: Finding) -> str:
+    """The text without the block's name; and without numbers, unless they are what it tells."""
+    text = re.sub(rf"\b{re.escape(finding.block)}\b", "·", finding.text) if finding.block else finding.text
+    return text if finding.kind in INDEXED else re.sub(r"\d[\d.e+-]*", "#", text)
+
+
+def _said(same: Sequence[tuple[Finding, str]]) -> str:
+    """One sentence for findings that differ in block, problem and numbers alone: the most important of them speaks."""
+    first, problem = same[0]
+    others = list(dict.fromkeys(f.block for f, where in same[1:] if (f.block, where) != (first.block, problem)))
+    likewise = f"; likewise on {', '.join(others)}" if any(others) else ""
+    text = first.text.rstrip(".")
+    return f"{text[:1].upper()}{text[1:]} ({problem}{likewise})."
 
 
 def _budget(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict], tier: str) -> list[str]:
@@ -94,7 +119,7 @@ def _duration(seconds: float) -> str:
     )
 
 
-def _twin(found: Sequence[Measured]) -> list[str]:
+def stand_in(found: Sequence[Measured]) -> list[str]:
     """Where the engine made the long runs in the optimizer's place, and why it may."""
     with_twin = [m for m in found if m.twin is not None]
     if not with_twin:

@@ -335,21 +335,43 @@ def test_where_steps_are_not_what_is_missing_none_are_named(needed):
 
 # -- Diagnosis and twins ------------------------------------------------------------------------------------------
 
-FROZEN = Finding("W", "frozen row", "row 7 of W never moves.", 1.0)
+FROZEN = Finding("W", "frozen", "row 7 of W never moves.", 1.0)
 
 
-def test_a_finding_is_said_once_with_the_problems_that_show_it():
+def test_a_finding_is_said_once_with_what_shows_it():
     found = [_measured(spec, findings=(FROZEN,)) for spec in SPECS]
     answer = conclude(found, [_verdict(m, FAILS) for m in found], claim="spectral")
-    assert "row 7 of W never moves (blocks@linear, multiclass@linear)." in answer.reasons
+    assert "Row 7 of W never moves (blocks@linear; likewise on W)." in answer.reasons
     assert conclude(found, [_verdict(m, HOLDS) for m in found], claim="spectral").reasons == (
         "blocks@linear: reason of blocks@linear.",
         "multiclass@linear: reason of multiclass@linear.",
     )
 
 
+def test_findings_that_differ_in_numbers_alone_are_one_the_largest_first():
+    def bounds(block, low):
+        return Finding(block, "newton-schulz", f"the step on {block} has singular values {low} … 1.1", 1 - low)
+
+    found = [
+        _measured(SPECS[0], findings=(bounds("tall", 0.7), bounds("wide", 0.6))),
+        _measured(SPECS[1], findings=(bounds("W", 0.65), FROZEN, replace(FROZEN, text="row 8 of W never moves"))),
+    ]
+    reasons = conclude(found, [_verdict(m, FAILS) for m in found], claim="spectral").reasons
+    assert reasons[:3] == (
+        "Row 7 of W never moves (multiclass@linear).",
+        "Row 8 of W never moves (multiclass@linear).",
+        "The step on wide has singular values 0.6 … 1.1 (blocks@linear; likewise on W, tall).",
+    )
+
+
+def test_notes_are_said_once_whatever_the_outcome():
+    found = [_measured(spec, notes=("On a matrix its step is rows times as long.",)) for spec in SPECS]
+    reasons = conclude(found, [_verdict(m, HOLDS) for m in found], claim=None).reasons
+    assert reasons.count("On a matrix its step is rows times as long.") == 1
+
+
 def test_few_findings_are_said_and_the_rest_counted():
-    many = tuple(replace(FROZEN, text=f"row {i} of W never moves.") for i in range(FINDINGS + 2))
+    many = tuple(replace(FROZEN, text=f"row {i} of W never moves") for i in range(FINDINGS + 2))
     found = [_measured(spec, findings=many) for spec in SPECS]
     reasons = conclude(found, [_verdict(m, FAILS) for m in found], claim="spectral").reasons
     assert sum("never moves" in r for r in reasons) == FINDINGS
