@@ -16,7 +16,7 @@ from maxmargin.verify.store import Store, file_key, fingerprint_of
 from maxmargin.verify.verdict import Outcome, ProblemVerdict, Verdict
 
 Progress = Callable[[float, float, str], None]
-EVERY = 30.0  # seconds between two snapshots of a job under way
+EVERY = 10.0  # seconds between two snapshots of a job under way
 
 
 def run_plan(
@@ -113,7 +113,7 @@ def verify(
         jobs: Processes; each runs one claim on one problem at a time.
         out: Directory for ``results.json`` and the arrays; nothing is written for None.
         resume: Take finished jobs from ``out`` instead of running them again, and go on in the middle of those that
-            were broken off (by Ctrl-C, or killed: then up to half a minute of their training is repeated).
+            were broken off (by Ctrl-C, or killed: then up to ten seconds of their training are repeated).
         seed: Of the initializations.
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: Called with (jobs done, jobs, what was just finished); within one process also about once a second
