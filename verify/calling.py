@@ -26,11 +26,12 @@ class NotAnOptimizer(TypeError):
 
 @dataclass(frozen=True)
 class Attempt:
-    """A convention that failed: where (at construction or in a step), and with what."""
+    """A convention that failed: where (at construction or in a step), with what, and whether a closure was given."""
 
     convention: str
     built: bool
     error: BaseException
+    closure: bool = False
 
     @property
     def text(self) -> str:
@@ -116,8 +117,10 @@ def find_calling(factory: Factory, options: Mapping[str, Any], params: Params) -
         if (found := _works(factory, convention, options, params, failed)) is not None:
             return Calling(convention, found.closure, tuple(failed), True, found.compiled)
     known = {c.name: c for c in (*conventions(factory, options), *flags)}
-    built = next((known[a.convention] for a in failed if a.built), None)
-    return Calling(built, False, tuple(failed), False, compiled=True)
+    first = next((a for a in failed if a.built), None)
+    if first is None:
+        return Calling(None, False, tuple(failed), False)
+    return Calling(known[first.convention], first.closure, tuple(failed), False, compiled=True)
 
 
 def lr_is_none(factory: Factory, options: Mapping[str, Any]) -> bool:
@@ -153,7 +156,8 @@ def _works(
         trial = _try(factory, convention, options, params, with_closure)
         if trial.failure is None:
             return trial
-        first = first or trial.failure
+        if first is None or "closure" in first.text.lower():  # with the closure that it wants, another complaint
+            first = trial.failure
         if not trial.failure.built or not _wants_closure(trial.failure.error):
             break
     assert first is not None
@@ -181,7 +185,7 @@ def _try(
             for _ in range(TRIAL_STEPS):
                 feeder.step(gradients)
         except (Exception, SystemExit) as error:
-            failure = Attempt(convention.name, built, error)
+            failure = Attempt(convention.name, built, error, with_closure)
     return _Trial(with_closure, bool(compiled), failure)
 
 

@@ -400,7 +400,9 @@ class NewtonSchulz16(NewtonSchulz):
 )
 def test_a_step_through_low_precision(target, unit, name):
     found = _probe(target)
-    assert abs(math.log2(found.update_granularity / unit)) <= 4  # of the spacing of neighbouring numbers
+    assert (
+        abs(math.log2(found.update_granularity / unit)) <= 5
+    )  # octaves: blocks of few entries tell it to a factor of 30
     assert any(f"as if it passed through {name}" in f for f in found.findings)
 
 
