@@ -16,7 +16,7 @@ from torch import Tensor
 
 from maxmargin.models.blocks import Shapes
 from maxmargin.verify.feeding import seeded
-from maxmargin.verify.handle import Path
+from maxmargin.verify.handle import Handle, Path
 from maxmargin.verify.manners import manners, sentences
 from maxmargin.verify.session import WARM, Session, difference, size
 from maxmargin.verify.targets import Target
@@ -24,6 +24,7 @@ from maxmargin.verify.targets import Target
 __all__ = ["EXACT", "VISIBLE", "WARM", "Probe", "probe"]
 
 EXACT = 1e-9  # relative; powers of two rescale exactly, what is left is rounding in sums of different order
+FITS = 0.5  # a relative difference below which a power law is the right one, eps apart
 VISIBLE = 0.1  # a relative change of the update that is no longer the same optimizer
 
 
@@ -174,11 +175,27 @@ def _probe(session: Session) -> Probe:
 
 
 def _update_degree(session: Session, update: Sequence[Tensor], c: float) -> tuple[float, float]:
-    """0 or 1, whichever fits better, and how well at c; NaN if neither fits, nor at 2^-5 where an eps weighs less."""
+    """0 or 1, whichever fits better, else the power that does, and how well at c; NaN if none fits.
+
+    Where none fits at c, 2^-5 decides, where an eps weighs less.
+
+    Returns:
+        (degree, relative error at c).
+    """
     fits = {d: difference(update, session.play_scaled(c, d)) for d in (0.0, 1.0)}
-    near = fits if min(fits.values()) < 0.5 else {d: difference(update, session.play_scaled(2.0**-5, d)) for d in fits}
+    if min(fits.values()) >= FITS:
+        d = _power(update, session.play_scaled(c, 0.0), c)
+        if isfinite(d):  # g/v, or g over the root of its root: a fault, but one that can be followed
+            fits[d] = difference(update, session.play_scaled(c, d))
+    near = fits if min(fits.values()) < FITS else {d: difference(update, session.play_scaled(2.0**-5, d)) for d in fits}
     best = min(near, key=lambda d: near[d])
-    return (best, fits[best]) if near[best] < 0.5 else (nan, inf)
+    return (best, fits[best]) if near[best] < FITS else (nan, inf)
+
+
+def _power(large: Sequence[Tensor], small: Sequence[Tensor], c: float) -> float:
+    """The power d, a multiple of 1/12, with which steps answer to gradients c times as large; NaN for none."""
+    ratio = size(small) / size(large) if size(large) > 0 else nan
+    return round(log2(ratio) / log2(c) * 12) / 12 if isfinite(ratio) and ratio > 0 else nan
 
 
 def _rescaling_error(session: Session, degrees: Mapping[Path, float], degree: float, c: float) -> float:
@@ -230,20 +247,17 @@ def _coupling(session: Session, update: Sequence[Tensor]) -> float | None:
 def _lag(session: Session, degrees: Mapping[Path, float]) -> tuple[float, float]:
     """(lag limit, memory) from an impulse: after the warm steps the gradient drops by 2^-60, and each state decays."""
     handle, _ = session.play()
+    warm = _state_sizes(handle)
     sizes: list[dict[Path, float]] = []
     for _ in range(3):
         handle.step([2.0**-60 * g for g in session.gradients[-1]])
-        sizes.append(
-            {
-                leaf.path: float(torch.as_tensor(leaf.value).double().abs().amax())
-                for leaf in handle.leaves()
-                if prod(torch.as_tensor(leaf.value).shape)
-            }
-        )
+        sizes.append(_state_sizes(handle))
     lag, memory = 1.0, 1.0
     for path, d in degrees.items():
         if d != d or d <= 0 or path not in sizes[-1] or sizes[-2].get(path, 0.0) == 0:
             continue
+        if sizes[-1][path] <= warm.get(path, 0.0) * 2.0 ** (-50 * d):
+            continue  # it holds the last gradient, small like it, and nothing older
         kept = sizes[-1][path] / sizes[-2][path]
         if kept >= 1 - 1e-12:
             memory = inf
@@ -251,3 +265,12 @@ def _lag(session: Session, degrees: Mapping[Path, float]) -> tuple[float, float]
         lag = min(lag, (1 - kept) / d)
         memory = max(memory, 1 / (1 - kept))
     return lag, memory
+
+
+def _state_sizes(handle: Handle) -> dict[Path, float]:
+    """The largest entry of each state leaf."""
+    return {
+        leaf.path: float(torch.as_tensor(leaf.value).double().abs().amax())
+        for leaf in handle.leaves()
+        if prod(torch.as_tensor(leaf.value).shape)
+    }

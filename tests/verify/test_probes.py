@@ -198,6 +198,38 @@ def test_clipping_is_no_power_law():
     assert not found.exactly_invariant
 
 
+@pytest.mark.parametrize(("power", "degree"), [(0.5, 0.5), (-1.0, -1.0), (1 / 3, 1 / 3), (2.0, 2.0)])
+def test_any_power_law_is_followed(power, degree):
+    """A missing root or one too many: a fault, but its runs can be rescaled and judged."""
+
+    class Power(Custom):
+        def direction(self, p, state):
+            m = state.setdefault("m", torch.zeros_like(p))
+            m.mul_(0.9).add_(0.1 * p.grad)
+            return m.sign() * m.abs() ** power
+
+    found = _probe(Power)
+    assert found.update_degree == pytest.approx(degree)
+    assert found.defect <= EXACT
+    assert found.exactly_invariant
+
+
+def test_a_state_that_is_the_last_gradient_forgets():
+    class Late(Custom):
+        def direction(self, p, state):
+            before = state.get("last", p.grad).clone()
+            state["last"] = p.grad.clone()
+            return before.sign()
+
+    class Never(Custom):
+        def direction(self, p, state):
+            state["sum"] = state.get("sum", 0.0) + p.grad.abs()
+            return p.grad / state["sum"]
+
+    assert _probe(Late).memory == 1.0
+    assert _probe(Never).memory == math.inf
+
+
 @pytest.mark.parametrize("target", [BreaksDown, Overflows])
 def test_a_state_that_is_not_finite_has_no_degree(target):
     found = _probe(target)
