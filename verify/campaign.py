@@ -232,10 +232,13 @@ def _run_all(
 
 def _verdict(claim: Claim, done: dict[tuple[str, str], ProblemVerdict]) -> Verdict:
     """The claim's verdict from what is finished so far; a problem not yet run leaves it inconclusive."""
+    from maxmargin.verify.conclusion import blind_spots
+
     found = tuple(done[claim.id, p.problem] for p in claim.plans if (claim.id, p.problem) in done)
     missing = [p.problem for p in claim.plans if (claim.id, p.problem) not in done]
     outcome = Outcome.of_all(v.outcome for v in found)
-    if missing and outcome is Outcome.HOLDS:
+    blind = [] if missing else blind_spots(found)
+    if (missing or blind) and outcome is Outcome.HOLDS:
         outcome = Outcome.INCONCLUSIVE
     reasons = [f"{v.problem}: {'; '.join(v.reasons)}" for v in found] + [f"{name}: not run yet" for name in missing]
     return Verdict(
@@ -245,7 +248,7 @@ def _verdict(claim: Claim, done: dict[tuple[str, str], ProblemVerdict]) -> Verdi
         norm=claim.norm if outcome is Outcome.HOLDS else None,
         blocks={},
         claim=claim.norm,
-        reasons=tuple(reasons),
+        reasons=(*reasons, *blind),
         problems=found,
         id=claim.id,
         statement=claim.statement,

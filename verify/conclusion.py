@@ -73,7 +73,7 @@ def conclude(
     """
     name = verdicts[0].norm
     outcome = Outcome.of_all(v.outcome for v in verdicts)
-    blind = _blind_spots(verdicts)
+    blind = blind_spots(verdicts)
     if blind and outcome is Outcome.HOLDS:
         outcome = Outcome.INCONCLUSIVE
     defect = _defect(found, verdicts) if outcome is Outcome.FAILS else None
@@ -118,8 +118,12 @@ def _may_change(found: Sequence[Measured], claim: str) -> bool:
     )
 
 
-def _blind_spots(verdicts: Sequence[ProblemVerdict]) -> list[str]:
-    """Name the norms that no problem could tell from the judged one, unless they are the same on all of its blocks."""
+def blind_spots(verdicts: Sequence[ProblemVerdict]) -> list[str]:
+    """Name the norms that no problem could tell from the judged one, unless they are the same on all of its blocks.
+
+    Returns:
+        A sentence, or none.
+    """
     told = {n for v in verdicts for n in controls_of(v.norm, v.evidence)}
     blind = [
         n

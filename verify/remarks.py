@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import inf, isnan
 
@@ -69,7 +69,17 @@ def _diagnosis(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict]) ->
 def _pattern(finding: Finding) -> str:
     """The text without the block's name; and without numbers, unless they are what it tells."""
     text = re.sub(rf"\b{re.escape(finding.block)}\b", "·", finding.text) if finding.block else finding.text
-    return text if finding.kind in INDEXED else re.sub(r"\d[\d.e+-]*", "#", text)
+    return text if finding.kind in INDEXED else _numberless(text)
+
+
+def _numberless(text: str) -> str:
+    """The text with its numbers struck out: what two problems say alike."""
+    return re.sub(r"\d[\d.e+-]*", "#", text)
+
+
+def _once(texts: Iterable[str]) -> list[str]:
+    """The first of each that differ in numbers alone."""
+    return list({_numberless(text): text for text in reversed(list(texts))}.values())[::-1]
 
 
 def _said(same: Sequence[tuple[Finding, str]]) -> str:
@@ -180,7 +190,7 @@ def _warnings(found: Sequence[Measured], norm: str) -> list[str]:
         )
     if about.memory == inf:
         out.append("Its state never forgets (a sum or a maximum over all steps): no fixed norm is to be expected.")
-    return [*out, *dict.fromkeys(text for p in probes for text in p.findings)]
+    return [*out, *_once(text for p in probes for text in p.findings)]
 
 
 def _floor_text(floor: float, found: Sequence[Measured], norm: str) -> str:

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from maxmargin.verify import campaign, verify
+from maxmargin.verify.candidates import CANDIDATES
 from maxmargin.verify.claims import CLAIMS
+from maxmargin.verify.verdict import NormEvidence, Outcome, ProblemVerdict
 
 
 @pytest.fixture
@@ -95,3 +97,26 @@ def test_a_job_of_another_tier_is_not_gone_on_with(tmp_path, claim, arm):
     verdicts = verify([claim], out=tmp_path, tier="full", resume=True, progress=_ignore)
     assert (0, 0) in Interrupting.seen
     assert {p.steps for p in verdicts[0].problems} == {808}
+
+
+def _held(problem, blurred):
+    """A problem that holds for linf; it cannot tell l2 from it if ``blurred``."""
+    rows = {
+        name: NormEvidence(0.3, (0.3, 0.3), 0.5, None, None, -0.5, apart=0.01 if blurred and name == "l2" else 0.2)
+        for name in CANDIDATES
+    }
+    return ProblemVerdict(problem, 1, Outcome.HOLDS, 8, 1.0, rows, {}, norm="linf")
+
+
+def test_a_claim_that_no_problem_tells_from_another_norms_is_not_passed():
+    claim = CLAIMS["signum-linf"]
+
+    def judged(*blurred):
+        done = {(claim.id, p.problem): _held(p.problem, i in blurred) for i, p in enumerate(claim.plans)}
+        return campaign._verdict(claim, done)
+
+    everywhere = judged(*range(len(claim.plans)))
+    assert everywhere.outcome is Outcome.INCONCLUSIVE
+    assert "cannot tell linf from l2" in everywhere.reasons[-1]
+    assert judged().outcome is Outcome.HOLDS
+    assert judged(*range(1, len(claim.plans))).outcome is Outcome.HOLDS  # one problem that can tell is enough

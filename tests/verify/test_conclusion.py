@@ -378,6 +378,16 @@ def test_few_findings_are_said_and_the_rest_counted():
     assert "2 more findings in the JSON." in reasons
 
 
+def test_what_two_problems_say_alike_is_said_once():
+    said = ["Its step changes by 8.9e-01 when regrouped.", "Its step changes by 3.1e-01 when regrouped.", "Other."]
+    found = [
+        _measured(spec, probe=replace(SOUND, findings=(text, said[2])))
+        for spec, text in zip(SPECS, said[:2], strict=True)
+    ]
+    reasons = conclude(found, [_verdict(m, HOLDS) for m in found], claim=None).reasons
+    assert [r for r in reasons if r in said] == [said[0], said[2]]
+
+
 def test_the_worst_of_the_problems_is_what_is_warned_of():
     found = [_measured(SPECS[0]), _measured(SPECS[1], probe=replace(SOUND, random=0.25))]
     assert "It is random" in " ".join(conclude(found, [_verdict(m, HOLDS) for m in found], claim=None).reasons)
