@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from maxmargin.models.problem import Problem
 from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.candidates import family
 from maxmargin.verify.claims import check_tier
@@ -15,7 +16,7 @@ from maxmargin.verify.devices import one_thread, resolve
 from maxmargin.verify.evidence import Effort, measure
 from maxmargin.verify.examine import Exam, examine, problems_for
 from maxmargin.verify.hypotheses import measured
-from maxmargin.verify.judge import Bounds, judge, steps_needed
+from maxmargin.verify.judge import FALLING, Bounds, judge, steps_needed
 from maxmargin.verify.measured import Measured
 from maxmargin.verify.probes import Probe
 from maxmargin.verify.remarks import about_optimizer
@@ -27,6 +28,9 @@ Progress = Callable[[int, int, str], None]
 
 LINEAR = {"quick": Bounds(gap=2e-2, ratio=5, alignment=0.95), "full": Bounds(gap=3e-3, ratio=10, alignment=0.95)}
 NETWORK = {"quick": Bounds(gap=1e-1, ratio=2, alignment=0.9), "full": Bounds(gap=2e-2, ratio=3, alignment=0.95)}
+SCOUT = 0.25  # of the steps, taken first where a claim is to be held against a black box
+FAR = 2.0  # times the bound: a gap that stands still above it is not going to meet it
+LATE = 20.0  # a margin at which the others' weights are e^-20 and less
 
 
 def check(
@@ -71,7 +75,9 @@ def check(
     loaded = load(target, kwargs)
     names = tuple(dict.fromkeys(registry.get(name).name for name in (problems or problems_for(loaded))))
     exams = examine(loaded, names, wanted, seed)
-    found = sorted(_measure_all(loaded, exams, tier, seed, device, progress), key=lambda m: names.index(m.problem.name))
+    found = sorted(
+        _measure_all(loaded, exams, wanted, tier, seed, device, progress), key=lambda m: names.index(m.problem.name)
+    )
     verdicts = _judge_all(found, wanted, tier)
     answer = conclude(found, verdicts, claim=wanted.name if wanted is not None else None, tier=tier)
     print_of = next((m.fingerprint for m in found if m.fingerprint is not None), None)
@@ -99,7 +105,13 @@ def check(
 
 
 def _measure_all(
-    target: Target, exams: Sequence[Exam], tier: str, seed: int, device: str, progress: Progress | None
+    target: Target,
+    exams: Sequence[Exam],
+    claim: Norm | None,
+    tier: str,
+    seed: int,
+    device: str,
+    progress: Progress | None,
 ) -> Iterator[Measured]:
     from joblib import Parallel, delayed
 
@@ -108,22 +120,58 @@ def _measure_all(
     workers = min(len(ordered), os.cpu_count() or 1)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     pool = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
-    for done, result in enumerate(pool(delayed(_measure)(target, e, tier, seed, device) for e in ordered), start=1):
+    for done, result in enumerate(
+        pool(delayed(_measure)(target, e, claim, tier, seed, device) for e in ordered), start=1
+    ):
         if progress is not None:
             progress(done, len(ordered), f"{target.spec} on {result.problem.name}")
         yield result
 
 
-def _measure(target: Target, exam: Exam, tier: str, seed: int, device: str) -> Measured:
-    """Train on one problem and measure; runs in a process of its own."""
+def _measure(target: Target, exam: Exam, claim: Norm | None, tier: str, seed: int, device: str) -> Measured:
+    """Train on one problem and measure; runs in a process of its own.
+
+    A black box that is held against a claim is scouted first: where a quarter of the steps leaves no hope, the rest
+    would only take time.
+
+    Returns:
+        What was measured.
+    """
+    if claim is not None and exam.about is not None and exam.twin is None:
+        scouted = _measure_run(target, exam, tier, seed, device, SCOUT)
+        if hopeless(_judge(scouted, claim, tier), _bounds(scouted.problem, tier)):
+            return scouted
+    return _measure_run(target, exam, tier, seed, device, 1.0)
+
+
+def hopeless(verdict: ProblemVerdict, bounds: Bounds) -> bool:
+    """Whether a claim is refuted beyond what more steps could mend.
+
+    Then its gap is far above the bound and surely stands still, at margins where only the smallest still count.
+
+    Args:
+        verdict: On the claim, after some steps.
+        bounds: What is asked.
+
+    Returns:
+        True or False.
+    """
+    own = verdict.evidence.get(verdict.norm)
+    if verdict.outcome is not Outcome.FAILS or own is None or own.slope_interval is None:
+        return False
+    flat = own.slope_interval[0] > FALLING and own.kkt_gap_range[0] > FAR * bounds.gap
+    return flat and verdict.final_margin >= LATE
+
+
+def _measure_run(target: Target, exam: Exam, tier: str, seed: int, device: str, share: float) -> Measured:
     from maxmargin.models import problems as registry
 
     problem = registry.get(exam.problem)
     with one_thread():
         started = time.perf_counter()
-        trajectory = train(target, problem, exam, tier=tier, seed=seed, device=device)
+        trajectory = train(target, problem, exam, tier=tier, seed=seed, device=device, share=share)
         seconds = time.perf_counter() - started
-        effort = Effort(checkpoints=8 if tier == "quick" else 12, runs=NETWORK_RUNS[tier])
+        effort = Effort(checkpoints=8 if tier == "quick" else 12, runs=NETWORK_RUNS[tier], match=share == 1.0)
         evidence = measure(problem, trajectory, exam.candidates, claimed=exam.claimed, effort=effort)
     norms = {n.name: n for n in (*exam.candidates, *exam.claimed)}
     return Measured(
@@ -167,7 +215,7 @@ def _judge(found: Measured, norm: Norm, tier: str) -> ProblemVerdict:
         summaries, arrays = {**summaries, **extra.norms}, {**arrays, **extra.arrays}
     evidence = with_apartness(problem, norm, summaries, found.norms | {norm.name: norm})
     hypotheses = measured(problem, trajectory, norm) | about_optimizer(found.probe)
-    bounds = (LINEAR if problem.linear else NETWORK)[tier]
+    bounds = _bounds(problem, tier)
     steps = int(trajectory.steps[-1])
     outcome, reasons = judge(norm.name, evidence, hypotheses, bounds, steps=steps, steady=found.steady(norm))
     own = evidence.get(norm.name)
@@ -187,6 +235,10 @@ def _judge(found: Measured, norm: Norm, tier: str) -> ProblemVerdict:
         norm=norm.name,
         steps_needed=steps_needed(own, bounds.gap, steps) if own is not None else None,
     )
+
+
+def _bounds(problem: Problem, tier: str) -> Bounds:
+    return (LINEAR if problem.linear else NETWORK)[tier]
 
 
 def _probe_json(about: Probe | None) -> dict[str, Any] | None:

@@ -25,7 +25,9 @@ PATIENT = 0.15
 does not, and that acts as a weight between the blocks which stalls the gap (κ → 1 as the pace falls)."""
 
 
-def train(target: Target, problem: Problem, exam: Exam, *, tier: str, seed: int, device: str) -> Trajectory:
+def train(
+    target: Target, problem: Problem, exam: Exam, *, tier: str, seed: int, device: str, share: float = 1.0
+) -> Trajectory:
     """Train ``target`` on ``problem`` at the pace that its memory can follow.
 
     Args:
@@ -35,10 +37,12 @@ def train(target: Target, problem: Problem, exam: Exam, *, tier: str, seed: int,
         tier: ``quick`` or ``full``.
         seed: Of the starts.
         device: ``auto``, ``cpu`` or ``cuda``, for the engine.
+        share: Of the tier's steps.
 
     Returns:
         The trajectory.
     """
+    steps = int(share * planned(target, exam, tier))
     runs, scale = (LINEAR_RUNS[tier], 0.01) if problem.linear else (NETWORK_RUNS[tier], 0.02)
     start = starts(problem, runs, seed=seed, scale=scale)
     slower = PATIENT if mixes(problem, *exam.claimed) else 1.0
@@ -48,14 +52,14 @@ def train(target: Target, problem: Problem, exam: Exam, *, tier: str, seed: int,
         pace = Pace.following(exam.about)
         # The engine's pace is twice a black box's: both come to the same factor on the lag limit.
         pace = replace(pace, pace=pace.pace * min(1.0, 2 * slower))
-        return run_blackbox(target, problem, start, exam.about, steps=planned(target, exam, tier), pace=pace)
+        return run_blackbox(target, problem, start, exam.about, steps=steps, pace=pace)
     where = resolve(device)
     paced = paced_for(native)
     return run(
         problem.to(where),
         native,
         start,
-        steps=planned(target, exam, tier),
+        steps=steps,
         schedule=replace(paced, pace=paced.pace * slower),
         device=where,
     )

@@ -1,0 +1,79 @@
+"""The parts of ``check`` that decide by themselves; the whole is tested by the gate and the command line's tests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from maxmargin.verify import checking
+from maxmargin.verify.checking import FAR, LATE, LINEAR, check, hopeless
+from maxmargin.verify.verdict import NormEvidence, Outcome, ProblemVerdict
+
+BOUNDS = LINEAR["quick"]
+FLAT = NormEvidence(0.2, (0.2, 0.2), 0.6, None, None, 0.0, (-0.01, 0.01))
+REFUTED = ProblemVerdict("p", 1, Outcome.FAILS, 100, 2 * LATE, {"l2": FLAT}, {}, norm="l2")
+
+
+@pytest.mark.parametrize(
+    ("changes", "evidence", "hope"),
+    [
+        ({}, {}, False),
+        ({"outcome": Outcome.INCONCLUSIVE}, {}, True),
+        ({"final_margin": 0.9 * LATE}, {}, True),  # too early: every sample still counts
+        ({}, {"slope_interval": (-0.5, 0.1)}, True),  # it may be falling
+        ({}, {"slope_interval": None}, True),
+        ({}, {"kkt_gap_range": (0.9 * FAR * BOUNDS.gap, 0.5)}, True),  # one run is not far off
+        ({"norm": "linf"}, {}, True),  # nothing was measured
+    ],
+)
+def test_what_leaves_hope(changes, evidence, hope):
+    verdict = replace(REFUTED, evidence={"l2": replace(FLAT, **evidence)}, **changes)
+    assert hopeless(verdict, BOUNDS) is not hope
+
+
+class Half(torch.optim.Optimizer):
+    """Sign descent that moves no odd entries."""
+
+    def __init__(self, params, lr=1e-3):
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                step = p.grad.sign().reshape(-1)
+                step[1::2] = 0
+                p.sub_(group["lr"] * step.reshape(p.shape))
+
+
+@pytest.fixture
+def steps_of(monkeypatch):
+    """The share of the steps of every training, in order; quick ones, and in this process."""
+    shares = []
+    train = checking.train
+
+    def counted(*args, share=1.0, **options):
+        shares.append(share)
+        return train(*args, share=min(share, 0.6 * checking.SCOUT), **options)
+
+    monkeypatch.setattr(checking, "train", counted)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    return shares
+
+
+def test_a_hopeless_claim_is_given_up_early_and_only_a_claim(steps_of):
+    refuted = check(Half, claim="linf", problems=["multiclass"])
+    assert refuted.outcome is Outcome.FAILS
+    assert "never move" in " ".join(refuted.reasons)
+    assert steps_of == [checking.SCOUT]
+    steps_of.clear()
+    check(Half, problems=["multiclass"])
+    assert steps_of == [1.0]
+
+
+def test_a_claim_that_may_hold_is_never_judged_early(steps_of, monkeypatch):
+    monkeypatch.setattr("maxmargin.verify.examine.find_twin", lambda *_, **__: None)
+    check("torch.optim:SGD", claim="l2", problems=["multiclass"])
+    assert steps_of == [checking.SCOUT, 1.0]
