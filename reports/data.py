@@ -6,26 +6,19 @@ and whatever is missing or of the wrong type is named in a :class:`ReportError`.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+from maxmargin.reports.reader import Range, Reader, ReportError, read_json, shown
 from maxmargin.verify.candidates import family
 from maxmargin.verify.judge import APART
 
 SCHEMA = 1
 OUTCOMES = ("holds", "fails", "inconclusive")
 KINDS = ("verify", "check")
-
-
-class ReportError(ValueError):
-    """Stored data that cannot be rendered: missing, damaged, or of another schema."""
-
-
-Range = tuple[float, float]
 
 
 @final
@@ -171,91 +164,6 @@ class Results:
         return "holds" if self.claims and self.count("holds") == len(self.claims) else "inconclusive"
 
 
-@final
-@dataclass(frozen=True)
-class _Reader:
-    """One JSON object with its place in the file, for messages."""
-
-    value: Mapping[str, Any]
-    place: str
-
-    @classmethod
-    def of(cls, value: Any, place: str) -> _Reader:
-        if not isinstance(value, Mapping):
-            raise ReportError(f"{place} is {_shown(value)}; needed is an object")
-        return cls(value, place)
-
-    def _typed(self, key: str, kinds: tuple[type, ...], wanted: str, default: Any) -> Any:
-        value = self.value.get(key, default)
-        if value is _REQUIRED:
-            raise ReportError(f"{self.place} has no {key!r}")
-        if value is default or (isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))):
-            return value
-        raise ReportError(f"{self.place}.{key} is {_shown(value)}; needed is {wanted}")
-
-    def text(self, key: str, default: str | None = None) -> str:
-        value = self._typed(key, (str,), "text", _REQUIRED if default is None else default)
-        return str(value)
-
-    def optional_text(self, key: str) -> str | None:
-        value: str | None = self._typed(key, (str,), "text or null", None)
-        return value
-
-    def number(self, key: str) -> float | None:
-        value: float | None = self._typed(key, (int, float), "a number or null", None)
-        try:
-            return value if value is not None and math.isfinite(value) else None
-        except OverflowError:  # an integer beyond every float
-            return None
-
-    def range(self, key: str) -> Range | None:
-        value = self._typed(key, (list,), "two numbers or null", None)
-        if value is None or value == [None, None]:
-            return None
-        pair = _Reader({str(i): item for i, item in enumerate(value)}, f"{self.place}.{key}")
-        low, high = pair.number("0"), pair.number("1")
-        return None if low is None or high is None else (low, high)
-
-    def flag(self, key: str) -> bool | None:
-        value: bool | None = self._typed(key, (bool,), "true, false or null", None)
-        return value
-
-    def scalar(self, key: str) -> float | str | None:
-        value = self._typed(key, (int, float, str, bool), "a number, text or null", None)
-        if isinstance(value, bool):
-            return "yes" if value else "no"
-        return value
-
-    def choice(self, key: str, choices: tuple[str, ...]) -> str:
-        value = self.text(key)
-        if value not in choices:
-            raise ReportError(f"{self.place}.{key} is {_shown(value)}; needed is one of {', '.join(choices)}")
-        return value
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        value = self._typed(key, (list,), "a list of texts", [])
-        for i, item in enumerate(value):
-            if not isinstance(item, str):
-                raise ReportError(f"{self.place}.{key}[{i}] is {_shown(item)}; needed is text")
-        return tuple(value)
-
-    def objects(self, key: str) -> list[_Reader]:
-        value = self._typed(key, (list,), "a list", _REQUIRED)
-        return [_Reader.of(item, f"{self.place}.{key}[{i}]") for i, item in enumerate(value)]
-
-    def named(self, key: str) -> dict[str, _Reader]:
-        value = self._typed(key, (dict,), "an object", {})
-        return {name: _Reader.of(item, f"{self.place}.{key}[{name!r}]") for name, item in value.items()}
-
-
-_REQUIRED: Any = object()
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
-
-
 def load(directory: str | Path) -> Results:
     """Read ``directory/results.json``.
 
@@ -267,18 +175,8 @@ def load(directory: str | Path) -> Results:
     """
     directory = Path(directory)
     path = directory / "results.json"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ReportError(
-            f"{path} does not exist; 'maxmargin verify --out {directory}' or 'check --html {directory}' writes it"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ReportError(f"{path} cannot be read: {error}") from None
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ReportError(f"{path} is not JSON ({error}); was it cut short? Write it again") from None
+    missing = f"'maxmargin verify --out {directory}' or 'check --html {directory}' writes it"
+    value = read_json(path, missing)
     return parse(value, directory, str(path))
 
 
@@ -296,25 +194,24 @@ def parse(value: Any, directory: Path, place: str = "results") -> Results:
     Raises:
         ReportError: naming the first entry that is missing or of the wrong type.
     """
-    top = _Reader.of(value, place)
+    top = Reader.of(value, place)
     if top.value.get("schema") != SCHEMA:
-        raise ReportError(f"{place} has schema {_shown(top.value.get('schema'))}; this program reads {SCHEMA}")
+        raise ReportError(f"{place} has schema {shown(top.value.get('schema'))}; this program reads {SCHEMA}")
     kind = top.choice("kind", KINDS)
-    versions = _Reader.of(top.value.get("versions") or {}, f"{place}.versions")
     return Results(
         kind=kind,
         tier=top.text("tier", ""),
         seed=top.number("seed"),
         device=top.text("device", ""),
         seconds=top.number("seconds"),
-        versions={name: versions.text(name) for name in versions.value},
+        versions=top.strings("versions"),
         claims=(_check(top, directory),)
         if kind == "check"
         else tuple(_claim(claim, directory) for claim in top.objects("claims")),
     )
 
 
-def _claim(claim: _Reader, directory: Path) -> ClaimResult:
+def _claim(claim: Reader, directory: Path) -> ClaimResult:
     return ClaimResult(
         id=claim.text("id"),
         statement=claim.text("statement", ""),
@@ -330,11 +227,11 @@ def _claim(claim: _Reader, directory: Path) -> ClaimResult:
     )
 
 
-def _check(top: _Reader, directory: Path) -> ClaimResult:
+def _check(top: Reader, directory: Path) -> ClaimResult:
     """The JSON of ``check`` as the one claim it is about."""
     claimed, found = top.optional_text("claim"), top.optional_text("norm")
     target = top.text("target")
-    kwargs = _Reader.of(top.value.get("kwargs") or {}, f"{top.place}.kwargs").value
+    kwargs = Reader.of(top.value.get("kwargs") or {}, f"{top.place}.kwargs").value
     options = ", ".join(f"{key}={item}" for key, item in kwargs.items())  # texts stand as --kw takes them
     return ClaimResult(
         id="check",
@@ -351,11 +248,11 @@ def _check(top: _Reader, directory: Path) -> ClaimResult:
     )
 
 
-def _blocks(claim: _Reader) -> dict[str, tuple[str, float | None]]:
+def _blocks(claim: Reader) -> dict[str, tuple[str, float | None]]:
     return {name: (block.text("norm", "–"), block.number("weight")) for name, block in claim.named("blocks").items()}
 
 
-def _problem(problem: _Reader, directory: Path, norm: str | None) -> ProblemResult:
+def _problem(problem: Reader, directory: Path, norm: str | None) -> ProblemResult:
     arrays = problem.optional_text("arrays")
     judged = problem.optional_text("norm")
     return ProblemResult(
@@ -397,7 +294,7 @@ def _inside(directory: Path, name: str, place: str) -> Path:
         path = (directory / name).resolve()
         inside = path.is_relative_to(directory.resolve())
     except (OSError, ValueError, RuntimeError) as error:
-        raise ReportError(f"{place}.arrays is {_shown(name)}: {error}") from None
+        raise ReportError(f"{place}.arrays is {shown(name)}: {error}") from None
     if not inside:
-        raise ReportError(f"{place}.arrays is {_shown(name)}, which leaves the folder {directory}")
+        raise ReportError(f"{place}.arrays is {shown(name)}, which leaves the folder {directory}")
     return path

@@ -14,6 +14,7 @@ from maxmargin.reports.curves import load_curves
 from maxmargin.reports.data import ClaimResult, Evidence, ProblemResult, Results, load
 from maxmargin.reports.figures import Drawing, gap_figure
 from maxmargin.reports.palette import FAMILIES, OTHER, styles
+from maxmargin.reports.published import TABLES, Published
 from maxmargin.verify.store import write_atomically
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -81,10 +82,15 @@ class _Page:
     lead: str
 
 
-def render(directory: str | Path) -> Path:
+def render(directory: str | Path, *, tables: Path = TABLES) -> Path:
     """Render ``directory/index.html`` from ``directory/results.json`` and its arrays.
 
     The page opens offline and loads nothing; the same data give the same bytes.
+
+    Args:
+        directory: Where the results are, and the page will be.
+        tables: Where the tables of :class:`~maxmargin.reports.published.Published` are: those of the package, unless
+            a test has its own.
 
     Returns:
         The page's path.
@@ -94,6 +100,7 @@ def render(directory: str | Path) -> Path:
     """
     directory = Path(directory)
     results = load(directory)
+    published = Published.of(tables)
     environment = Environment(
         loader=PackageLoader("maxmargin.reports", "templates"),
         autoescape=True,
@@ -108,10 +115,19 @@ def render(directory: str | Path) -> Path:
         claims=[_claim(claim, i) for i, claim in enumerate(results.claims)],
         colors=(*FAMILIES.values(), OTHER),
         hypotheses=HYPOTHESES,
+        published=published,
+        published_colors=_published_colors(published),
     )
     path = directory / "index.html"
     write_atomically(path, html.encode("utf-8", "replace"))  # JSON may carry lone surrogates
     return path
+
+
+def _published_colors(published: Published) -> dict[str, str]:
+    names = {case.claim for case in published.mutants.cases} if published.mutants else set()
+    if published.third_party:
+        names |= {entry.norm for entry in published.third_party.entries if entry.norm}
+    return {name: style.color.variable for name, style in styles(names).items()}
 
 
 def _claim(claim: ClaimResult, index: int) -> _Claim:

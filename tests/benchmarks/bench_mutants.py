@@ -1,9 +1,12 @@
 """What ``check`` says of broken and of correct optimizers: ``python tests/benchmarks/bench_mutants.py``.
 
 Every class of ``tests/theory/mutants.py`` is checked for its claim, with every seed. A finished row is a line of the
-``--rows`` file at once, so an interrupted run goes on where it stopped; the table is written from that file. A broken
-optimizer counts as detected only if its claim FAILS; INCONCLUSIVE is no pass, but no detection either. A correct one
-that FAILS is a false alarm.
+``--rows`` file at once, so an interrupted run goes on where it stopped; the tables are written from that file: one for
+people, ``--table``, and one that every report shows, ``--data``. The latter is written in its usual place only once
+every class has been checked with every seed on check's own problems, so that no partial run is shown as the whole.
+
+A broken optimizer counts as detected only if its claim FAILS; INCONCLUSIVE is no pass, but no detection either. A
+correct one that FAILS is a false alarm.
 """
 
 from __future__ import annotations
@@ -15,16 +18,19 @@ import os
 import statistics
 import sys
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from maxmargin.reports.mutants import Case, Found, MutantTable
+from maxmargin.reports.published import MUTANTS, without_places
+
 ROOT = Path(__file__).resolve().parents[2]
 FILE = Path("tests/theory/mutants.py")  # below ROOT, where the run happens: no machine's path gets into a reason
+PUBLISHED = ROOT / "reports" / "tables" / MUTANTS
 LOST = "error"
 HEAD = "| name | kind | claim | {seeds} | first reason | seconds |"
 
@@ -62,6 +68,7 @@ def described(module: ModuleType) -> list[dict[str, Any]]:
         {
             "name": row.name,
             "kind": row.kind,
+            "why": " ".join(row.why.replace("``", "").split()),
             "claim": row.claim,
             "told": getattr(row, "told", True),
             "honest": getattr(row, "honest", ("holds",)),
@@ -99,91 +106,102 @@ def run_all(todo: list[tuple[dict[str, Any], int]], options: argparse.Namespace)
             raise
 
 
-def good(row: dict[str, Any], found: dict[str, Any]) -> bool:
-    """Whether the outcome is the one wanted: a mutant FAILS, a correct optimizer HOLDS under its norm."""
-    if row["broken"]:
-        return bool(found["outcome"] == "fails")
-    return found["outcome"] == "holds" and found["norm"] == row["claim"]
-
-
-def summary(rows: list[dict[str, Any]], done: dict[tuple[str, int], dict[str, Any]]) -> list[str]:
-    """The counts over all rows and seeds that are there."""
-    by: dict[bool, list[tuple[dict[str, Any], dict[str, Any]]]] = {True: [], False: []}
-    outcomes: dict[str, set[str]] = defaultdict(set)
+def gathered(
+    rows: Sequence[dict[str, Any]],
+    done: Mapping[tuple[str, int], dict[str, Any]],
+    seeds: Sequence[int],
+    tier: str,
+    versions: Mapping[str, str],
+) -> MutantTable:
+    """The rows that have a verdict with at least one of the seeds."""
+    cases = []
     for row in rows:
-        for (name, _), found in done.items():
-            if name == row["name"]:
-                by[row["broken"]].append((row, found))
-                outcomes[name].add(found["outcome"])
-    lines = []
-    broken, correct = by[True], by[False]
-    if broken:
-        caught = sum(good(r, f) for r, f in broken)
-        unsure = sum(f["outcome"] == "inconclusive" for _, f in broken)
-        held = [f"{r['name']} (seed {f['seed']})" for r, f in broken if f["outcome"] == "holds"]
-        honest = sum(f["outcome"] in r["honest"] and not good(r, f) for r, f in broken)
-        lines += [
-            f"- broken: {caught} of {len(broken)} refuted ({100 * caught / len(broken):.1f} %), "
-            f"{unsure} inconclusive ({honest} of them where that is the honest answer), {len(held)} held"
-            + (f": {', '.join(held)}" if held else "")
-            + "."
-        ]
-    if correct:
-        alarms = [f"{r['name']} (seed {f['seed']})" for r, f in correct if f["outcome"] == "fails"]
-        alarms += [
-            f"{r['name']} (seed {f['seed']}, named {f['norm']})"
-            for r, f in correct
-            if f["outcome"] == "holds" and not good(r, f)
-        ]
-        held_count = sum(good(r, f) for r, f in correct)
-        unsure = sum(f["outcome"] == "inconclusive" for _, f in correct)
-        lines += [
-            f"- correct: {held_count} of {len(correct)} held, {unsure} inconclusive, {len(alarms)} false alarms"
-            + (f": {', '.join(alarms)}" if alarms else "")
-            + "."
-        ]
-    torn = [name for name, seen in outcomes.items() if len(seen) > 1]
-    lines += [f"- the same outcome with every seed: {len(outcomes) - len(torn)} of {len(outcomes)}"
-              + (f"; not {', '.join(torn)}" if torn else "") + "."]  # fmt: skip
-    if done:
-        spent = [f["seconds"] for f in done.values()]
-        lines += [f"- seconds a check: median {statistics.median(spent):.0f}, longest {max(spent):.0f}."]
+        found = {seed: done[row["name"], seed] for seed in seeds if (row["name"], seed) in done}
+        if not found:
+            continue
+        verdicts = {seed: Found(f["outcome"], f["norm"]) for seed, f in found.items()}
+        reason = without_places(next(iter(found.values()))["reason"])
+        fields = {key: row[key] for key in ("name", "kind", "why", "claim", "told", "broken")}
+        cases.append(Case(**fields, honest=tuple(row["honest"]), found=verdicts, reason=reason))
+    return MutantTable(tier, tuple(seeds), dict(versions), tuple(cases))
+
+
+def summary(table: MutantTable) -> list[str]:
+    """The counts over all seeds, and the names of what went wrong."""
+    tallies = table.tallies
+    lines = [f"- {table.sentence}"]
+    for seed, t in tallies.items():
+        rate = f"{100 * t.refuted / len(table.broken):.1f} %" if table.broken else "none broken"
+        lines.append(
+            f"- seed {seed}: detection rate {rate}, {t.undecided} inconclusive ({t.honestly} of them where that is an "
+            f"honest answer), {t.unnoticed} not noticed; {t.held} of {len(table.correct)} correct ones held, "
+            f"{t.correct_undecided} inconclusive, {t.false_alarms} false alarms, {t.misnamed} given a wrong norm."
+        )
+    wrong = [f"{c.name} (seed {s}: {c.note(s)})" for c in table.cases for s in table.seeds if c.note(s)]
+    torn = [case.name for case in table.cases if not case.stable]
+    lines += [f"- wrong: {', '.join(wrong)}."] if wrong else []
+    lines += [f"- not the same with every seed: {', '.join(torn)}."] if torn else []
     return lines
 
 
-def table(rows: list[dict[str, Any]], done: dict[tuple[str, int], dict[str, Any]], options: argparse.Namespace) -> str:
-    """The whole report as markdown."""
-    seeds = options.seeds
+def durations(found: Sequence[dict[str, Any]]) -> list[str]:
+    """How long a check takes."""
+    spent = [f["seconds"] for f in found]
+    return [f"- seconds a check: median {statistics.median(spent):.0f}, longest {max(spent):.0f}."] if spent else []
+
+
+def page(table: MutantTable, done: Mapping[tuple[str, int], dict[str, Any]], problems: Sequence[str] | None) -> str:
+    """The whole report as markdown; verdicts that are not as they should be stand out."""
     out = [
         "# Broken and correct optimizers, as `check` sees them",
         "",
-        f"`python tests/benchmarks/bench_mutants.py --tier {options.tier}`; the classes, with the reason why each is "
+        f"`python tests/benchmarks/bench_mutants.py --tier {table.tier}`; the classes, with the reason why each is "
         f"broken or correct, are in `{FILE.as_posix()}`. A claim in parentheses was not told, but had to be found.",
-        *([] if options.problem is None else ["", f"Only on {', '.join(options.problem)}: no table to quote."]),
+        *([] if problems is None else ["", f"Only on {', '.join(problems)}: no table to quote."]),
         "",
-        *summary(rows, {key: found for key, found in done.items() if key[1] in seeds}),
+        *summary(table),
+        *durations([f for (name, seed), f in done.items() if seed in table.seeds]),
     ]
-    for title, broken in (("Broken", True), ("Correct", False)):
-        head = HEAD.format(seeds=" | ".join(f"seed {s}" for s in seeds))
+    head = HEAD.format(seeds=" | ".join(f"seed {s}" for s in table.seeds))
+    for title, cases in (("Broken", table.broken), ("Correct", table.correct)):
         out += ["", f"## {title}", "", head, "|" + "---|" * (head.count("|") - 1)]
-        for row in rows:
-            found = [done.get((row["name"], s)) for s in seeds]
-            seen = [f for f in found if f is not None]
-            if row["broken"] is not broken or not seen:
-                continue
-            outcomes = [_outcome(row, f) if f is not None else "" for f in found]
-            reason = seen[0]["reason"].replace("|", "\\|").replace("\n", " ")
-            claim = row["claim"] if row["told"] else f"({row['claim']})"
-            seconds = f"{statistics.median(f['seconds'] for f in seen):.0f}"
-            out.append("| " + " | ".join([row["name"], row["kind"], claim, *outcomes, reason, seconds]) + " |")
+        for case in cases:
+            seconds = statistics.median(done[case.name, seed]["seconds"] for seed in case.found)
+            cells = [case.name, case.kind, case.claim if case.told else f"({case.claim})"]
+            cells += [_outcome(case, seed) for seed in table.seeds]
+            cells += [case.reason.replace("|", "\\|").replace("\n", " "), f"{seconds:.0f}"]
+            out.append("| " + " | ".join(cells) + " |")
     return "\n".join(out) + "\n"
 
 
-def _outcome(row: dict[str, Any], found: dict[str, Any]) -> str:
-    text = found["outcome"]
-    if not row["told"] and found["norm"] not in (None, row["claim"]):
-        text += f" ({found['norm']})"
-    return text if good(row, found) else f"**{text}**"
+def _outcome(case: Case, seed: int) -> str:
+    if seed not in case.found:
+        return ""
+    outcome, note = case.found[seed].outcome, case.note(seed)
+    if note:
+        return f"**{outcome}** ({note})"
+    return outcome if outcome == ("fails" if case.broken else "holds") else f"**{outcome}**"
+
+
+def write(
+    rows: Sequence[dict[str, Any]], done: Mapping[tuple[str, int], dict[str, Any]], options: argparse.Namespace
+) -> MutantTable:
+    """Write the tables.
+
+    Returns:
+        What is in them.
+    """
+    from maxmargin.solvers.versions import versions
+    from maxmargin.verify.store import write_json
+
+    table = gathered(rows, done, options.seeds, options.tier, versions())
+    options.table.write_text(page(table, done, options.problem), encoding="utf-8")
+    whole = table.complete and len(table.cases) == len(rows) and options.problem is None
+    if options.data is None and not whole:
+        print("Partial: the table that the reports show is left as it was; --data FILE writes one elsewhere.")
+    else:
+        write_json(options.data or PUBLISHED, table.to_json())
+    return table
 
 
 def main() -> None:
@@ -196,9 +214,11 @@ def main() -> None:
     parser.add_argument("--problem", action="append", help="instead of check's own three; may be given again")
     parser.add_argument("--rows", type=Path, default=Path("mutants.jsonl"), help="finished rows, one JSON a line")
     parser.add_argument("--table", type=Path, default=ROOT / "reports" / "mutants.md")
+    parser.add_argument("--data", type=Path, help=f"the table as data; {PUBLISHED.relative_to(ROOT)} if all was run")
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    rows_file, table_file = options.rows.resolve(), options.table.resolve()
+    rows_file, options.table = options.rows.resolve(), options.table.resolve()  # a check changes the folder
+    options.data = options.data and options.data.resolve()
     rows = described(rows_of())
     chosen = [r for r in rows if options.only is None or any(part in r["name"] for part in options.only)]
     if not chosen:
@@ -214,8 +234,7 @@ def main() -> None:
             print(f"{count}/{len(todo)} {found['name']}, seed {found['seed']}: {found['outcome']}, "
                   f"{found['seconds']} s. {found['reason'][:120]}", flush=True)  # fmt: skip
             done[found["name"], found["seed"]] = found
-    table_file.write_text(table(rows, done, options), encoding="utf-8")
-    print("\n".join(summary(rows, {k: f for k, f in done.items() if k[1] in options.seeds})))
+    print("\n".join(summary(write(rows, done, options))))
     sys.exit(1 if failed else 0)
 
 

@@ -1,0 +1,160 @@
+"""What other people's optimizers maximize, as measured by ``check`` with the arguments given: one table.
+
+The file ``tables/third_party.json``, written by ``tests/benchmarks/bench_third_party.py`` and undated::
+
+    {"schema": 1, "kind": "third_party", "tier": "quick", "seed": 0, "versions": {package: version},
+     "missing": [a package that was not installed, …],
+     "rows": [{"package", "version", "optimizer", "arguments", "outcome", "approximate": bool, "norm": NORM | null,
+               "named": bool, "signature", "alignment", "margin_lost", "floor", "floor_step", "found": [text, …]}]}
+
+``optimizer`` is where to import it, ``arguments`` text. Numbers are null where nothing was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, final
+
+from maxmargin.reports.reader import Reader, read_table
+
+SCHEMA = 1
+KIND = "third_party"
+OUTCOMES = ("holds", "fails", "inconclusive", "refused", "not finished", "error")
+
+
+@final
+@dataclass(frozen=True)
+class Entry:
+    """One optimizer with its arguments.
+
+    Attributes:
+        outcome: That of ``check`` without a claim; "refused" where the optimizer cannot be handled, which is no
+            verdict, "not finished" at the time limit, "error" where the check itself broke off.
+        approximate: Whether it comes close to steepest descent under its norm, and stays apart from it.
+        norm: The norm that was found, or, where not ``named``, the one that came nearest.
+        signature: Alignment with steepest descent under gradients of widely spread singular values.
+        alignment: The least alignment at the end of training.
+        margin_lost: The largest KKT gap at the end of training.
+        floor: The norm of the gradient below which an eps has taken over.
+        floor_step: The step from which on it has, where that was seen.
+        found: What probing found, or the error.
+    """
+
+    package: str
+    version: str
+    optimizer: str
+    arguments: str
+    outcome: str
+    approximate: bool
+    norm: str | None
+    named: bool
+    signature: float | None
+    alignment: float | None
+    margin_lost: float | None
+    floor: float | None
+    floor_step: float | None
+    found: tuple[str, ...]
+
+    @property
+    def call(self) -> str:
+        """The class with its arguments, without the module."""
+        return f"{self.optimizer.rpartition(':')[2]}({self.arguments})"
+
+
+@final
+@dataclass(frozen=True)
+class ThirdPartyTable:
+    """The whole table."""
+
+    tier: str
+    seed: int
+    versions: Mapping[str, str]
+    missing: tuple[str, ...]
+    entries: tuple[Entry, ...]
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Packages and their versions, each once, by name."""
+        return tuple(sorted({f"{e.package} {e.version}" for e in self.entries}))
+
+    @property
+    def sentence(self) -> str:
+        r"""The counts in one sentence.
+
+        Example:
+            >>> def entry(outcome, approximate=False):
+            ...     return Entry("p", "1", "p:Opt", "", outcome, approximate, "l2", True, *[None] * 5, ())
+            >>> entries = (entry("holds"), entry("fails", True), entry("fails"), entry("refused"))
+            >>> print(*ThirdPartyTable("quick", 0, {}, (), entries).sentence.split("; "), sep="\n")
+            4 optimizers of 1 package: 1 maximizes a norm’s margin, 2 do not (1 of them approximately)
+            1 could not be checked.
+        """
+        counts = {outcome: sum(e.outcome == outcome for e in self.entries) for outcome in OUTCOMES}
+        holds, fails, unsure = counts["holds"], counts["fails"], counts["inconclusive"]
+        lost = len(self.entries) - holds - fails - unsure
+        near = sum(e.outcome == "fails" and e.approximate for e in self.entries)
+        packages = len({e.package for e in self.entries})
+        told = [
+            f"{holds} {_verb(holds, 'maximizes', 'maximize')} a norm’s margin",
+            f"{fails} {_verb(fails, 'does', 'do')} not" + (f" ({near} of them approximately)" if near else ""),
+            *([f"{unsure} {_verb(unsure, 'is', 'are')} not decided"] if unsure else []),
+        ]
+        optimizers = f"{len(self.entries)} {_verb(len(self.entries), 'optimizer', 'optimizers')}"
+        of = f"{packages} {_verb(packages, 'package', 'packages')}"
+        return f"{optimizers} of {of}: {', '.join(told)}" + (f"; {lost} could not be checked." if lost else ".")
+
+    def to_json(self) -> dict[str, Any]:
+        """The file's content, as the module's docstring states it."""
+        return {
+            "schema": SCHEMA,
+            "kind": KIND,
+            "tier": self.tier,
+            "seed": self.seed,
+            "versions": dict(self.versions),
+            "missing": list(self.missing),
+            "rows": [{**asdict(entry), "found": list(entry.found)} for entry in self.entries],
+        }
+
+    @classmethod
+    def load(cls, path: Path) -> ThirdPartyTable:
+        """Read and check a file.
+
+        Returns:
+            The table.
+
+        Raises:
+            ReportError: when the file is missing, damaged or of another schema.
+        """
+        top = read_table(path, KIND, SCHEMA, "tests/benchmarks/bench_third_party.py")
+        return cls(
+            tier=top.text("tier"),
+            seed=top.integer("seed"),
+            versions=top.strings("versions"),
+            missing=top.texts("missing"),
+            entries=tuple(_entry(row) for row in top.objects("rows")),
+        )
+
+
+def _entry(row: Reader) -> Entry:
+    return Entry(
+        package=row.text("package"),
+        version=row.text("version"),
+        optimizer=row.text("optimizer"),
+        arguments=row.text("arguments"),
+        outcome=row.choice("outcome", OUTCOMES),
+        approximate=row.flagged("approximate"),
+        norm=row.optional_text("norm"),
+        named=row.flagged("named"),
+        signature=row.number("signature"),
+        alignment=row.number("alignment"),
+        margin_lost=row.number("margin_lost"),
+        floor=row.number("floor"),
+        floor_step=row.number("floor_step"),
+        found=row.texts("found"),
+    )
+
+
+def _verb(count: int, one: str, many: str) -> str:
+    return one if count == 1 else many
