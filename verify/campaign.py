@@ -7,13 +7,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from maxmargin.verify.candidates import CANDIDATES
 from maxmargin.verify.claims import Claim, Plan, check_tier, select
 from maxmargin.verify.progress import StepRate
 from maxmargin.verify.store import Store, file_key, fingerprint_of
 from maxmargin.verify.verdict import Outcome, ProblemVerdict, Verdict
+
+if TYPE_CHECKING:
+    from maxmargin.verify.optimizers.base import Optimizer
 
 Progress = Callable[[float, float, str], None]
 EVERY = 10.0  # seconds between two snapshots of a job under way
@@ -74,7 +77,15 @@ def run_plan(
         )
         found = measure(problem, trajectory, [get_norm(n) for n in CANDIDATES], claimed=[norm])
         evidence = with_apartness(problem, norm, found.norms)
-        hypotheses = measured(problem, trajectory, norm, needs_a1=claim.needs_a1)
+        hypotheses = measured(
+            problem,
+            trajectory,
+            norm,
+            needs_a1=claim.needs_a1,
+            schedule=schedule,
+            family="adam" if claim.needs_a1 else "momentum" if optimizer.memory > 1 else "steepest descent",
+            betas=_betas(optimizer),
+        )
     outcome, reasons = judge(norm.name, evidence, hypotheses, plan.bounds[tier], steps=plan.steps[tier])
     good = trajectory.separated
     return ProblemVerdict(
@@ -92,6 +103,16 @@ def run_plan(
         arrays=found.arrays,
         norm=norm.name,
     )
+
+
+def _betas(optimizer: Optimizer) -> tuple[float, float] | None:
+    """(β₁, β₂) of Adam, alone or on the vectors."""
+    from maxmargin.verify.optimizers.adam import Adam
+    from maxmargin.verify.optimizers.composite import Composite
+
+    if isinstance(optimizer, Composite):
+        return _betas(optimizer.vectors)
+    return (optimizer.beta1, optimizer.beta2) if isinstance(optimizer, Adam) else None
 
 
 def verify(
