@@ -1,4 +1,7 @@
-"""What other people's optimizers maximize, as measured: ``check`` on each, and the table reports/third_party.md.
+"""What other people's optimizers maximize, as measured: ``check`` on each, and two tables.
+
+reports/third_party.md is for people; reports/tables/third_party.json, which holds the same, is shown in every report,
+and written only once every row whose package is installed is finished (or elsewhere, with ``--data``).
 
     python tests/benchmarks/bench_third_party.py [--only lion] [--jobs 2] [--limit 600] [--tier quick] [--again]
 
@@ -19,14 +22,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from maxmargin.reports.published import THIRD_PARTY, without_places
+from maxmargin.reports.third_party import Entry, ThirdPartyTable
+
 HERE = Path(__file__).resolve().parents[2] / "reports"
+PUBLISHED = HERE / "tables" / THIRD_PARTY
 NO_DECAY = {"weight_decay": 0.0}
 EXACT_ADAM = {"eps": 0.0, "betas": (0.9, 0.95)}
 
@@ -153,7 +160,8 @@ ROWS: tuple[Row, ...] = (
 
 HEAD = """# What other people's optimizers maximize, as measured
 
-Written by `python tests/benchmarks/bench_third_party.py`; {tier} tier, seed 0, {date}.
+Written by `python tests/benchmarks/bench_third_party.py`; {tier} tier, seed {seed}.
+{sentence}
 
 How to read: *norm* is the one whose margin the steps and the trajectories speak for, at the arguments given ("weighted"
 where blocks differ in weight); **holds** says that its margin is maximized on every problem, **fails** that it is not
@@ -243,40 +251,81 @@ def version(row: Row) -> str:
         return "not installed"
 
 
-def table(rows: Sequence[dict[str, Any]], tier: str, missing: Sequence[str]) -> str:
-    """The page, from finished rows."""
-    lines = [HEAD.format(tier=tier, date=time.strftime("%Y-%m-%d"))]
-    for row in rows:
-        arguments = ", ".join(f"{k}={v!r}" for k, v in row["kwargs"].items())
-        name = f"`{row['spec'].partition(':')[2]}({arguments})`"
-        findings = " ".join(row.get("findings", ())) or (row.get("error") or "")
+def entry(row: dict[str, Any]) -> Entry:
+    """A finished row as the table keeps it: what was found is the probes' findings, or else why there is no HOLDS."""
+    found = list(row.get("findings") or ()) or [text for text in [row.get("error")] if text]
+    if not found and row["outcome"] != "holds":
+        found = list(row.get("reasons", ()))[:1]
+    kwargs = {k: tuple(v) if isinstance(v, list) else v for k, v in row["kwargs"].items()}  # JSON has no tuples
+    return Entry(
+        package=row["package"],
+        version=row["version"],
+        optimizer=row["spec"],
+        arguments=", ".join(f"{k}={v!r}" for k, v in kwargs.items()),
+        outcome=row["outcome"],
+        approximate=bool(row.get("approximate")),
+        norm=row.get("norm"),
+        named=bool(row.get("named")),
+        signature=row.get("signature"),
+        alignment=row.get("alignment"),
+        margin_lost=row.get("margin_lost"),
+        floor=row.get("floor") or None,
+        floor_step=row.get("floor_step"),
+        found=tuple(without_places(text) for text in found),
+    )
+
+
+def page(table: ThirdPartyTable) -> str:
+    """The table for people."""
+    lines = [HEAD.format(tier=table.tier, seed=table.seed, sentence=table.sentence)]
+    for e in table.entries:
         cells = [
-            row["package"],
-            name,
-            _norm_cell(row),
-            f"**{row['outcome']}**" + (" (approximately)" if row.get("approximate") else ""),
-            _number(row.get("signature"), ".3f"),
-            _number(row.get("alignment"), ".3f"),
-            _number(row.get("margin_lost"), ".1e"),
-            _number(row.get("floor") or None, ".0e"),
-            _number(row.get("floor_step"), "d"),
-            findings[:400],
+            e.package,
+            f"`{e.call}`",
+            _norm_cell(e),
+            f"**{e.outcome}**" + (" (approximately)" if e.approximate else ""),
+            _number(e.signature, ".3f"),
+            _number(e.alignment, ".3f"),
+            _number(e.margin_lost, ".1e"),
+            _number(e.floor, ".0e"),
+            _number(e.floor_step, ".0f"),
+            " ".join(e.found)[:400] or "–",
         ]
-        lines.append("| " + " | ".join(str(c).replace("|", "\\|").replace("\n", " ") for c in cells) + " |\n")
-    counts = {o: sum(r["outcome"] == o for r in rows) for o in dict.fromkeys(r["outcome"] for r in rows)}
-    lines.append(f"\n{len(rows)} rows: {', '.join(f'{n} {o}' for o, n in counts.items())}.\n")
-    versions = sorted({f"{r['package']} {r['version']}" for r in rows})
-    lines.append(f"\nVersions: {', '.join(versions)}.\n")
-    if missing:
-        lines.append(f"\nNot installed, and left out: {', '.join(missing)}.\n")
+        lines.append("| " + " | ".join(c.replace("|", "\\|").replace("\n", " ") for c in cells) + " |\n")
+    counts = {o: sum(e.outcome == o for e in table.entries) for o in dict.fromkeys(e.outcome for e in table.entries)}
+    lines.append(f"\n{len(table.entries)} rows: {', '.join(f'{n} {o}' for o, n in counts.items())}.\n")
+    versions = [*table.packages, *(f"{name} {version}" for name, version in table.versions.items())]
+    lines.append(f"\nVersions: {', '.join(dict.fromkeys(versions))}.\n")
+    if table.missing:
+        lines.append(f"\nNot installed, and left out: {', '.join(table.missing)}.\n")
     return "".join(lines)
 
 
-def _norm_cell(row: dict[str, Any]) -> str:
-    norm = row.get("norm")
-    if norm is None:
+def write(finished: Mapping[str, dict[str, Any]], options: argparse.Namespace) -> ThirdPartyTable:
+    """Write the tables.
+
+    Returns:
+        What is in them.
+    """
+    from maxmargin.solvers.versions import versions
+    from maxmargin.verify.store import write_json
+
+    rows = [finished[r.key] for r in ROWS if r.key in finished]
+    missing = sorted({r.package for r in ROWS if not r.installed and r.key not in finished})
+    table = ThirdPartyTable(options.tier, 0, versions(), tuple(missing), tuple(map(entry, rows)))
+    options.out.write_text(page(table), encoding="utf-8")
+    left = [r.key for r in ROWS if r.installed and r.key not in finished]
+    if options.data is None and left:
+        print(f"{len(left)} rows are missing: the table that the reports show is left as it was.")
+    else:
+        write_json(options.data or PUBLISHED, table.to_json())
+    return table
+
+
+def _norm_cell(e: Entry) -> str:
+    if e.norm is None:
         return "–"
-    return norm if row.get("named") else f"none ({norm} is nearest)"
+    return e.norm if e.named else f"none ({e.norm} is nearest)"
 
 
 def _number(value: float | None, form: str) -> str:
@@ -292,6 +341,7 @@ def main() -> None:
     parser.add_argument("--tier", default="quick", choices=("quick", "full"))
     parser.add_argument("--rows", type=Path, default=HERE / "third_party.jsonl", help="finished rows")
     parser.add_argument("--out", type=Path, default=HERE / "third_party.md", help="the table")
+    parser.add_argument("--data", type=Path, help="the table as data; reports/tables/third_party.json if all was run")
     parser.add_argument("--again", action="store_true", help="measure the chosen rows anew")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -311,9 +361,7 @@ def main() -> None:
             file.write(json.dumps(result) + "\n")
             file.flush()
             print(f"{done}/{len(todo)} {result['spec']}: {result['outcome']} {result.get('norm') or ''}", flush=True)
-    rows = [finished[r.key] for r in ROWS if r.key in finished]
-    missing = sorted({r.package for r in ROWS if not r.installed})
-    options.out.write_text(table(rows, options.tier, missing), encoding="utf-8")
+    print(write(finished, options).sentence)
 
 
 if __name__ == "__main__":

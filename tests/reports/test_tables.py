@@ -1,0 +1,479 @@
+"""The tables that come with the package: from the benchmarks' rows to the page, and what a damaged one does."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from html import unescape
+from html.parser import HTMLParser
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from maxmargin.reports.mutants import Case, Found, MutantTable, Tally
+from maxmargin.reports.published import MUTANTS, TABLES, THIRD_PARTY, Published, without_places
+from maxmargin.reports.reader import ReportError
+from maxmargin.reports.render import render
+from maxmargin.reports.third_party import Entry, ThirdPartyTable
+
+Stored = Callable[..., Path]
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>&amp;{{ 7*7 }}'
+
+
+def benchmark(name: str) -> ModuleType:
+    """A script of tests/benchmarks, which is no package."""
+    spec = importlib.util.spec_from_file_location(f"maxmargin_{name}", BENCHMARKS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def case(name: str, kind: str, broken: bool, outcomes: str, *, norm: str = "l2", told: bool = True) -> Case:
+    """A row whose outcomes are h, f, i, e or - (not run), a letter a seed; what holds is of the given norm."""
+    words = {"h": "holds", "f": "fails", "i": "inconclusive", "e": "error"}
+    found = {
+        seed: Found(words[letter], norm if letter == "h" else None)
+        for seed, letter in enumerate(outcomes)
+        if letter != "-"
+    }
+    honest = ("fails", "inconclusive") if broken else ("holds",)
+    return Case(name, kind, f"{name} is so.", "l2", told, broken, honest, found, f"reason of {name}")
+
+
+CASES = (
+    case("flipped", "sign", True, "fff"),
+    case("slow", "scale", True, "ifi"),
+    case("unseen", "scale", True, "hfe"),
+    case("plain", "rewritten", False, "hhh"),
+    case("odd", "rewritten", False, "hfi", told=False),
+    case("misread", "harmless", False, "hhh", norm="linf", told=False),
+)
+TABLE = MutantTable("quick", (0, 1, 2), {"maxmargin": "0.1.0", "torch": "2.13.0"}, CASES)
+
+
+def entry(package: str, name: str, outcome: str, **change: Any) -> Entry:
+    plain = Entry(package, "1.2", f"{package}.optim:{name}", "", outcome, False, "linf", True, *[None] * 5, ())
+    return replace(plain, **change)
+
+
+OTHERS = ThirdPartyTable(
+    "quick",
+    0,
+    {"maxmargin": "0.1.0"},
+    ("absent",),
+    (
+        entry("torch", "Adam", "fails", arguments="eps=0.0, betas=(0.9, 0.95)", floor=1e-8, floor_step=1200.0),
+        entry("lion", "Lion", "holds", signature=1.0, alignment=0.9994, margin_lost=2.5e-3),
+        entry("torch", "Muon", "fails", approximate=True, norm="spectral", signature=0.842, found=("rounded", "late")),
+        entry("torch", "LBFGS", "refused", norm=None, named=False, found=("needs a closure",)),
+        entry("torch", "Rprop", "inconclusive", named=False),
+    ),
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Both tables, as files."""
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    (tables / MUTANTS).write_text(json.dumps(TABLE.to_json()), encoding="utf-8")
+    (tables / THIRD_PARTY).write_text(json.dumps(OTHERS.to_json()), encoding="utf-8")
+    return tables
+
+
+@pytest.mark.parametrize("name", [MUTANTS, THIRD_PARTY])
+def test_the_tables_of_the_package_are_whole(name: str) -> None:
+    """Here a damaged table is an error, not on a user's page; before the benchmarks are run there is none."""
+    if not (TABLES / name).exists():
+        pytest.skip(f"{name} has not been measured yet")
+    table = {MUTANTS: MutantTable.load, THIRD_PARTY: ThirdPartyTable.load}[name](TABLES / name)
+    assert json.loads((TABLES / name).read_text(encoding="utf-8")) == table.to_json()
+    assert isinstance(table, ThirdPartyTable) or table.complete
+
+
+def test_every_file_beside_the_tables_is_one_of_them() -> None:
+    assert {path.name for path in TABLES.glob("*")} <= {MUTANTS, THIRD_PARTY}
+
+
+def test_verdicts_are_counted_seed_by_seed() -> None:
+    assert TABLE.tallies == {
+        0: Tally(1, 1, 1, 1, 0, held=2, false_alarms=0, misnamed=1, correct_undecided=0, correct_lost=0),
+        1: Tally(3, 0, 0, 0, 0, held=1, false_alarms=1, misnamed=1, correct_undecided=0, correct_lost=0),
+        2: Tally(1, 1, 1, 0, 1, held=1, false_alarms=0, misnamed=1, correct_undecided=1, correct_lost=0),
+    }
+    summary = TABLE.to_json()["summary"]
+    assert [seed["detection_rate"] for seed in summary["seeds"].values()] == [0.3333, 1.0, 0.3333]
+    assert (summary["broken"], summary["correct"], summary["stable"]) == (3, 3, 3)
+
+
+def test_an_honest_inconclusive_is_counted_as_such_only_where_it_is_one() -> None:
+    strict = replace(CASES[1], honest=("fails",))
+    assert Tally.of([strict], 0).honestly == 0
+    assert Tally.of([CASES[1]], 0).honestly == 1
+
+
+def test_what_was_not_run_is_neither_caught_nor_complete() -> None:
+    table = replace(TABLE, cases=(case("cut off", "sign", True, "ff-"), CASES[3]))
+    assert table.tallies[2].refuted == 0
+    assert table.tallies[2].lost == 1
+    assert table.stable == 1
+    assert not table.complete
+    assert replace(table, seeds=(0, 1)).complete
+    assert not replace(TABLE, cases=TABLE.broken).complete
+
+
+@pytest.mark.parametrize(
+    ("cases", "sentence"),
+    [
+        (
+            (CASES[0], CASES[3]),
+            "1 of 1 broken optimizers refuted; 0 of 1 correct ones refuted; the same in 3 runs with other seeds.",
+        ),
+        (
+            CASES,
+            "1–3 of 3 broken optimizers refuted, 0–1 undecided, 0–1 not noticed, 0–1 not finished; 0–1 of 3 correct "
+            "ones refuted, 0–1 undecided, 1 given a wrong norm; 3 of 6 verdicts the same in 3 runs with other seeds.",
+        ),
+        (CASES[3:4], "0 of 1 correct ones refuted; the same in 3 runs with other seeds."),
+    ],
+)
+def test_the_sentence_says_the_counts(cases: tuple[Case, ...], sentence: str) -> None:
+    assert replace(TABLE, cases=cases).sentence == sentence
+
+
+def test_one_seed_has_nothing_to_compare_with() -> None:
+    assert replace(TABLE, seeds=(1,)).sentence.endswith("1 of 3 correct ones refuted, 1 given a wrong norm.")
+
+
+def test_the_files_hold_the_tables(folder: Path) -> None:
+    assert Published.of(folder) == Published(TABLE, OTHERS)
+
+
+def test_a_missing_table_is_left_out_and_the_other_stays(folder: Path) -> None:
+    (folder / MUTANTS).unlink()
+    assert Published.of(folder) == Published(None, OTHERS)
+    assert Published.of(folder / "nowhere") == Published(None, None)
+
+
+def _summary(payload: dict[str, Any]) -> None:
+    payload["summary"]["seeds"]["0"]["refuted"] += 1
+
+
+def _flip(payload: dict[str, Any]) -> None:
+    payload["rows"][0]["outcomes"]["0"]["outcome"] = "holds"
+
+
+DAMAGES: dict[str, tuple[str, Callable[[dict[str, Any]], Any], str]] = {
+    "another schema": (MUTANTS, lambda p: p.update(schema=2), r"schema 2; needed are 'mutants' and 1"),
+    "the other table": (MUTANTS, lambda p: p.update(kind="third_party"), r"of kind 'third_party', schema 1"),
+    "prettier summary": (MUTANTS, _summary, r"summary is not what its rows add up to"),
+    "changed verdict": (MUTANTS, _flip, r"summary is not what its rows add up to"),
+    "no seeds": (MUTANTS, lambda p: p.update(seeds=[]), r"seeds is \[\]; needed are whole numbers"),
+    "seed of text": (MUTANTS, lambda p: p.update(seeds=["0"]), r"seeds is \['0'\]"),
+    "no rows": (MUTANTS, lambda p: p.pop("rows"), r"has no 'rows'"),
+    "unknown outcome": (
+        MUTANTS,
+        lambda p: p["rows"][1]["outcomes"]["0"].update(outcome="fine"),
+        r"rows\[1\]\.outcomes\['0'\]\.outcome is 'fine'; needed is one of holds",
+    ),
+    "broken is text": (MUTANTS, lambda p: p["rows"][0].update(broken="yes"), r"rows\[0\]\.broken is 'yes'"),
+    "versions a list": (MUTANTS, lambda p: p.update(versions=[1]), r"versions is \[1\]; needed is an object"),
+    "number of text": (THIRD_PARTY, lambda p: p["rows"][0].update(floor="1e-8"), r"rows\[0\]\.floor is '1e-8'"),
+    "no seed": (THIRD_PARTY, lambda p: p.pop("seed"), r"has no 'seed'"),
+    "found no list": (THIRD_PARTY, lambda p: p["rows"][0].update(found="eps"), r"rows\[0\]\.found is 'eps'"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_table_is_named_to_the_developer_and_kept_from_the_user(
+    damage: str, folder: Path, stored: Stored
+) -> None:
+    name, change, message = DAMAGES[damage]
+    payload = json.loads((folder / name).read_text(encoding="utf-8"))
+    change(payload)
+    (folder / name).write_text(json.dumps(payload), encoding="utf-8")
+    load = {MUTANTS: MutantTable.load, THIRD_PARTY: ThirdPartyTable.load}[name]
+    with pytest.raises(ReportError, match=message):
+        load(folder / name)
+    html = render(stored(claims=1, figures=False), tables=folder).read_text(encoding="utf-8")
+    assert ('id="faults"' in html, 'id="others"' in html) == (name != MUTANTS, name != THIRD_PARTY)
+    assert ('href="#faults"' in html, 'href="#others"' in html) == (name != MUTANTS, name != THIRD_PARTY)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"schema": 1', b"\xff\xfe", b"[]", b"[" * 100_000])
+def test_a_file_that_is_no_table_at_all_is_kept_from_the_user_too(content: bytes, folder: Path) -> None:
+    (folder / MUTANTS).write_bytes(content)
+    with pytest.raises(ReportError):
+        MutantTable.load(folder / MUTANTS)
+    assert Published.of(folder) == Published(None, OTHERS)
+
+
+def test_without_tables_the_page_has_no_such_sections(stored: Stored, tmp_path: Path) -> None:
+    html = render(stored(claims=1, figures=False), tables=tmp_path / "nowhere").read_text(encoding="utf-8")
+    assert "How well faults are caught" not in html
+    assert "other people" not in html.lower()
+
+
+def section(html: str, name: str) -> str:
+    return html[html.index(f'<section id="{name}">') :].partition("</section>")[0]
+
+
+def rows(part: str) -> list[str]:
+    """The text of each row of a section's tables, cells split by |."""
+    found = []
+    for row in re.findall(r"<tr.*?>(.*?)</tr>", part, flags=re.DOTALL):
+        cells = re.findall(r"<t[dh].*?</t[dh]>", row, flags=re.DOTALL)
+        found.append(" | ".join(" ".join(unescape(re.sub(r"<[^>]*>", " ", cell)).split()) for cell in cells))
+    return found
+
+
+def test_the_page_shows_every_verdict_under_its_kind(stored: Stored, folder: Path) -> None:
+    part = section(render(stored(claims=1, figures=False), tables=folder).read_text(encoding="utf-8"), "faults")
+    assert TABLE.sentence in unescape(part)
+    assert "seeds 0, 1, 2" in part
+    assert rows(part) == [
+        "Optimizer, and why | Claim | Seed 0 | Seed 1 | Seed 2 | First reason given",
+        "scale · 2",
+        "slow slow is so. | l2 | ? INCONCLUSIVE | ✗ FAILS | ? INCONCLUSIVE | reason of slow",
+        "unseen unseen is so. | l2 | ✓ HOLDS not noticed | ✗ FAILS | – ERROR | reason of unseen",
+        "sign · 1",
+        "flipped flipped is so. | l2 | ✗ FAILS | ✗ FAILS | ✗ FAILS | reason of flipped",
+        "Optimizer, and why | Claim | Seed 0 | Seed 1 | Seed 2 | First reason given",
+        "harmless · 1",
+        "misread misread is so. | l2 (to be found) | ✓ HOLDS wrong norm: linf | ✓ HOLDS wrong norm: linf "
+        "| ✓ HOLDS wrong norm: linf | reason of misread",
+        "rewritten · 2",
+        "plain plain is so. | l2 | ✓ HOLDS | ✓ HOLDS | ✓ HOLDS | reason of plain",
+        "odd odd is so. | l2 (to be found) | ✓ HOLDS | ✗ FAILS false alarm | ? INCONCLUSIVE | reason of odd",
+    ]
+
+
+def test_the_page_shows_other_peoples_optimizers_by_package(stored: Stored, folder: Path) -> None:
+    part = section(render(stored(claims=1, figures=False), tables=folder).read_text(encoding="utf-8"), "others")
+    assert "5 optimizers of 2 packages: 1 maximizes a norm’s margin, 2 do not (1 of them approximately)" in part
+    assert "1 is not decided; 1 could not be checked." in part
+    assert "Not installed, so not measured: absent." in part
+    assert rows(part)[1:] == [
+        "lion 1.2",
+        "Lion | ✓ HOLDS | linf | 1.000 | 0.999 | 2.5×10⁻³ | – | –",
+        "torch 1.2",
+        "Adam eps=0.0, betas=(0.9, 0.95) | ✗ FAILS | linf | – | – | – | 1.0×10⁻⁸ from step 1 200 | –",
+        "Muon | ✗ FAILS approximately | spectral | 0.842 | – | – | – | rounded late",
+        "LBFGS | – REFUSED | – | – | – | – | – | needs a closure",
+        "Rprop | ? INCONCLUSIVE | none, nearest: linf | – | – | – | – | –",
+    ]
+
+
+@pytest.mark.parametrize(("kind", "opened"), [("verify", 2), ("check", 0)])
+def test_the_tables_are_open_on_the_page_of_verify_and_folded_on_that_of_check(
+    kind: str, opened: int, stored: Stored, folder: Path
+) -> None:
+    html = render(stored(claims=1, kind=kind, figures=False), tables=folder).read_text(encoding="utf-8")
+    assert html.count("<details") == 2
+    assert html.count("<details open>") == opened
+    for name in ("faults", "others"):
+        before = section(html, name).partition("<details")[0]
+        assert 'class="statement"' in before, "the sentence is read without unfolding"
+
+
+def test_hostile_texts_in_a_table_are_shown_not_obeyed(stored: Stored, folder: Path) -> None:
+    page = stored(claims=1, figures=False)
+    clean = render(page, tables=folder).read_text(encoding="utf-8")
+    bad = [replace(c, name=HOSTILE, kind=HOSTILE, why=HOSTILE, claim=HOSTILE, reason=HOSTILE) for c in CASES]
+    table = replace(TABLE, tier=HOSTILE, versions={HOSTILE: HOSTILE}, cases=tuple(bad))
+    (folder / MUTANTS).write_text(json.dumps(table.to_json()), encoding="utf-8")
+    text = dict.fromkeys(("package", "version", "optimizer", "arguments", "norm"), HOSTILE)
+    rows_ = tuple(replace(e, **text, found=(HOSTILE,)) for e in OTHERS.entries)
+    others = replace(OTHERS, versions={HOSTILE: HOSTILE}, missing=(HOSTILE,), entries=rows_)
+    (folder / THIRD_PARTY).write_text(json.dumps(others.to_json()), encoding="utf-8")
+    assert Published.of(folder) == Published(table, others)
+    html = render(page, tables=folder).read_text(encoding="utf-8")
+    tags = [re.findall(r"<([a-z0-9]+)[\s>]", text) for text in (clean, html)]
+    assert set(tags[0]) == set(tags[1])
+    assert "<script" not in html
+    assert "<img" not in html
+    assert "{{ 7*7 }}" in unescape(section(html, "faults"))
+    assert "{{ 7*7 }}" in unescape(section(html, "others"))
+
+
+class Nesting(HTMLParser):
+    """Fails on tags that do not nest; keeps the ids and what refers to them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.feed(html)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+        self.links += [value or "" for name, value in attrs if name == "href"]
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, tag
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        pass
+
+
+@pytest.mark.parametrize("kind", ["verify", "check"])
+def test_the_page_with_tables_nests_and_its_links_lead_somewhere(kind: str, stored: Stored, folder: Path) -> None:
+    page = Nesting(render(stored(claims=1, kind=kind, figures=False), tables=folder).read_text(encoding="utf-8"))
+    assert len(set(page.ids)) == len(page.ids)
+    assert {"#faults", "#others"} <= set(page.links) <= {f"#{name}" for name in page.ids}
+
+
+def test_every_table_header_is_scoped_and_every_region_named(stored: Stored, folder: Path) -> None:
+    html = render(stored(claims=1, figures=False), tables=folder).read_text(encoding="utf-8")
+    for name in ("faults", "others"):
+        part = section(html, name)
+        assert re.findall(r"<th (?![^>]*scope=)[^>]*>", part) == []
+        assert all("aria-label" in tag for tag in re.findall(r'<div class="wide"[^>]*>', part))
+
+
+# The benchmarks that write the tables.
+
+
+def options(tmp_path: Path, **change: Any) -> argparse.Namespace:
+    files = {"table": tmp_path / "people.md", "out": tmp_path / "people.md", "data": tmp_path / "data.json"}
+    return argparse.Namespace(**{"seeds": [0, 1], "tier": "quick", "problem": None} | files | change)
+
+
+def described(name: str, broken: bool, claim: str = "l2") -> dict[str, Any]:
+    row = {"name": name, "kind": "sign", "why": "so.", "claim": claim, "told": True, "honest": ["fails"]}
+    return row | {"broken": broken, "kwargs": {}, "target": "x:Y"}
+
+
+def done(**outcomes: str) -> dict[tuple[str, int], dict[str, Any]]:
+    words = {"h": "holds", "f": "fails", "i": "inconclusive"}
+    return {
+        (name, seed): {
+            "outcome": words[letter],
+            "norm": "l2",
+            "reason": f"seed {seed} in /opt/place/x.py | why",
+            "seconds": 3,
+        }
+        for name, letters in outcomes.items()
+        for seed, letter in enumerate(letters)
+    }
+
+
+def test_the_mutants_benchmark_writes_what_the_page_reads(tmp_path: Path) -> None:
+    bench = benchmark("bench_mutants")
+    given = [described("flipped", True), described("plain", False)]
+    table = bench.write(given, done(flipped="fi", plain="hh"), options(tmp_path))
+    assert MutantTable.load(tmp_path / "data.json") == table
+    assert table.cases[0].found == {0: Found("fails", "l2"), 1: Found("inconclusive", "l2")}
+    assert table.cases[0].reason == "seed 0 in …/x.py | why"
+    assert table.complete
+    text = (tmp_path / "people.md").read_text(encoding="utf-8")
+    assert "| flipped | sign | l2 | fails | **inconclusive** | seed 0 in …/x.py \\| why | 3 |" in text
+    assert "0–1 of" not in text.partition("- seed 1")[2]
+    assert "- not the same with every seed: flipped." in text
+    first = (tmp_path / "data.json").read_bytes()
+    bench.write(given, done(flipped="fi", plain="hh"), options(tmp_path))
+    assert (tmp_path / "data.json").read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "change"),
+    [
+        ({"flipped": "ff", "plain": "h"}, {}),
+        ({"flipped": "ff"}, {}),
+        ({"flipped": "ff", "plain": "hh"}, {"problem": ["binary"]}),
+    ],
+)
+def test_a_partial_run_of_the_mutants_does_not_become_the_published_table(
+    outcomes: dict[str, str], change: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = benchmark("bench_mutants")
+    monkeypatch.setattr(bench, "PUBLISHED", tmp_path / "published.json")
+    given = [described("flipped", True), described("plain", False)]
+    bench.write(given, done(**outcomes), options(tmp_path, data=None, **change))
+    assert (tmp_path / "people.md").exists()
+    assert not (tmp_path / "published.json").exists()
+    bench.write(given, done(flipped="ff", plain="hh"), options(tmp_path, data=None))
+    assert MutantTable.load(tmp_path / "published.json").complete
+
+
+def test_the_mutants_benchmark_describes_every_class() -> None:
+    bench = benchmark("bench_mutants")
+    given = bench.described(bench.rows_of())
+    verdicts = {(row["name"], 0): {"outcome": "holds", "norm": row["claim"], "reason": ""} for row in given}
+    table = bench.gathered(given, verdicts, [0], "quick", {})
+    assert len(table.cases) == len(given)
+    assert all(c.why and "``" not in c.why and "\n" not in c.why for c in table.cases)
+    assert table.tallies[0].unnoticed == len(table.broken)
+    assert table.tallies[0].held == len(table.correct)
+
+
+def measured(bench: ModuleType, row: Any, **change: Any) -> dict[str, Any]:
+    base = {"key": row.key, "package": row.package, "spec": row.spec, "kwargs": row.kwargs, "version": "9"}
+    return json.loads(json.dumps(base | {"outcome": "holds", "norm": "l2", "named": True, "seconds": 2.0} | change))
+
+
+def test_the_third_party_benchmark_writes_what_the_page_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = benchmark("bench_third_party")
+    sgd, adam, lion = bench.Row("torch", "torch.optim:SGD"), bench.Row("torch", "torch.optim:Adam", bench.EXACT_ADAM), (
+        bench.Row("a-lion", "certainly_not_installed:Lion")
+    )  # fmt: skip
+    monkeypatch.setattr(bench, "ROWS", (sgd, adam, lion))
+    monkeypatch.setattr(bench, "PUBLISHED", tmp_path / "published.json")
+    finished = {sgd.key: measured(bench, sgd, outcome="error", norm=None, named=False, error="no /opt/lib/a.py | b")}
+    bench.write(finished, options(tmp_path, data=None))
+    assert not (tmp_path / "published.json").exists(), "Adam is installed and missing"
+    found = {"outcome": "fails", "signature": 0.9, "floor": 1e-8, "floor_step": 12, "reasons": ["it levels off"]}
+    finished[adam.key] = measured(bench, adam, **found)
+    table = bench.write(finished, options(tmp_path, data=None))
+    assert ThirdPartyTable.load(tmp_path / "published.json") == table
+    assert table.missing == ("a-lion",)
+    assert table.entries[0].found == ("no …/a.py | b",)
+    assert table.entries[1].found == ("it levels off",), "a verdict that is no HOLDS says why"
+    assert table.entries[1].call == "Adam(eps=0.0, betas=(0.9, 0.95))"
+    text = (tmp_path / "people.md").read_text(encoding="utf-8")
+    assert "| torch | `Adam(eps=0.0, betas=(0.9, 0.95))` | l2 | **fails** | 0.900 | – | – | 1e-08 | 12 | it" in text
+    assert "| torch | `SGD()` | – | **error** | – | – | – | – | – | no …/a.py \\| b |" in text
+    assert "Not installed, and left out: a-lion." in text
+
+
+def test_every_outcome_of_the_third_party_benchmark_can_be_read(tmp_path: Path) -> None:
+    bench = benchmark("bench_third_party")
+    row = bench.Row("torch", "torch.optim:SGD")
+    source = (BENCHMARKS / "bench_third_party.py").read_text(encoding="utf-8")
+    written = set(re.findall(r'"outcome": "([a-z ]+)"', source)) | {"holds", "fails", "inconclusive"}
+    assert {"refused", "error", "not finished"} <= written
+    entries = tuple(bench.entry(measured(bench, row, outcome=outcome)) for outcome in sorted(written))
+    table = replace(OTHERS, entries=entries)
+    (tmp_path / "x.json").write_text(json.dumps(table.to_json()), encoding="utf-8")
+    assert ThirdPartyTable.load(tmp_path / "x.json") == table
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("see /opt/a-b/c.d/e.py:3", "see …/e.py:3"),
+        ("'/opt/x/y'", "'…/y'"),
+        ("a step of 1/2 and rows/cols, I/O, km/h", "a step of 1/2 and rows/cols, I/O, km/h"),
+        ("C:/Programs/me/x.py", "…/x.py"),
+        ("tests/theory/mutants.py:Sign", "tests/theory/mutants.py:Sign"),
+        ("‖θ‖ / Σ η", "‖θ‖ / Σ η"),
+    ],
+)
+def test_no_folder_of_a_machine_gets_into_a_table(text: str, wanted: str) -> None:
+    assert without_places(text) == wanted
