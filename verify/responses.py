@@ -304,9 +304,9 @@ def sizes(bench: Bench) -> list[Finding]:
 
 
 def _tied(u: np.ndarray) -> float:
-    """The share of entries that are as large as the largest, of one sign or of both, whichever is more."""
+    """The share of entries that are as large as the largest, of one sign or of both, whichever is more; 0 for zeros."""
     views = [v for v in (u, -u, np.abs(u)) if v.max() > 0]
-    return max(float((v >= (1 - TIED) * v.max()).mean()) for v in views)
+    return max((float((v >= (1 - TIED) * v.max()).mean()) for v in views), default=0.0)
 
 
 def _cos(a: np.ndarray, b: np.ndarray) -> float:

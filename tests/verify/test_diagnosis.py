@@ -437,6 +437,13 @@ def test_steps_that_are_not_finite():
     assert [f.text for f in found] == ["its steps under constant gradients are not finite"]
 
 
+@pytest.mark.parametrize("norm", ["l1", "nuclear", "l2;sum"])
+def test_norms_whose_lmo_leaves_blocks_alone(norm):
+    """Seen from l1 a whole block need not move; that is nothing to trip over."""
+    found = diagnose(load("torch.optim:SGD"), SHAPES, norm)
+    assert all(f.kind in KINDS for f in found)
+
+
 def test_refusals():
     def only_matrices(m):
         if m.ndim != 2:
