@@ -63,7 +63,9 @@ TABLE = MutantTable("quick", (0, 1, 2), {"maxmargin": "0.1.0", "torch": "2.13.0"
 
 
 def entry(package: str, name: str, outcome: str, **change: Any) -> Entry:
-    plain = Entry(package, "1.2", f"{package}.optim:{name}", "", outcome, False, "linf", True, *[None] * 5, ())
+    numbers = {"signature": None, "alignment": None, "margin_lost": None, "floor": None, "floor_step": None}
+    spec = f"{package}.optim:{name}"
+    plain = Entry(package, "1.2", spec, "", outcome, approximate=False, norm="linf", named=True, found=(), **numbers)
     return replace(plain, **change)
 
 
@@ -78,6 +80,7 @@ OTHERS = ThirdPartyTable(
         entry("torch", "Muon", "fails", approximate=True, norm="spectral", signature=0.842, found=("rounded", "late")),
         entry("torch", "LBFGS", "refused", norm=None, named=False, found=("needs a closure",)),
         entry("torch", "Rprop", "inconclusive", named=False),
+        entry("torch", "SGD", "holds", norm="l2"),
     ),
 )
 
@@ -92,12 +95,16 @@ def folder(tmp_path: Path) -> Path:
     return tables
 
 
+def load(path: Path) -> MutantTable | ThirdPartyTable:
+    return MutantTable.load(path) if path.name == MUTANTS else ThirdPartyTable.load(path)
+
+
 @pytest.mark.parametrize("name", [MUTANTS, THIRD_PARTY])
 def test_the_tables_of_the_package_are_whole(name: str) -> None:
     """Here a damaged table is an error, not on a user's page; before the benchmarks are run there is none."""
     if not (TABLES / name).exists():
         pytest.skip(f"{name} has not been measured yet")
-    table = {MUTANTS: MutantTable.load, THIRD_PARTY: ThirdPartyTable.load}[name](TABLES / name)
+    table = load(TABLES / name)
     assert json.loads((TABLES / name).read_text(encoding="utf-8")) == table.to_json()
     assert isinstance(table, ThirdPartyTable) or table.complete
 
@@ -121,6 +128,14 @@ def test_an_honest_inconclusive_is_counted_as_such_only_where_it_is_one() -> Non
     strict = replace(CASES[1], honest=("fails",))
     assert Tally.of([strict], 0).honestly == 0
     assert Tally.of([CASES[1]], 0).honestly == 1
+
+
+def test_a_verdict_is_stable_if_its_outcome_is_and_what_holds_is_one_norm() -> None:
+    two = {0: Found("holds", "l2"), 1: Found("holds", "linf")}
+    assert not replace(CASES[3], found=two).stable
+    assert replace(CASES[0], found={0: Found("fails", "l2"), 1: Found("fails", None)}).stable, (
+        "no norm is claimed by it"
+    )
 
 
 def test_what_was_not_run_is_neither_caught_nor_complete() -> None:
@@ -203,7 +218,6 @@ def test_a_damaged_table_is_named_to_the_developer_and_kept_from_the_user(
     payload = json.loads((folder / name).read_text(encoding="utf-8"))
     change(payload)
     (folder / name).write_text(json.dumps(payload), encoding="utf-8")
-    load = {MUTANTS: MutantTable.load, THIRD_PARTY: ThirdPartyTable.load}[name]
     with pytest.raises(ReportError, match=message):
         load(folder / name)
     html = render(stored(claims=1, figures=False), tables=folder).read_text(encoding="utf-8")
@@ -261,7 +275,7 @@ def test_the_page_shows_every_verdict_under_its_kind(stored: Stored, folder: Pat
 
 def test_the_page_shows_other_peoples_optimizers_by_package(stored: Stored, folder: Path) -> None:
     part = section(render(stored(claims=1, figures=False), tables=folder).read_text(encoding="utf-8"), "others")
-    assert "5 optimizers of 2 packages: 1 maximizes a norm’s margin, 2 do not (1 of them approximately)" in part
+    assert "6 optimizers of 2 packages: 2 maximize a norm’s margin, 2 do not (1 of them approximately)" in part
     assert "1 is not decided; 1 could not be checked." in part
     assert "Not installed, so not measured: absent." in part
     assert rows(part)[1:] == [
@@ -272,6 +286,7 @@ def test_the_page_shows_other_peoples_optimizers_by_package(stored: Stored, fold
         "Muon | ✗ FAILS approximately | spectral | 0.842 | – | – | – | rounded late",
         "LBFGS | – REFUSED | – | – | – | – | – | needs a closure",
         "Rprop | ? INCONCLUSIVE | none, nearest: linf | – | – | – | – | –",
+        "SGD | ✓ HOLDS | l2 | – | – | – | – | –",
     ]
 
 
@@ -293,7 +308,7 @@ def test_hostile_texts_in_a_table_are_shown_not_obeyed(stored: Stored, folder: P
     bad = [replace(c, name=HOSTILE, kind=HOSTILE, why=HOSTILE, claim=HOSTILE, reason=HOSTILE) for c in CASES]
     table = replace(TABLE, tier=HOSTILE, versions={HOSTILE: HOSTILE}, cases=tuple(bad))
     (folder / MUTANTS).write_text(json.dumps(table.to_json()), encoding="utf-8")
-    text = dict.fromkeys(("package", "version", "optimizer", "arguments", "norm"), HOSTILE)
+    text: dict[str, Any] = dict.fromkeys(("package", "version", "optimizer", "arguments", "norm"), HOSTILE)
     rows_ = tuple(replace(e, **text, found=(HOSTILE,)) for e in OTHERS.entries)
     others = replace(OTHERS, versions={HOSTILE: HOSTILE}, missing=(HOSTILE,), entries=rows_)
     (folder / THIRD_PARTY).write_text(json.dumps(others.to_json()), encoding="utf-8")
@@ -394,9 +409,10 @@ def test_the_mutants_benchmark_writes_what_the_page_reads(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("outcomes", "change"),
     [
-        ({"flipped": "ff", "plain": "h"}, {}),
-        ({"flipped": "ff"}, {}),
-        ({"flipped": "ff", "plain": "hh"}, {"problem": ["binary"]}),
+        ({"flipped": "fff", "plain": "hh"}, {}),
+        ({"flipped": "fff"}, {}),
+        ({"flipped": "fff", "plain": "hhh"}, {"problem": ["binary"]}),
+        ({"flipped": "fff", "plain": "hhh"}, {"seeds": [0, 1]}),
     ],
 )
 def test_a_partial_run_of_the_mutants_does_not_become_the_published_table(
@@ -405,10 +421,10 @@ def test_a_partial_run_of_the_mutants_does_not_become_the_published_table(
     bench = benchmark("bench_mutants")
     monkeypatch.setattr(bench, "PUBLISHED", tmp_path / "published.json")
     given = [described("flipped", True), described("plain", False)]
-    bench.write(given, done(**outcomes), options(tmp_path, data=None, **change))
+    bench.write(given, done(**outcomes), options(tmp_path, data=None, **{"seeds": [0, 1, 2]} | change))
     assert (tmp_path / "people.md").exists()
     assert not (tmp_path / "published.json").exists()
-    bench.write(given, done(flipped="ff", plain="hh"), options(tmp_path, data=None))
+    bench.write(given, done(flipped="fff", plain="hhh"), options(tmp_path, data=None, seeds=[0, 1, 2]))
     assert MutantTable.load(tmp_path / "published.json").complete
 
 
