@@ -23,8 +23,8 @@ SETUPTOOLS = PROJECT["tool"]["setuptools"]
 
 
 def sources() -> list[Path]:
-    """Every file of the packages, relative to the root."""
-    found = [path for top in TOP for path in (ROOT / top).rglob("*") if path.is_file()]
+    """Every file of the packages, relative to the root; not the benchmarks' unfinished rows."""
+    found = [path for top in TOP for path in (ROOT / top).rglob("*") if path.is_file() and path.suffix != ".jsonl"]
     return sorted(path.relative_to(ROOT) for path in found if "__pycache__" not in path.parts)
 
 
