@@ -214,7 +214,7 @@ def _judge(found: Measured, norm: Norm, tier: str) -> ProblemVerdict:
         extra = measure(problem, trajectory, [], claimed=[norm])
         summaries, arrays = {**summaries, **extra.norms}, {**arrays, **extra.arrays}
     evidence = with_apartness(problem, norm, summaries, found.norms | {norm.name: norm})
-    hypotheses = measured(problem, trajectory, norm) | about_optimizer(found.probe)
+    hypotheses = measured(problem, trajectory, norm) | about_optimizer(found.probe, found.twin)
     bounds = _bounds(problem, tier)
     steps = int(trajectory.steps[-1])
     outcome, reasons = judge(norm.name, evidence, hypotheses, bounds, steps=steps, steady=found.steady(norm))

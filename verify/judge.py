@@ -14,7 +14,7 @@ FALLING = -0.1  # d log Γ / d log t: flatter than this is a plateau
 PLATEAU = 1e-3  # a plateau above it refutes; below it, nothing is lost that a choice of learning rates could not cost
 REACHED = 1e-6  # a gap this small need not fall any more
 STEADY = 0.99  # alignment under constant gradients above which misaligned steps late in training are chatter
-CHATTER = 0.5  # but below this alignment they are more than that
+CHATTER = 0.5  # but, while the gap is open, below this alignment they are more than that
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def judge(
         bounds: What is asked.
         steps: Steps taken, for the extrapolation.
         steady: Alignment of its steps under constant gradients with the claimed norm, if known. RMSprop without
-            momentum goes to and fro between the smallest margins: its single steps are 0.7 aligned, their sums 1.
+            momentum goes to and fro between the smallest margins: its single steps are 0.5 aligned, their sums 1.
 
     Returns:
         The outcome and its reasons, most important first.
@@ -85,14 +85,17 @@ def judge(
             f"{rival}'s gap {rival_gap:.1e} is only {rival_gap / max(gap, 1e-300):.1f} times {claim}'s {gap:.1e}, "
             f"needed ≥ {bounds.ratio:g} times"
         )
-    chatters = steady is not None and steady >= STEADY and own.alignment >= CHATTER
+    trend, moving = _trend(own, gap, bounds.gap, steps)
+    # Where steps are the norm's own under constant gradients, single ones may chatter late in training: little where
+    # the gap is still open, as they like where it is seen to close.
+    closes = gap <= bounds.gap and moving is _Moving.FALLING
+    chatters = steady is not None and steady >= STEADY and (closes or own.alignment >= CHATTER)
     misaligned = own.alignment < bounds.alignment and not chatters
     if misaligned:
         shortfalls.append(
             f"steps are only {own.alignment:.3f} aligned with steepest descent under {claim}, "
             f"needed ≥ {bounds.alignment:g}"
         )
-    trend, moving = _trend(own, gap, bounds.gap, steps)
     if not shortfalls:
         if unmet:
             return Outcome.INCONCLUSIVE, (

@@ -9,7 +9,8 @@ from math import inf, isnan
 
 from maxmargin.verify.finding import Finding
 from maxmargin.verify.measured import Measured
-from maxmargin.verify.probes import VISIBLE, Probe
+from maxmargin.verify.probes import EXACT, VISIBLE, Probe
+from maxmargin.verify.twins import Twin
 from maxmargin.verify.verdict import Hypothesis, Outcome, ProblemVerdict
 
 INDEPENDENT = 1e-6  # relative; a larger dependence on weights, seeds or the learning rate is reported
@@ -17,12 +18,16 @@ INDEXED = ("frozen", "ascent", "layout")  # kinds of findings whose numbers say 
 FINDINGS = 6  # at most so many findings of the diagnosis become reasons; all of them are in the JSON
 
 
-def about_optimizer(about: Probe | None) -> dict[str, Hypothesis]:
-    """Return what the short experiments say of the theorem's hypotheses on the optimizer; nothing for our own."""
+def about_optimizer(about: Probe | None, twin: Twin | None = None) -> dict[str, Hypothesis]:
+    """Return what the short experiments say of the theorem's hypotheses on the optimizer; nothing for our own.
+
+    With a twin nobody's state need be rescaled: it is enough that the steps are invariant.
+    """
     if about is None:
         return {}
+    invariant = about.exactly_invariant or (twin is not None and about.floor == 0 and about.defect <= EXACT)
     return {
-        "scale invariant": Hypothesis(about.exactly_invariant, about.floor or about.defect),
+        "scale invariant": Hypothesis(invariant, about.floor or about.defect),
         "no weight decay": Hypothesis(about.decay == 0, about.decay),
         "independent of the weights": Hypothesis(about.value_dependence <= INDEPENDENT, about.value_dependence),
         "deterministic": Hypothesis(about.random <= INDEPENDENT, about.random),

@@ -281,6 +281,13 @@ def test_a_sound_optimizer_meets_every_hypothesis():
     assert about_optimizer(None) == {}
 
 
+def test_a_twin_makes_up_for_state_that_cannot_be_rescaled():
+    hidden, twin = replace(SOUND, rescaling_error=inf), Twin(get_optimizer("signum"), 1.0, 0.0, 760, "")
+    assert about_optimizer(hidden)["scale invariant"].met is False
+    assert about_optimizer(hidden, twin)["scale invariant"].met is True
+    assert about_optimizer(replace(hidden, floor=1e-8), twin)["scale invariant"].met is False
+
+
 def test_a_declared_decay_is_not_called_hidden():
     reasons = " ".join(_conclude(probe=replace(SOUND, decay=0.1, value_dependence=0.1)).reasons)
     assert "Weight decay 0.1" in reasons

@@ -174,16 +174,18 @@ def test_bounds_are_inclusive(gap, bound_kept):
 
 
 @pytest.mark.parametrize(
-    ("alignment", "steady", "outcome"),
+    ("alignment", "steady", "gap", "outcome"),
     [
-        (0.7, 1.0, HOLDS),
-        (0.7, STEADY - 0.01, FAILS),  # its steps are not the norm's even where nothing changes
-        (0.7, None, FAILS),
-        (CHATTER - 0.01, 1.0, FAILS),
+        (0.7, 1.0, 2e-3, HOLDS),
+        (0.4, 1.0, 2e-3, HOLDS),  # the gap is seen to close
+        (0.7, STEADY - 0.01, 2e-3, FAILS),  # its steps are not the norm's even where nothing changes
+        (0.7, None, 2e-3, FAILS),
+        (0.7, 1.0, 2e-2, INCONCLUSIVE),  # still closing
+        (CHATTER - 0.01, 1.0, 2e-2, FAILS),
     ],
 )
-def test_steps_that_chatter_are_excused_only_if_they_are_the_norms_own(alignment, steady, outcome):
-    rows = GOOD | {"linf": _own(alignment=alignment)}
+def test_steps_that_chatter_are_excused_only_if_they_are_the_norms_own(alignment, steady, gap, outcome):
+    rows = {"linf": _row(gap, alignment=alignment, apart=0.0), "l2": _row(0.5)}
     assert judge("linf", rows, MET, BOUNDS, steps=1000, steady=steady)[0] is outcome
 
 
