@@ -9,6 +9,8 @@ from typing import Any
 
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.norms import Norm, get_norm
+from maxmargin.verify.blackbox.probes import Probe
+from maxmargin.verify.blackbox.targets import Target, load
 from maxmargin.verify.candidates import family
 from maxmargin.verify.claims import check_tier
 from maxmargin.verify.conclusion import conclude, nearest_norm
@@ -18,9 +20,7 @@ from maxmargin.verify.examine import Exam, examine, problems_for
 from maxmargin.verify.hypotheses import measured
 from maxmargin.verify.judge import FALLING, Bounds, judge, steps_needed
 from maxmargin.verify.measured import Measured
-from maxmargin.verify.probes import Probe
 from maxmargin.verify.remarks import about_optimizer
-from maxmargin.verify.targets import Target, load
 from maxmargin.verify.training import NETWORK_RUNS, planned, train
 from maxmargin.verify.verdict import Outcome, ProblemVerdict, Verdict
 

@@ -10,19 +10,19 @@ from typing import TypeGuard
 from maxmargin.models import problems as registry
 from maxmargin.models.blocks import Shapes
 from maxmargin.solvers.norms import Norm, get_norm
-from maxmargin.verify.as_torch import as_target
+from maxmargin.verify.blackbox.as_torch import as_target
+from maxmargin.verify.blackbox.probes import Probe, probe
+from maxmargin.verify.blackbox.targets import Target, TargetError
+from maxmargin.verify.blackbox.twins import Twin, find_twin
 from maxmargin.verify.candidates import CANDIDATES, WEIGHTED
-from maxmargin.verify.diagnosis import diagnose
-from maxmargin.verify.finding import Finding
-from maxmargin.verify.fingerprint import Fingerprint, Step, read
-from maxmargin.verify.history import preconditioners
 from maxmargin.verify.optimizers.base import Optimizer
-from maxmargin.verify.probes import Probe, probe
-from maxmargin.verify.shape_law import shape_law
-from maxmargin.verify.signature import signature
-from maxmargin.verify.symmetry import symmetries
-from maxmargin.verify.targets import Target, TargetError
-from maxmargin.verify.twins import Twin, find_twin
+from maxmargin.verify.reading.diagnosis import diagnose
+from maxmargin.verify.reading.finding import Finding
+from maxmargin.verify.reading.fingerprint import Fingerprint, Step, read
+from maxmargin.verify.reading.history import preconditioners
+from maxmargin.verify.reading.shape_law import shape_law
+from maxmargin.verify.reading.signature import signature
+from maxmargin.verify.reading.symmetry import symmetries
 
 PROBLEMS = ("blocks", "multiclass", "binary@relu2:h=8")
 """A tall, a wide and a square matrix with a vector; a wide matrix alone; two layers, one a vector (L = 3)."""

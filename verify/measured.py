@@ -10,14 +10,14 @@ import numpy as np
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.norms import Norm
 from maxmargin.verify.alignment import alignment
+from maxmargin.verify.blackbox.probes import Probe
 from maxmargin.verify.evidence import Evidence
-from maxmargin.verify.fingerprint import Fingerprint, Step
-from maxmargin.verify.probes import Probe
+from maxmargin.verify.reading.fingerprint import Fingerprint, Step
 from maxmargin.verify.trajectory import Trajectory
 
 if TYPE_CHECKING:
-    from maxmargin.verify.finding import Finding
-    from maxmargin.verify.twins import Twin
+    from maxmargin.verify.blackbox.twins import Twin
+    from maxmargin.verify.reading.finding import Finding
 
 
 @dataclass(frozen=True)

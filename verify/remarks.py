@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import inf, isnan
 
-from maxmargin.verify.finding import Finding
+from maxmargin.verify.blackbox.probes import EXACT, VISIBLE, Probe
+from maxmargin.verify.blackbox.twins import Twin
 from maxmargin.verify.measured import Measured
-from maxmargin.verify.probes import EXACT, VISIBLE, Probe
-from maxmargin.verify.twins import Twin
+from maxmargin.verify.reading.finding import Finding
 from maxmargin.verify.verdict import Hypothesis, Outcome, ProblemVerdict
 
 INDEPENDENT = 1e-6  # relative; a larger dependence on weights, seeds or the learning rate is reported

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.norms import Norm
-from maxmargin.verify.blackbox import Pace, run_blackbox
+from maxmargin.verify.blackbox.run import Pace, run_blackbox
+from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.devices import resolve
 from maxmargin.verify.engine import paced_for, run, starts
 from maxmargin.verify.examine import Exam
 from maxmargin.verify.optimizers.base import Optimizer
-from maxmargin.verify.targets import Target
 from maxmargin.verify.trajectory import Trajectory
 
 STEPS = {"quick": 30_000, "full": 400_000}

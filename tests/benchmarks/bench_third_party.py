@@ -232,7 +232,7 @@ def run(row: Row, tier: str, limit: float) -> dict[str, Any]:
 
 def child(text: str, tier: str) -> None:
     """Measure the row given as JSON, and print the result as one line of JSON."""
-    from maxmargin.verify.targets import TargetError
+    from maxmargin.verify.blackbox.targets import TargetError
 
     package, spec, kwargs = json.loads(text)
     kwargs = {k: tuple(v) if isinstance(v, list) else v for k, v in kwargs.items()}

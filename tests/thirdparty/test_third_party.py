@@ -6,10 +6,10 @@ import math
 
 import pytest
 
-from maxmargin.verify.fingerprint import read
-from maxmargin.verify.probes import probe
-from maxmargin.verify.signature import signature
-from maxmargin.verify.targets import TargetError, load
+from maxmargin.verify.blackbox.probes import probe
+from maxmargin.verify.blackbox.targets import TargetError, load
+from maxmargin.verify.reading.fingerprint import read
+from maxmargin.verify.reading.signature import signature
 
 SHAPES = {"tall": (6, 3), "wide": (3, 5), "vector": (4,)}
 MATRICES = {"tall": (6, 3), "wide": (3, 5)}

@@ -10,17 +10,17 @@ import pytest
 
 from maxmargin.models import problems
 from maxmargin.solvers.norms import get_norm
+from maxmargin.verify.blackbox.probes import Probe
+from maxmargin.verify.blackbox.twins import Twin
 from maxmargin.verify.candidates import CANDIDATES
 from maxmargin.verify.conclusion import APPROXIMATE, NEAR, PERFECT, conclude, nearest_norm
 from maxmargin.verify.evidence import Evidence
-from maxmargin.verify.finding import Finding
-from maxmargin.verify.fingerprint import BlockReading, Fingerprint
 from maxmargin.verify.measured import Measured
 from maxmargin.verify.optimizers import get_optimizer
-from maxmargin.verify.probes import Probe
+from maxmargin.verify.reading.finding import Finding
+from maxmargin.verify.reading.fingerprint import BlockReading, Fingerprint
 from maxmargin.verify.remarks import FINDINGS, about_optimizer
 from maxmargin.verify.trajectory import Trajectory
-from maxmargin.verify.twins import Twin
 from maxmargin.verify.verdict import NormEvidence, Outcome, ProblemVerdict
 
 HOLDS, FAILS, INCONCLUSIVE = Outcome.HOLDS, Outcome.FAILS, Outcome.INCONCLUSIVE

@@ -1,0 +1,333 @@
+"""Handles on odd optimizers: where the rate is, where state is, what a step is given; each beside a plain twin."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from maxmargin.verify.blackbox.handle import Handle
+from maxmargin.verify.blackbox.learning_rate import is_rate
+from maxmargin.verify.blackbox.targets import load
+
+ONE = torch.ones(3, 2, dtype=torch.float64)
+
+
+class Descent(torch.optim.Optimizer):
+    """Plain gradient descent; oddities are added by subclasses."""
+
+    def __init__(self, params, lr=0.1):
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.sub_(self.rate(group) * self.direction(p, self.state[p]))
+
+    def rate(self, group):
+        return group["lr"]
+
+    def direction(self, p, state):
+        return p.grad
+
+
+def _handle(target, **kwargs):
+    return Handle(load(target, kwargs), [torch.nn.Parameter(ONE.clone())])
+
+
+def _move(handle, gradient=ONE):
+    before = handle.params[0].detach().clone()
+    handle.step([gradient])
+    return float((before - handle.params[0].detach())[0, 0])
+
+
+# -- The learning rate ----------------------------------------------------------------------------------------------
+
+
+class OtherName(Descent):
+    def __init__(self, params, learning_rate=0.1):
+        torch.optim.Optimizer.__init__(self, params, {"learning_rate": learning_rate})
+
+    def rate(self, group):
+        return group["learning_rate"]
+
+
+class OnTheObject(Descent):
+    """Declares lr in its groups and uses its own."""
+
+    def __init__(self, params, lr=0.1):
+        super().__init__(params, lr)
+        self.lr = lr
+
+    def rate(self, group):
+        return self.lr
+
+
+class FromDefaults(Descent):
+    def rate(self, group):
+        return self.defaults["lr"]
+
+
+class CachedAtConstruction(Descent):
+    def __init__(self, params, lr=0.1):
+        super().__init__(params, lr)
+        self._cached = (lr,)
+
+    def rate(self, group):
+        return self._cached[0]
+
+
+class CachedInFirstStep(Descent):
+    def rate(self, group):
+        return group.setdefault("first_seen", (group["lr"],))[0]
+
+
+class Squared(Descent):
+    def rate(self, group):
+        return 10 * group["lr"] ** 2
+
+
+class NoRate(Descent):
+    def __init__(self, params):
+        torch.optim.Optimizer.__init__(self, params, {})
+
+    def rate(self, group):
+        return 0.1
+
+
+class TwoRates(Descent):
+    """lr for the matrices, another one for the vectors."""
+
+    def __init__(self, params, lr=0.1, adamw_lr=0.2):
+        torch.optim.Optimizer.__init__(self, params, {"lr": lr, "adamw_lr": adamw_lr})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.sub_((group["lr"] if p.ndim == 2 else group["adamw_lr"]) * p.grad)
+
+
+class MadeOfTwo:
+    """Two optimizers in one object that is none."""
+
+    def __init__(self, params):
+        params = list(params)
+        self.parts = [torch.optim.SGD([p], lr=0.1, momentum=0.9) for p in params]
+
+    def step(self):
+        for part in self.parts:
+            part.step()
+
+
+@pytest.mark.parametrize(
+    ("target", "knob", "honoured"),
+    [
+        (Descent, "lr of the parameter groups", True),
+        (OtherName, "every learning rate in the parameter groups", None),
+        (OnTheObject, "a learning rate that the object keeps", False),
+        (FromDefaults, "a learning rate that the object keeps", False),
+        (CachedAtConstruction, "none: its steps are scaled from outside", False),
+        (CachedInFirstStep, "none: its steps are scaled from outside", False),
+        (Squared, "none: its steps are scaled from outside", False),
+        (NoRate, "none: its steps are scaled from outside", None),
+        (MadeOfTwo, "the learning rates of the optimizers that it is made of", None),
+    ],
+)
+def test_a_step_is_as_long_as_asked_wherever_the_rate_is(target, knob, honoured):
+    handle = _handle(target)
+    assert handle.rate.knob.name == knob
+    if honoured is None:
+        assert handle.rate.own_error is None
+    else:
+        assert (handle.rate.own_error <= 1e-12) == honoured
+    base = _move(handle)
+    handle.set_lr(4.0)
+    four = _move(handle)
+    handle.set_lr(0.5)  # a multiple of its own, not of the last
+    half = _move(handle)
+    if target is MadeOfTwo:  # momentum 0.9: 1, 1.9, 2.71 gradients
+        base, four, half = base, four / 1.9, half / 2.71
+    assert four == pytest.approx(4 * base, rel=1e-12)
+    assert half == pytest.approx(0.5 * base, rel=1e-12)
+
+
+def test_a_rate_for_the_vectors_is_set_too():
+    params = [torch.nn.Parameter(torch.zeros(2, 3, dtype=torch.float64)), torch.nn.Parameter(torch.zeros(2).double())]
+    handle = Handle(load(TwoRates), params)
+    handle.set_lr(3.0)
+    handle.step([torch.ones_like(p) for p in params])
+    assert params[0][0, 0].item() == pytest.approx(-0.3)
+    assert params[1][0].item() == pytest.approx(-0.6)
+    assert handle.rate.knob.name == "every learning rate in the parameter groups"
+
+
+@pytest.mark.parametrize("name", ["lr", "learning_rate", "adamw_lr", "lr_max", "step_size", "base_learning_rate"])
+def test_names_of_rates(name):
+    assert is_rate(name)
+
+
+@pytest.mark.parametrize("name", ["lr_decay", "momentum", "trust_ratio", "adjust_lr_fn", "precond_lr", "warmup_lr", 3])
+def test_names_of_no_rates(name):
+    assert not is_rate(name)
+
+
+# -- The step -------------------------------------------------------------------------------------------------------
+
+
+class MomentumInGrad(Descent):
+    """Keeps its momentum in p.grad, and a zero_grad that leaves nine tenths of it."""
+
+    def zero_grad(self, set_to_none=True):
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    p.grad.mul_(0.9)
+
+
+class MomentumInState(Descent):
+    def direction(self, p, state):
+        state["m"] = 0.9 * state.get("m", torch.zeros_like(p)) + p.grad
+        return state["m"]
+
+
+def test_momentum_kept_in_grad_is_kept_as_in_a_training_loop():
+    odd, plain = _handle(MomentumInGrad), _handle(MomentumInState)
+    for k in range(4):
+        assert _move(odd, (k + 1) * ONE) == pytest.approx(_move(plain, (k + 1) * ONE), rel=1e-12)
+    (leaf,) = odd.leaves()
+    assert leaf.path == (0, "grad")
+    leaf.multiply(0.0)
+    assert _move(odd) == pytest.approx(0.1)
+
+
+class NeedsClosure(Descent):
+    def step(self, closure):
+        self.calls = getattr(self, "calls", 0) + 1
+        self.loss = float(closure())
+        super().step()
+
+
+class AsksForClosure(NeedsClosure):
+    def step(self, closure=None):
+        if closure is None:
+            raise RuntimeError("SAM-like optimizers need a closure")
+        super().step(closure)
+
+
+@pytest.mark.parametrize("target", [NeedsClosure, AsksForClosure])
+def test_a_closure_is_given_where_one_is_wanted(target):
+    handle = _handle(target)
+    assert _move(handle) == pytest.approx(0.1)
+    assert handle.optimizer.loss == pytest.approx(6**0.5)  # the gradient's norm, in place of the loss
+    assert handle.closure.calls == 1
+    assert handle.optimizer.calls == 1  # the trial was another instance
+    assert _handle(Descent).closure is None
+
+
+class Reinitialises(Descent):
+    def __init__(self, params, lr=0.1):
+        super().__init__(params, lr)
+        for p in self.param_groups[0]["params"]:
+            torch.nn.init.zeros_(p)
+
+
+def test_weights_changed_by_the_constructor_are_noticed():
+    assert _handle(Reinitialises).reinitialised == 1.0
+    assert _handle(Descent).reinitialised == 0.0
+
+
+class ScheduleFree(Descent):
+    """Trains at one point and evaluates at another, after Defazio et al. 2405.15682."""
+
+    def __init__(self, params, lr=0.1):
+        super().__init__(params, lr)
+        self.training = False
+
+    def train(self):
+        self._swap(True)
+
+    def eval(self):
+        self._swap(False)
+
+    def _swap(self, training):
+        if training == self.training:
+            return
+        self.training = training
+        for p in self.param_groups[0]["params"]:
+            p.data.add_(0.25 if training else -0.25)
+
+    def direction(self, p, state):
+        assert self.training
+        return p.grad
+
+
+def test_the_evaluated_weights():
+    handle = _handle(ScheduleFree)
+    before = handle.params[0].detach().clone()
+    (seen,) = handle.evaluated()
+    assert torch.equal(seen, before - 0.25)
+    assert torch.equal(handle.params[0], before)  # and back
+    assert _move(handle) == pytest.approx(0.1)
+    assert _handle(Descent).evaluated() is None
+
+
+# -- State ----------------------------------------------------------------------------------------------------------
+
+
+class StateEverywhere(Descent):
+    def __init__(self, params, lr=0.1):
+        super().__init__(params, lr)
+        self.by_parameter, self.by_id, self.in_list, self.beta, self.d = {}, {}, [], 0.5, 1.0
+        self.inner = torch.optim.SGD(self.param_groups[0]["params"], lr=0.0, momentum=0.9)
+
+    def direction(self, p, state):
+        self.inner.step()
+        shared = state["m"] = p.grad.clone()
+        self.alias = shared
+        self.by_parameter[p] = p.grad.clone()
+        self.by_id[id(p)] = {"v": p.grad**2}
+        self.in_list[:] = [p.grad.clone()]
+        self.d = self.d + 1.0
+        self.param_groups[0]["estimate"] = float(p.grad.sum())
+        return p.grad
+
+
+def test_state_is_found_wherever_it_lies():
+    handle = _handle(StateEverywhere)
+    assert handle.leaves() == []  # nothing but hyperparameters yet
+    _move(handle)
+    leaves = {leaf.path: leaf for leaf in handle.leaves()}
+    assert set(leaves) == {
+        (0, "state", "m"),  # once, though `alias` is the same tensor
+        (0, "object", "by_parameter"),
+        (0, "object", "by_id", "v"),
+        (0, "object", "inner", 0, "state", "momentum_buffer"),
+        ("object", "in_list", 0),
+        ("object", "d"),  # it has changed; beta has not
+        ("group", 0, "estimate"),
+    }
+    for leaf in leaves.values():
+        leaf.multiply(3.0)
+    optimizer = handle.optimizer
+    assert optimizer.d == 6.0
+    assert optimizer.beta == 0.5
+    assert float(optimizer.state[handle.params[0]]["m"][0, 0]) == 3.0
+    assert optimizer.param_groups[0]["estimate"] == 18.0
+    assert optimizer.param_groups[0]["lr"] == 0.1
+
+
+def test_common_random_numbers_are_left_alone():
+    random.seed(3)
+    np.random.seed(3)  # noqa: NPY002, this generator is what is tested
+    torch.manual_seed(3)
+    wanted = random.random(), float(np.random.rand()), float(torch.rand(()))  # noqa: NPY002
+    random.seed(3)
+    np.random.seed(3)  # noqa: NPY002
+    torch.manual_seed(3)
+    handle = _handle(Descent)
+    assert handle.rate.error <= 1e-12
+    assert (random.random(), float(np.random.rand()), float(torch.rand(()))) == wanted  # noqa: NPY002

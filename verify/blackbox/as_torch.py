@@ -1,0 +1,65 @@
+"""An engine optimizer behind torch's interface, so that what is asked of a black box can be asked of it too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from maxmargin.verify.blackbox.targets import Target
+from maxmargin.verify.logscale import Scaled
+from maxmargin.verify.optimizers.base import Optimizer
+
+
+@final
+class AsTorch(torch.optim.Optimizer):
+    """``native`` as a ``torch.optim.Optimizer`` over one group of float64 parameters.
+
+    Example:
+        >>> from maxmargin.verify.optimizers import get_optimizer
+        >>> w = torch.nn.Parameter(torch.zeros(2, dtype=torch.float64))
+        >>> w.grad = torch.tensor([3.0, -0.5], dtype=torch.float64)
+        >>> AsTorch([w], get_optimizer("sign-gd"), lr=0.1).step()
+        >>> w.tolist()
+        [-0.1, 0.1]
+    """
+
+    def __init__(self, params: Iterable[Any], native: Optimizer, lr: float = 1e-3) -> None:
+        super().__init__(params, {"lr": lr})
+        self.native = native
+        self._names = {str(i): p for i, p in enumerate(self.param_groups[0]["params"])}
+        self._moments = native.init(self._blocks())
+        self._count = 0
+
+    def _blocks(self) -> dict[str, Tensor]:
+        return {name: p.detach() for name, p in self._names.items()}
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One step along the parameters' gradients; ``closure`` is not called."""
+        del closure
+        self._count += 1
+        gradient = {name: _gradient(p) for name, p in self._names.items()}
+        top = max(float(g.abs().amax()) for g in gradient.values())
+        scale = top if top > 0 else 1.0  # the engine's mantissas are of order one
+        one = torch.tensor(float(self._count), dtype=torch.float64)
+        scaled = Scaled(
+            {name: g / scale for name, g in gradient.items()}, torch.log(torch.tensor(scale, dtype=torch.float64))
+        )
+        direction, self._moments = self.native.direction(self._moments, scaled, one)
+        rate = torch.tensor(float(self.param_groups[0]["lr"]), dtype=torch.float64)
+        moved: Mapping[str, Tensor] = self.native.move(self._blocks(), direction, rate, one)
+        for name, p in self._names.items():
+            p.copy_(moved[name])
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+
+
+def as_target(native: Optimizer, spec: str) -> Target:
+    """The engine optimizer as a black box named ``spec``."""
+    return Target(spec, factory=partial(AsTorch, native=native), given=True)

@@ -1,0 +1,202 @@
+"""Try out, on copies, how a factory wants its parameters and whether its steps want a closure."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maxmargin.verify.blackbox.conventions import PLAIN, Convention, Params, conventions, names_of, with_flags
+from maxmargin.verify.blackbox.feeding import NOWHERE, Closure, Duck, Feeder, modes, seeded, watching_compiled
+
+Factory = Callable[..., Any]
+LR = 1e-3  # where a learning rate is required and none is given
+TRIAL_STEPS = 2  # the first may be none
+
+
+class NotAnOptimizer(TypeError):
+    """The factory returned something without ``step``."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A convention that failed: where (at construction or in a step), with what, and whether a closure was given."""
+
+    convention: str
+    built: bool
+    error: BaseException
+    closure: bool = False
+
+    @property
+    def text(self) -> str:
+        """The error in a line."""
+        return one_line(self.error)
+
+
+@dataclass(frozen=True)
+class Calling:
+    """How a factory is called and its optimizer stepped.
+
+    Attributes:
+        convention: How parameters are handed over; None if none was accepted.
+        closure: Whether ``step`` needs a closure.
+        compiled: Whether it calls functions of ``torch.compile``.
+        extra: Options added to the user's: a learning rate where None is the default and refused.
+        failed: The conventions that failed before, in order.
+        works: Whether the trial's steps went through.
+    """
+
+    convention: Convention | None
+    closure: bool
+    failed: tuple[Attempt, ...]
+    works: bool
+    compiled: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def one_line(error: BaseException) -> str:
+    """An error's type and the first line of its text."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:300]
+
+
+def construct(factory: Factory, convention: Convention, params: Params, options: Mapping[str, Any]) -> Any:
+    """Construct an optimizer, quietly: what a constructor prints must not end in a command's JSON.
+
+    Returns:
+        What the factory returned; in a :class:`~maxmargin.verify.blackbox.feeding.Duck` if it has no parameter groups.
+
+    Raises:
+        NotAnOptimizer: when what comes back cannot step.
+    """
+    args, kwargs = convention.arrange(params, names_of(params), options)
+    with redirect_stdout(NOWHERE):
+        optimizer = factory(*args, **kwargs)
+    if not callable(getattr(optimizer, "step", None)):
+        raise NotAnOptimizer(f"returned {type(optimizer).__name__}, which has no step")
+    return optimizer if _has_groups(optimizer) else Duck(optimizer, params)
+
+
+def _has_groups(optimizer: Any) -> bool:
+    groups = getattr(optimizer, "param_groups", None)
+    return isinstance(groups, (list, tuple)) and all(isinstance(g, Mapping) for g in groups)
+
+
+def find_calling(factory: Factory, options: Mapping[str, Any], params: Params) -> Calling:
+    """Try the conventions in order; those with flags only where it is not the options that are refused.
+
+    Args:
+        factory: The optimizer class or factory.
+        options: Its keyword arguments.
+        params: Parameters like those to come; only copies are touched.
+
+    Returns:
+        The first convention under which construction and the trial's steps go through; else the first under which
+        construction did; else none.
+    """
+    failed: list[Attempt] = []
+    for convention in conventions(factory, options):
+        if (found := _works(factory, convention, options, params, failed)) is not None:
+            return Calling(convention, found.closure, tuple(failed), True, found.compiled)
+    if lr_is_none(factory, options):
+        found = _works(factory, PLAIN, {**options, "lr": LR}, params, [])
+        if found is not None:
+            return Calling(PLAIN, found.closure, tuple(failed), True, found.compiled, {"lr": LR})
+    bare: list[Attempt] = []
+    fewer = ({}, {"lr": options.get("lr", LR)}) if options else ()
+    wrong_options = any(_works(factory, PLAIN, few, params, bare) is not None for few in fewer)
+    complaints = [attempt.error for attempt in (*bare, *failed)]
+    flags = [] if wrong_options else list(with_flags(complaints, options))
+    for convention in flags:
+        if (found := _works(factory, convention, options, params, failed)) is not None:
+            return Calling(convention, found.closure, tuple(failed), True, found.compiled)
+    known = {c.name: c for c in (*conventions(factory, options), *flags)}
+    first = next((a for a in failed if a.built), None)
+    if first is None:
+        return Calling(None, False, tuple(failed), False)
+    return Calling(known[first.convention], first.closure, tuple(failed), False, compiled=True)
+
+
+def lr_is_none(factory: Factory, options: Mapping[str, Any]) -> bool:
+    """Whether the learning rate's default is None, and none is given."""
+    try:
+        lr = inspect.signature(factory).parameters.get("lr")
+    except (TypeError, ValueError):
+        return False
+    return lr is not None and lr.default is None and "lr" not in options
+
+
+def works_in(factory: Factory, options: Mapping[str, Any], params: Params, dtype: torch.dtype) -> bool:
+    """Whether the optimizer accepts parameters of another dtype."""
+    other = [torch.nn.Parameter(p.detach().to(dtype)) for p in params]
+    return find_calling(factory, options, other).works
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """How a trial went."""
+
+    closure: bool
+    compiled: bool
+    failure: Attempt | None
+
+
+def _works(
+    factory: Factory, convention: Convention, options: Mapping[str, Any], params: Params, failed: list[Attempt]
+) -> _Trial | None:
+    """The trial that went through; None, and an entry in ``failed``, if none did."""
+    first: Attempt | None = None
+    for with_closure in (False, True):
+        trial = _try(factory, convention, options, params, with_closure)
+        if trial.failure is None:
+            return trial
+        if first is None or "closure" in first.text.lower():  # with the closure that it wants, another complaint
+            first = trial.failure
+        if not trial.failure.built or not _wants_closure(trial.failure.error):
+            break
+    assert first is not None
+    failed.append(first)
+    return None
+
+
+def _wants_closure(error: BaseException) -> bool:
+    return isinstance(error, TypeError) or "closure" in f"{type(error).__name__} {error}".lower()
+
+
+def _try(
+    factory: Factory, convention: Convention, options: Mapping[str, Any], params: Params, with_closure: bool
+) -> _Trial:
+    copies = [torch.nn.Parameter(p.detach().clone()) for p in params]
+    built, failure = False, None
+    with seeded(0), warnings.catch_warnings(), watching_compiled() as compiled:
+        warnings.simplefilter("ignore")
+        gradients: list[Tensor] = [torch.randn(p.shape, dtype=torch.float64).to(p.dtype) for p in copies]
+        try:
+            optimizer = construct(factory, convention, copies, options)
+            built = True
+            modes(optimizer, "train")
+            feeder = Feeder(optimizer, copies, Closure(copies) if with_closure else None)
+            for _ in range(TRIAL_STEPS):
+                feeder.step(gradients)
+        except (Exception, SystemExit) as error:
+            failure = Attempt(convention.name, built, error, with_closure)
+    return _Trial(with_closure, bool(compiled), failure)
+
+
+def sentence(failed: Sequence[Attempt]) -> str:
+    """What else was tried, with every new complaint once."""
+    if len(failed) < 2:
+        return ""
+    said = {failed[0].text}
+    parts = []
+    for attempt in failed[1:]:
+        new = attempt.text not in said
+        said.add(attempt.text)
+        parts.append(f"{attempt.convention} ({attempt.text[:120]})" if new else attempt.convention)
+    return f". Also tried: {'; '.join(parts)}"

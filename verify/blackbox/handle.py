@@ -1,0 +1,184 @@
+"""A black-box optimizer held at arm's length: parameters, state leaves, learning rates and the step itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maxmargin.verify.blackbox.calling import one_line, sentence
+from maxmargin.verify.blackbox.conventions import Convention
+from maxmargin.verify.blackbox.feeding import Closure, Feeder, modes, seed_all, seeded
+from maxmargin.verify.blackbox.learning_rate import GROUPS_LR, Knob, Rate, find
+from maxmargin.verify.blackbox.leaves import Finder, Leaf, Path
+from maxmargin.verify.blackbox.targets import Target, TargetError, shapes_text
+
+__all__ = ["Handle", "Leaf", "Path"]
+
+
+class Handle:
+    """One optimizer instance over given parameters.
+
+    Parameters are handed over as the optimizer wants them, gradients as clones (many optimizers write into
+    ``p.grad``), after its own ``zero_grad`` if it has one; learning rates are set as multiples of each group's own,
+    wherever it keeps them, so the ratios between groups stay.
+
+    Attributes:
+        optimizer: The instance; it has ``step``, ``param_groups`` and ``state``.
+        params: The parameters, in the order in which gradients are given.
+        target: What it was built from.
+        reinitialised: Relative change of the weights by the construction alone.
+        closure: What its step is given; None where it needs no closure.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        params: Sequence[torch.nn.Parameter],
+        *,
+        convention: Convention | None = None,
+        knob: Knob | None = None,
+    ) -> None:
+        """Build the optimizer.
+
+        Args:
+            target: The optimizer.
+            params: Its parameters.
+            convention: How to hand them over, if not as was found by trying.
+            knob: How to set the learning rate, if not as was found by trying.
+        """
+        self.params = list(params)
+        self.target, self.spec = target, target.spec
+        self._shape_key = tuple((tuple(p.shape), p.dtype) for p in params)
+        calling = target.calling(self.params)
+        before = [p.detach().clone() for p in self.params]
+        self.optimizer = target.build(self.params, convention)
+        self.reinitialised = _relative_change(before, self.params)
+        self.closure = Closure(self.params) if calling.closure else None
+        self._failed = calling.failed
+        self._mode("train")
+        self._feeder = Feeder(self.optimizer, self.params, self.closure, calling.compiled)
+        self._finder = Finder(self.optimizer, self.params)
+        # Every knob's values at construction: set_lr works with multiples of them.
+        self._knob = knob
+        self._places = None if knob is None else knob.places(self.optimizer)
+        self._scale = 1.0
+
+    @property
+    def groups(self) -> list[dict[str, Any]]:
+        """The parameter groups."""
+        groups: list[dict[str, Any]] = self.optimizer.param_groups
+        return groups
+
+    @property
+    def has_lr(self) -> bool:
+        """Whether any group has a learning rate ``lr`` that can be set."""
+        return any(group.get("lr") is not None for group in self.groups)
+
+    @property
+    def rate(self) -> Rate:
+        """Where the learning rate is set; found once a target and shapes, by trying."""
+        if self._shape_key not in self.target.rates:
+            self.target.rates[self._shape_key] = _find_rate(self.target, self.params)
+        return self.target.rates[self._shape_key]
+
+    def weight_decay(self) -> float:
+        """The largest declared weight decay."""
+        declared = [v for group in self.groups for k, v in group.items() if k in ("weight_decay", "wd")]
+        return max((float(d) for d in declared if isinstance(d, (int, float))), default=0.0)
+
+    def set_lr(self, factor: float) -> None:
+        """Set every learning rate to ``factor`` times its own; where none is honoured, scale the steps instead."""
+        if self._places is None:
+            self._knob = self.rate.knob
+            self._places = self._knob.places(self.optimizer)
+        assert self._knob is not None
+        if self._knob.outside:
+            self._scale = factor
+        for place in self._places:
+            place.set(factor)
+
+    def step(self, gradients: Sequence[Tensor]) -> None:
+        """One step along ``gradients`` (one a parameter).
+
+        Raises:
+            TargetError: when the optimizer's own step fails.
+        """
+        self._feeder.params = self.params
+        if self.closure is not None:
+            self.closure.params = self.params
+        before = [p.detach().clone() for p in self.params] if self._scale != 1.0 else []
+        try:
+            self._feeder.step(gradients)
+        except Exception as error:
+            raise TargetError(
+                f"{self.spec}: step() failed on float64 parameters of shape {shapes_text(self.params)}: "
+                f"{one_line(error)}{sentence(self._failed)}{self._precision_text()}"
+            ) from error
+        for p, b in zip(self.params, before, strict=bool(before)):
+            p.data.copy_(b + self._scale * (p.detach() - b))
+
+    def leaves(self) -> list[Leaf]:
+        """Every floating-point leaf of the state: per parameter, per group, and of the object itself."""
+        found = self._finder.find(self.params)
+        if self._feeder.keeps_gradients:
+            found += [Leaf((i, "grad"), i, {"grad": p.grad}, "grad") for i, p in enumerate(self.params)]
+        return found
+
+    def evaluated(self) -> list[Tensor] | None:
+        """The weights on which the optimizer wants its model evaluated, if it swaps them (``eval()``), else None."""
+        before = [p.detach().clone() for p in self.params]
+        if not self._mode("eval"):
+            return None
+        seen = [p.detach().clone() for p in self.params]
+        self._mode("train")
+        return None if all(torch.equal(s, b) for s, b in zip(seen, before, strict=True)) else seen
+
+    def _precision_text(self) -> str:
+        return "" if self.target.calling(self.params).works else self.target.precision_text(self.params)
+
+    def _mode(self, name: str) -> bool:
+        try:
+            return modes(self.optimizer, name)
+        except Exception as error:
+            raise TargetError(f"{self.spec}: {name}() failed: {type(error).__name__}: {error}") from error
+
+
+def _relative_change(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:
+    moved = sum(float((a.detach() - b).double().square().sum()) for a, b in zip(after, before, strict=True))
+    size = sum(float(b.double().square().sum()) for b in before)
+    return (moved / size) ** 0.5 if size else float(moved > 0)
+
+
+def _find_rate(target: Target, like: Sequence[torch.nn.Parameter]) -> Rate:
+    calling = target.calling(like)
+    if not calling.works:
+        return Rate(GROUPS_LR, 0.0, None)
+    generator = torch.Generator().manual_seed(0)
+    start = [torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p.dtype) for p in like]
+    gradients = [torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p.dtype) for p in like]
+    feeders: dict[int, Feeder] = {}
+
+    def build() -> tuple[Any, list[Tensor]]:
+        seed_all(0)
+        params = [torch.nn.Parameter(0.3 * b) for b in start]
+        optimizer = target.build(params)
+        modes(optimizer, "train")
+        feeders.clear()
+        feeders[id(optimizer)] = Feeder(
+            optimizer, params, Closure(params) if calling.closure else None, calling.compiled
+        )
+        return optimizer, list(params)
+
+    def advance(optimizer: Any, params: list[Tensor]) -> None:
+        feeders[id(optimizer)].step(gradients)
+
+    try:
+        with seeded(0):
+            return find(build, advance)
+    except Exception as error:
+        raise TargetError(
+            f"{target.spec}: {type(error).__name__} when its learning rate was doubled: {error}"
+        ) from error

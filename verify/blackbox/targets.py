@@ -1,0 +1,241 @@
+"""Targets of ``check``: our own optimizers by name, anybody's by ``module:attr`` or ``file.py:attr``."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+
+from maxmargin.verify.blackbox.calling import (
+    LR,
+    Attempt,
+    Calling,
+    NotAnOptimizer,
+    construct,
+    find_calling,
+    sentence,
+    works_in,
+)
+from maxmargin.verify.blackbox.conventions import Convention
+from maxmargin.verify.blackbox.learning_rate import Rate
+from maxmargin.verify.optimizers.base import Optimizer
+
+
+class TargetError(ValueError):
+    """A target that cannot be imported, built or stepped; the command line exits with status 2."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """An optimizer to check.
+
+    Attributes:
+        spec: As the user wrote it.
+        kwargs: Constructor arguments.
+        native: The engine's optimizer, if ``spec`` is one of our own names.
+        factory: ``factory(params, **kwargs)`` that returns an object with ``step``, otherwise; parameters may also be
+            wanted in another way, see :mod:`maxmargin.verify.blackbox.conventions`.
+        given: Whether the factory itself was given, from Python, rather than where to import it from.
+        callings: Found so far, by the parameters' shapes and dtypes: how they are handed over.
+        rates: Likewise, where the learning rate is set.
+    """
+
+    spec: str
+    kwargs: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    native: Optimizer | None = None
+    factory: Callable[..., Any] | None = None
+    given: bool = False
+    callings: dict[Any, Calling] = field(default_factory=dict, compare=False, repr=False)
+    rates: dict[Any, Rate] = field(default_factory=dict, compare=False, repr=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Another process imports the target anew: a module that was loaded from a file is not there yet.
+        if self.given:
+            return (Target, (self.spec, dict(self.kwargs), None, self.factory, True))
+        return (load, (self.spec, dict(self.kwargs)))
+
+    def options(self) -> dict[str, Any]:
+        """The constructor's keyword arguments, with a learning rate where it requires one and none is given."""
+        assert self.factory is not None
+        kwargs = dict(self.kwargs)
+        if "lr" not in kwargs and _requires_lr(self.factory):
+            kwargs["lr"] = LR
+        return kwargs
+
+    def calling(self, params: Sequence[torch.nn.Parameter]) -> Calling:
+        """How the factory wants parameters of these shapes; tried out once, on copies.
+
+        Returns:
+            The calling convention and what else was found by trying.
+
+        Raises:
+            TargetError: when it accepts no calling convention, with its own words and all that was tried.
+        """
+        assert self.factory is not None
+        key = tuple((tuple(p.shape), p.dtype) for p in params)
+        if key not in self.callings:
+            self.callings[key] = find_calling(self.factory, self.options(), params)
+        found = self.callings[key]
+        if found.convention is None:
+            raise TargetError(self._refusal(found, params)) from found.failed[0].error
+        return found
+
+    def build(self, params: Sequence[torch.nn.Parameter], convention: Convention | None = None) -> Any:
+        """Return a fresh optimizer over ``params``, which are handed over as it wants them.
+
+        It has ``step``, ``param_groups`` and ``state``; where the factory's object has no groups, in a wrapper.
+
+        Args:
+            params: The parameters.
+            convention: How to hand them over; by default the one that was found by trying.
+
+        Returns:
+            The optimizer.
+
+        Raises:
+            TargetError: when the constructor refuses, with its own words, or returns no optimizer.
+        """
+        assert self.factory is not None
+        calling = self.calling(params)
+        chosen = convention or calling.convention
+        assert chosen is not None
+        try:
+            return construct(self.factory, chosen, params, {**self.options(), **calling.extra})
+        except Exception as error:
+            attempt = Attempt(chosen.name, False, error)
+            raise TargetError(self._refusal(Calling(None, False, (attempt,), False), params)) from error
+
+    def _refusal(self, found: Calling, params: Sequence[torch.nn.Parameter]) -> str:
+        first = found.failed[0]
+        if isinstance(first.error, NotAnOptimizer):
+            return (
+                f"{self.spec} {first.error}; a target is a torch.optim.Optimizer class or a factory(params, **kw) "
+                "that returns an object with step()"
+            )
+        text = (
+            f"{self.spec} rejects {_call_text(self.options())} for parameters of shape {shapes_text(params)}: "
+            f"{first.text}{sentence(found.failed)}"
+        )
+        return text + self.precision_text(params)
+
+    def precision_text(self, params: Sequence[torch.nn.Parameter]) -> str:
+        """A sentence where it is the parameters' precision that the optimizer refuses; else nothing."""
+        assert self.factory is not None
+        if all(p.dtype != torch.float64 for p in params):
+            return ""
+        if not works_in(self.factory, self.options(), params, torch.float32):
+            return ""
+        return (
+            ". It accepts float32 parameters only; margins are measured in float64, in which it must run: "
+            "remove the cast or the check that refuses float64"
+        )
+
+
+def load(spec: str | Callable[..., Any], kwargs: Mapping[str, Any] | None = None) -> Target:
+    """Return the target that ``spec`` names.
+
+    ``spec`` is one of our own names (``signum``, ``muon``, …), ``module:attr``, ``path/to/file.py:attr``, or, from
+    Python, the class or factory itself. Modules are searched with the current directory appended last; a file may
+    import modules that lie beside it.
+
+    Raises:
+        TargetError: saying what was not found, and what is needed.
+    """
+    kwargs = MappingProxyType(dict(kwargs or {}))
+    if callable(spec):
+        return Target(
+            f"{getattr(spec, '__module__', '?')}:{getattr(spec, '__qualname__', repr(spec))}",
+            kwargs,
+            factory=spec,
+            given=True,
+        )
+    if ":" not in spec:
+        from maxmargin.verify.optimizers import OptimizerError, get_optimizer
+
+        try:
+            return Target(spec, kwargs, native=get_optimizer(spec, kwargs))
+        except OptimizerError as error:
+            raise TargetError(f"{error}. For your own optimizer give module:attr or path/to/file.py:attr") from error
+    where, _, attribute = spec.rpartition(":")
+    module = _load_file(Path(where), spec) if where.endswith(".py") else _load_module(where, spec)
+    found: Any = module
+    for part in attribute.split("."):
+        if not attribute or getattr(found, part, None) is None:
+            names = [n for n in vars(module) if not n.startswith("_")]
+            near = [n for n in names if n.lower() == attribute.lower()] or get_close_matches(attribute, names, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise TargetError(f"{where} has no attribute {attribute!r}{hint}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise TargetError(
+            f"{spec} is a {type(found).__name__}; needed is an optimizer class or a factory(params, **kw)"
+        )
+    return Target(spec, kwargs, factory=found)
+
+
+def _append_to_path(folder: str) -> None:
+    if folder not in sys.path and not (folder == os.getcwd() and "" in sys.path):
+        sys.path.append(folder)  # last: a user's models/ must not shadow anything installed
+
+
+def _load_module(name: str, spec: str) -> Any:
+    _append_to_path(os.getcwd())
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(error.name + ".")):
+            raise TargetError(
+                f"no module named {error.name!r} for target {spec!r}; install it, run from the directory that "
+                "holds it, or give path/to/file.py:attr"
+            ) from error
+        raise TargetError(f"importing {name} failed: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise TargetError(f"importing {name} failed: {type(error).__name__}: {error}") from error
+
+
+def _load_file(path: Path, spec: str) -> Any:
+    if not path.is_file():
+        raise TargetError(f"no file {str(path)!r} for target {spec!r}")
+    where = path.resolve()
+    _append_to_path(str(where.parent))  # and it stays: what lies beside the file may be imported as late as in step()
+    # Two files of one name are two modules.
+    name = f"_maxmargin_target_{path.stem}_{hashlib.sha256(str(where).encode()).hexdigest()[:8]}"
+    loader = importlib.util.spec_from_file_location(name, path)
+    assert loader is not None
+    assert loader.loader is not None
+    module = importlib.util.module_from_spec(loader)
+    sys.modules[name] = module
+    try:
+        loader.loader.exec_module(module)
+    except (Exception, SystemExit) as error:  # a script that calls sys.exit must not end ours
+        del sys.modules[name]
+        raise TargetError(f"running {path} failed: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _requires_lr(factory: Callable[..., Any]) -> bool:
+    try:
+        parameter = inspect.signature(factory).parameters.get("lr")
+    except (TypeError, ValueError):
+        return False
+    return parameter is not None and parameter.default is inspect.Parameter.empty
+
+
+def shapes_text(params: Sequence[torch.Tensor]) -> str:
+    """The shapes, for a message."""
+    return ", ".join(str(tuple(p.shape)) for p in params)
+
+
+def _call_text(kwargs: Mapping[str, Any]) -> str:
+    return "(" + ", ".join(["params", *(f"{k}={v!r}" for k, v in kwargs.items())]) + ")"
