@@ -13,6 +13,7 @@ from maxmargin.verify.measured import Measured
 from maxmargin.verify.remarks import remarks, stand_in
 from maxmargin.verify.verdict import Outcome, ProblemVerdict
 
+ENOUGH = 3  # problems, of different shape and degree, for a verdict on an optimizer; the default's
 PERFECT = 0.99  # a signature better than this is the norm's own
 APPROXIMATE = 0.7  # least signature that still deserves the word "approximately"
 NEAR = 0.5  # and least alignment on trajectories; five Newton–Schulz steps may fall to 0.68/1.13 = 0.6
@@ -101,10 +102,21 @@ def conclude(
             *remarks(found, verdicts, name, tier),
             *(f"{v.problem}: {'; '.join(v.reasons)}." for v in verdicts),
             *blind,
+            *_scope(found, outcome),
             *stand_in(found),
         ),
         approximate=defect,
     )
+
+
+def _scope(found: Sequence[Measured], outcome: Outcome) -> list[str]:
+    """Say how far a pass reaches where few problems were asked for."""
+    if outcome is not Outcome.HOLDS or len(found) >= ENOUGH:
+        return []
+    return [
+        f"That is said of {'this problem' if len(found) == 1 else 'these problems'} alone: a verdict on the optimizer "
+        f"takes {ENOUGH} of different shape and degree (leave --problem out)."
+    ]
 
 
 def _may_change(found: Sequence[Measured], claim: str) -> bool:
