@@ -201,12 +201,13 @@ def _warnings(found: Sequence[Measured], norm: str) -> list[str]:
 def _floor_text(floor: float, found: Sequence[Measured], norm: str) -> str:
     """Say where the true gradient falls below the floor, and what becomes of the optimizer then."""
     head = f"An eps takes over once the gradient's norm falls below {floor:.0e}: "
-    for m in found:
-        step = m.step_below(floor)
-        if step is not None:
-            return (
-                f"{head}with the true gradient, from about step {step} on ({m.problem.name}). Then it is no longer "
-                f"scale invariant, and theory promises nothing for {norm} (for Adam: l2 in the end). The evidence "
-                "here is that of its scale-free regime, with loss and state rescaled together."
-            )
-    return f"{head}these runs did not get that far."
+    steps = [(*at, m.problem.name) for m in found if (at := m.step_below(floor)) is not None]
+    if not steps:
+        return f"{head}these runs did not get that far."
+    step, seen, problem = min(steps, key=lambda row: not row[1])  # the first that was seen, else the first
+    where = problem if seen else f"{problem}, extrapolated"
+    return (
+        f"{head}with the true gradient, from about step {step} on ({where}). Then it is no longer scale invariant, and "
+        f"theory promises nothing for {norm} (for Adam: l2 in the end). The evidence here is that of its scale-free "
+        "regime, with loss and state rescaled together."
+    )

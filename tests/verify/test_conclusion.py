@@ -309,12 +309,18 @@ def test_the_step_at_which_an_eps_takes_over():
         (2.0, "from about step 0 on"),
         (1e-3, "from about step 8 on (blocks@linear)"),
         (1e-8, "from about step 64 on"),
-        (1e-20, "these runs did not get that far"),
+        (1e-20, "from about step 109 on (blocks@linear, extrapolated)"),  # 64 + (20 ln 10 − 30) / (20 / 56)
     ):
         assert text in " ".join(_conclude(probe=replace(SOUND, floor=floor)).reasons)
 
 
 # -- Beyond an eps ------------------------------------------------------------------------------------------------
+
+
+def test_a_gradient_that_does_not_fall_never_meets_the_eps():
+    still = replace(_measured(SPECS[0], probe=replace(SOUND, floor=1e-8)), trajectory=_trajectory((0.0, 0.0, 0.0)))
+    reasons = " ".join(conclude([still], [_verdict(still, HOLDS)], claim=None).reasons)
+    assert "these runs did not get that far" in reasons
 
 
 @pytest.mark.parametrize(("floor", "outcome"), [(0.0, FAILS), (1e-7, INCONCLUSIVE)])
