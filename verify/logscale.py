@@ -29,6 +29,13 @@ class Scaled(NamedTuple):
     log_scale: Tensor
 
 
+def scaled(blocks: Mapping[str, Tensor]) -> Scaled:
+    """Return plain blocks as a mantissa whose largest |entry| is 1, times its scale; zeros at scale 1."""
+    top = max(float(b.abs().amax()) for b in blocks.values())
+    size = top if top > 0 else 1.0
+    return Scaled({k: b / size for k, b in blocks.items()}, torch.tensor(log(size), dtype=torch.float64))
+
+
 def zeros_like(theta: Blocks) -> Scaled:
     """Zero, with a log-scale low enough that any gradient takes over."""
     first = next(iter(theta.values()))

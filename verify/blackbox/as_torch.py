@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from maxmargin.verify.blackbox.targets import Target
-from maxmargin.verify.logscale import Scaled
+from maxmargin.verify.logscale import scaled
 from maxmargin.verify.optimizers.base import Optimizer
 
 
@@ -38,18 +38,13 @@ class AsTorch(torch.optim.Optimizer):
         return {name: p.detach() for name, p in self._names.items()}
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # torch declares overloads
         """One step along the parameters' gradients; ``closure`` is not called."""
         del closure
         self._count += 1
         gradient = {name: _gradient(p) for name, p in self._names.items()}
-        top = max(float(g.abs().amax()) for g in gradient.values())
-        scale = top if top > 0 else 1.0  # the engine's mantissas are of order one
         one = torch.tensor(float(self._count), dtype=torch.float64)
-        scaled = Scaled(
-            {name: g / scale for name, g in gradient.items()}, torch.log(torch.tensor(scale, dtype=torch.float64))
-        )
-        direction, self._moments = self.native.direction(self._moments, scaled, one)
+        direction, self._moments = self.native.direction(self._moments, scaled(gradient), one)
         rate = torch.tensor(float(self.param_groups[0]["lr"]), dtype=torch.float64)
         moved: Mapping[str, Tensor] = self.native.move(self._blocks(), direction, rate, one)
         for name, p in self._names.items():

@@ -13,11 +13,10 @@ exclude a twin from the start; low-precision arithmetic and dependence on the we
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from maxmargin.models.blocks import Shapes
 from maxmargin.solvers.norms import Norm
@@ -26,7 +25,7 @@ from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.probes import EXACT, Probe
 from maxmargin.verify.blackbox.rehearsal import Move, absent, changing, late, low_rank, rehearse
 from maxmargin.verify.blackbox.targets import Target, TargetError
-from maxmargin.verify.logscale import Scaled
+from maxmargin.verify.logscale import scaled
 from maxmargin.verify.optimizers.base import Optimizer
 from maxmargin.verify.optimizers.blockwise import Blockwise, Part
 from maxmargin.verify.optimizers.composite import Composite
@@ -191,7 +190,7 @@ def _follows(optimizer: Optimizer, act: Sequence[Move], degree: float, proof: _P
     state = optimizer.init({k: torch.zeros_like(g) for k, g in act[0].gradient.items()})
     counted = dict.fromkeys(act[0].gradient, 0)
     for t, move in enumerate(act, start=1):
-        gradient = _scaled(move.gradient)
+        gradient = scaled(move.gradient)
         u, state = optimizer.direction(state, gradient, torch.tensor(float(t), dtype=torch.float64))
         size = sum(float((b * b).sum()) for b in u.values())
         along = sum(float((b * move.update[k]).sum()) for k, b in u.items())
@@ -214,8 +213,3 @@ def _follows(optimizer: Optimizer, act: Sequence[Move], degree: float, proof: _P
                 proof.difference = max(proof.difference, apart / length)
         proof.steps += 1
     return all(n >= COUNTED * len(act) for n in counted.values())
-
-
-def _scaled(blocks: Mapping[str, Tensor]) -> Scaled:
-    top = max(float(b.abs().amax()) for b in blocks.values())
-    return Scaled({k: b / top for k, b in blocks.items()}, torch.log(torch.tensor(top, dtype=torch.float64)))

@@ -19,6 +19,7 @@ from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.solvers.norms.families import get_block_norm
 from maxmargin.solvers.norms.parameter import ParameterNorm
 from maxmargin.verify.alignment import alignment
+from maxmargin.verify.candidates import WEIGHTED
 from maxmargin.verify.trajectory import Trajectory
 
 MATRIX_NORMS = ("l2", "linf", "spectral", "l1", "nuclear", "maxrow", "maxcolumn")
@@ -28,7 +29,6 @@ TIE = 2e-3  # block alignments closer than this are the same; the simpler norm i
 TIE_WHOLE = 5e-3  # whole-step alignments closer than this are the same; the simpler norm is named
 WEIGHT_TIE = 0.05  # relative; weights closer than this are equal
 SAME = 1e-9  # relative; norms whose ratio at random parameters varies by less are one norm, up to a factor
-WEIGHTED = "weighted "
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,6 @@ class Fingerprint:
             name: {"norm": b.norm, "weight": weight(name, b), "alignment": b.alignment}
             for name, b in self.blocks.items()
         }
-
-
-def family(name: str) -> str:
-    """The name without its weights: ``weighted spectral`` is ``spectral``."""
-    return name.removeprefix(WEIGHTED)
 
 
 def late_steps(trajectory: Trajectory) -> list[Step]:

@@ -9,7 +9,8 @@ import pytest
 
 from maxmargin.models.blocks import inner
 from maxmargin.solvers.norms import get_norm
-from maxmargin.verify.reading.fingerprint import LATE, WEIGHTED, Step, family, late_steps, read
+from maxmargin.verify.candidates import WEIGHTED, family
+from maxmargin.verify.reading.fingerprint import LATE, Step, late_steps, read
 from maxmargin.verify.trajectory import Trajectory
 
 SHAPES = {"W1": (5, 4), "W2": (3, 6), "a": (4,)}
