@@ -9,6 +9,8 @@ from maxmargin.verify.blackbox.probes import Probe
 FORGETS = 0.99  # per step; the controller's memory of the fastest margin
 MAX_GROWTH = 1.5  # of the learning rate, per step
 FIRST_STEP = 1e-3  # length (l2) of the first step, before anything is known
+IDLE = 1e3  # most that the first factor is raised before anything moves: what stands still may only be waiting
+LEAST = 1e-60  # of the largest factor so far; steps that do not shrink with their learning rate would drive it to 0
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Controller:
         self.speed = 0.0  # fastest margin change per unit of the factor, with forgetting
         self.growth = 0.0  # ‖Δθ‖ per unit of the factor, with forgetting
         self.factor = 0.0
+        self.largest = 0.0
 
     def saw(self, change: float, smallest: float, moved: float) -> None:
         """Learn from a step: margins changed by up to ``change``, the smallest one by ``smallest``, θ by ``moved``."""
@@ -54,12 +57,13 @@ class Controller:
     def choose(self, step: int, length: float) -> float:
         """Return the factor for this step (counted from 1) from weights of this length (l2), and remember it."""
         if self.speed <= 0 and self.growth <= 0:
-            wanted = self.factor * MAX_GROWTH or self.first
+            wanted = min(self.factor * MAX_GROWTH, IDLE * self.first) or self.first
         else:
             wanted = self.pace.at(step) / self.speed if self.speed > 0 else float("inf")
             if self.capped and self.growth > 0:
                 wanted = min(wanted, self.pace.cap * length / self.growth)
         if self.factor:
             wanted = min(wanted, self.factor * MAX_GROWTH)
-        self.factor = wanted
-        return wanted
+        self.largest = max(wanted, self.largest)
+        self.factor = max(wanted, LEAST * self.largest)
+        return self.factor

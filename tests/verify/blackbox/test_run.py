@@ -13,6 +13,7 @@ import torch
 from maxmargin.models import problems
 from maxmargin.verify.blackbox import run as blackbox
 from maxmargin.verify.blackbox.handle import Handle
+from maxmargin.verify.blackbox.pacing import Controller
 from maxmargin.verify.blackbox.probes import probe
 from maxmargin.verify.blackbox.run import Pace, run_blackbox
 from maxmargin.verify.blackbox.targets import load
@@ -463,6 +464,21 @@ def test_a_networks_step_is_capped_at_a_share_of_its_weights():
     for t in np.flatnonzero(got.steps >= 40):
         length, step = (np.sqrt(sum((b**2).sum() for b in got.at(t, 0, f).values())) for f in ("theta", "update"))
         assert 0.5 < step / (0.01 * length) < 1.1
+
+
+@pytest.mark.parametrize("waits", [0, 300])
+def test_steps_that_do_not_shrink_with_their_learning_rate_do_not_drive_it_to_0(waits):
+    controller = Controller(Pace(0.05, decay=0.0), True, 1.0)
+    for step in range(1, 4000):
+        assert 0 < controller.choose(step, 1.0) < 1e3  # waiting does not raise it without end
+        drift = 0.0 if step < waits else 0.3  # an average on its way to where it was sent long ago
+        controller.saw(drift, 0.0, drift)
+    held = controller.factor
+    for step in range(4000, 20_000):  # the drift has ended: the steps answer again, and the factor finds its way back
+        factor = controller.choose(step, 1.0)
+        controller.saw(factor, 0.0, factor)
+    assert 0 < held <= 1e-50 * controller.largest
+    assert controller.factor == pytest.approx(0.02, rel=1e-2)  # its cap by length
 
 
 def _easy():
