@@ -25,6 +25,8 @@ __all__ = ["EXACT", "VISIBLE", "WARM", "Probe", "probe"]
 
 EXACT = 1e-9  # relative; powers of two rescale exactly, what is left is rounding in sums of different order
 FITS = 0.5  # a relative difference below which a power law is the right one, eps apart
+FORGETS = 1 - 1e-12  # a state that keeps more than this of itself in a step does not decay
+TURNS = 64  # steps after an impulse in which every state that decays has had its turn
 VISIBLE = 0.1  # a relative change of the update that is no longer the same optimizer
 
 
@@ -247,19 +249,26 @@ def _coupling(session: Session, update: Sequence[Tensor]) -> float | None:
 def _lag(session: Session, degrees: Mapping[Path, float]) -> tuple[float, float]:
     """(lag limit, memory) from an impulse: after the warm steps the gradient drops by 2^-60, and each state decays."""
     handle, _ = session.play()
-    warm = _state_sizes(handle)
-    sizes: list[dict[Path, float]] = []
-    for _ in range(3):
-        handle.step([2.0**-60 * g for g in session.gradients[-1]])
-        sizes.append(_state_sizes(handle))
+    sizes = [_state_sizes(handle)]
+
+    def watch(until: int) -> None:
+        for _ in range(until + 1 - len(sizes)):
+            handle.step([2.0**-60 * g for g in session.gradients[-1]])
+            sizes.append(_state_sizes(handle))
+
+    watch(3)
     lag, memory = 1.0, 1.0
     for path, d in degrees.items():
-        if d != d or d <= 0 or path not in sizes[-1] or sizes[-2].get(path, 0.0) == 0:
+        if d != d or d <= 0 or path not in sizes[3] or sizes[2].get(path, 0.0) == 0:
             continue
-        if sizes[-1][path] <= warm.get(path, 0.0) * 2.0 ** (-50 * d):
+        if sizes[3][path] <= sizes[0].get(path, 0.0) * 2.0 ** (-50 * d):
             continue  # it holds the last gradient, small like it, and nothing older
-        kept = sizes[-1][path] / sizes[-2][path]
-        if kept >= 1 - 1e-12:
+        kept = sizes[3][path] / sizes[2][path]
+        steady = abs(kept * sizes[1].get(path, 0.0) - sizes[2][path]) <= (1 - FORGETS) * sizes[2][path]
+        if kept >= FORGETS or not steady:  # perhaps not its turn: moments that take turns, factors of now and then
+            watch(TURNS)
+            kept = (sizes[-1].get(path, 0.0) / sizes[2][path]) ** (1 / (TURNS - 2))
+        if kept >= FORGETS:
             memory = inf
             continue
         lag = min(lag, (1 - kept) / d)

@@ -370,6 +370,28 @@ def test_memory_and_lag(target, kwargs, memory, lag):
     assert found.lag_limit == pytest.approx(lag, rel=1e-6)
 
 
+def test_moments_that_take_turns_forget():
+    class Turns(Custom):
+        every = 2
+
+        def direction(self, p, state):
+            state["step"] = state.get("step", 0) + 1
+            turn = f"moment {state['step'] % self.every}"
+            state[turn] = 0.8 * state.get(turn, torch.zeros_like(p)) + 0.2 * p.grad
+            return sum(m for k, m in state.items() if k != "step")
+
+    class Seldom(Custom):
+        def direction(self, p, state):
+            state["step"] = state.get("step", 0) + 1
+            if state["step"] % 10 == 1:
+                state["scale"] = 0.9 * state.get("scale", 0.0) + 0.1 * p.grad.norm()
+            return p.grad / state["scale"]
+
+    # 0.8 every other step is 0.8^(1/2) a step.
+    assert _probe(Turns).memory == pytest.approx(1 / (1 - 0.8**0.5), rel=0.02)
+    assert _probe(Seldom).memory == pytest.approx(1 / (1 - 0.9**0.1), rel=0.2)
+
+
 def test_a_running_maximum_never_forgets():
     found = _probe("torch.optim:Adam", eps=0.0, betas=(0.9, 0.95), amsgrad=True)
     assert found.memory == math.inf
