@@ -216,6 +216,22 @@ def test_the_slope_must_be_surely_below_the_limit():
         assert _judge(GOOD | {"linf": _row(2e-2, slope=-0.3, interval=(-0.5, high), apart=0.0)})[0] is outcome
 
 
+@pytest.mark.parametrize(
+    ("interval", "alignment", "steady", "outcome"),
+    [
+        ((-0.20, -0.06), 0.96, 1.0, INCONCLUSIVE),  # Adam with a long memory on a network
+        ((-0.77, 0.01), 0.96, 1.0, INCONCLUSIVE),  # a wide interval is no plateau
+        ((-0.20, -0.06), 0.96, STEADY - 0.01, FAILS),
+        ((-0.20, -0.06), 0.94, 1.0, FAILS),
+        ((-0.20, -0.06), 0.96, None, FAILS),
+        ((FALLING, -0.06), 0.96, 1.0, FAILS),  # surely flat
+    ],
+)
+def test_what_may_still_close_refutes_nothing_if_the_steps_are_the_norms_own(interval, alignment, steady, outcome):
+    rows = {"linf": _row(0.2, alignment=alignment, slope=-0.13, interval=interval, apart=0.0), "l2": _row(0.5)}
+    assert judge("linf", rows, MET, BOUNDS, steps=1000, steady=steady)[0] is outcome
+
+
 @pytest.mark.parametrize("slope", [-0.2, -0.5, -2.0])
 def test_the_extrapolation_is_the_power_law(slope):
     _, reasons = _judge(
