@@ -1,4 +1,4 @@
-"""Learning-rate schedules: constant, power law, and paced (the fastest that the optimizer's memory can follow).
+"""Learning-rate schedules: constant, power laws, and paced (the fastest that the optimizer's memory can follow).
 
 A schedule sees, for each run, how fast one unit of learning rate changes a margin, and how large θ is; both are
 measured by the engine in the optimizer's own norm.
@@ -61,6 +61,30 @@ class PowerLaw(Schedule):
     @override
     def rate(self, step: int, speed: Tensor, length: Tensor, growth: Tensor | None = None) -> Tensor:
         return torch.full_like(speed, self.eta * step**-self.a)
+
+
+@dataclass(frozen=True)
+class PowerLaws(Schedule):
+    """A power law of its own for each run of a batch: η_b = eta_b · t^(−a_b)."""
+
+    eta: tuple[float, ...]
+    a: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.eta) != len(self.a):
+            raise ScheduleError(f"{len(self.eta)} eta and {len(self.a)} a; needed: one of each for every run")
+        for eta, a in zip(self.eta, self.a, strict=True):
+            PowerLaw(eta, a)
+
+    @property
+    @override
+    def needs_speed(self) -> bool:
+        return False
+
+    @override
+    def rate(self, step: int, speed: Tensor, length: Tensor, growth: Tensor | None = None) -> Tensor:
+        powers = [eta * step**-a for eta, a in zip(self.eta, self.a, strict=True)]
+        return torch.tensor(powers, dtype=speed.dtype, device=speed.device)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from maxmargin.solvers.norms import get_norm
 from maxmargin.verify.engine import run
 from maxmargin.verify.optimizers.adam import Adam
 from maxmargin.verify.optimizers.steepest import MomentumSteepestDescent
-from maxmargin.verify.schedules import PowerLaw, Schedule
+from maxmargin.verify.schedules import PowerLaw, PowerLaws
 
 pytestmark = pytest.mark.theory("lag", verdict=False)
 
@@ -94,24 +94,6 @@ def test_the_continuous_formulas_are_the_limit_of_slow_rates():
 
 
 # G8. f = a w, degree 2, linf margin 1: the edge of the schedule condition is eta0 t^(-1/2).
-@dataclass(frozen=True)
-class PowerLaws(Schedule):
-    """A power law of its own for each run."""
-
-    eta: tuple[float, ...]
-    a: tuple[float, ...]
-
-    @property
-    @override
-    def needs_speed(self):
-        return False
-
-    @override
-    def rate(self, step, speed, *_):
-        powers = [eta * step**-a for eta, a in zip(self.eta, self.a, strict=True)]
-        return torch.tensor(powers, dtype=speed.dtype, device=speed.device)
-
-
 B1, B2 = 0.9, 0.99
 EDGE = (0.05, 0.2)  # eta0 of the two runs at the edge
 BESIDE = (0.45, 0.4, 0.6, 0.8)  # exponents of the four beside it, eta0 = 0.05

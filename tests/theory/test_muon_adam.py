@@ -3,12 +3,8 @@
 Under that measured weight the gap closes; under the nominal one it stalls, the lower the nearer kappa is to 1.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
-import torch
-from typing_extensions import override
 
 from maxmargin.models import problems
 from maxmargin.solvers.lag import adam_lag_discrete
@@ -16,29 +12,11 @@ from maxmargin.solvers.margin import solve_margin
 from maxmargin.solvers.norms import get_norm
 from maxmargin.verify.engine import run, starts
 from maxmargin.verify.optimizers import get_optimizer
-from maxmargin.verify.schedules import Schedule
+from maxmargin.verify.schedules import PowerLaws
 
 pytestmark = pytest.mark.theory("muon-adam", verdict=False)
 
 B1, B2 = 0.9, 0.95
-
-
-@dataclass(frozen=True)
-class PowerLaws(Schedule):
-    """eta t^(-a), with an exponent and a factor of its own for each run."""
-
-    eta: tuple[float, ...]
-    a: tuple[float, ...]
-
-    @property
-    @override
-    def needs_speed(self):
-        return False
-
-    @override
-    def rate(self, step, speed, *_):
-        powers = [eta * step**-a for eta, a in zip(self.eta, self.a, strict=True)]
-        return torch.tensor(powers, dtype=speed.dtype, device=speed.device)
 
 
 # Two constant learning rates: kappa is constant. And one that falls: kappa tends to 1.

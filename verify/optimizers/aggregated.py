@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from maxmargin.models.blocks import Blocks
 from maxmargin.solvers.norms import Norm, get_norm, lp
-from maxmargin.verify.logscale import Scaled, combine, zeros_like
+from maxmargin.verify.logscale import Scaled, combine
 from maxmargin.verify.optimizers.base import Optimizer, State, check_beta, register
+from maxmargin.verify.optimizers.moments import OneMoment
 from maxmargin.verify.optimizers.steepest import Kind, MomentumSteepestDescent
 
 
 @dataclass(frozen=True)
-class MuonMax(Optimizer):
+class MuonMax(OneMoment):
     """Momentum steepest descent in ‖θ‖ = √( (max_k ‖W_k‖_sp)² + (max_k ‖a_k‖_∞)² ), matrices W_k and vectors a_k.
 
     The recursion, m ← β m + (1−β) g, then with A = Σ_k ‖M_k‖_nuc over the matrices' momenta and B = Σ_k ‖m_k‖_1 over
@@ -57,20 +57,6 @@ class MuonMax(Optimizer):
     @override
     def source(self) -> str:
         return "Crawshaw et al. 2510.09827; steepest descent in a norm: Gronich & Vardi 2602.16340"
-
-    @property
-    @override
-    def memory(self) -> float:
-        return 1.0 / (1.0 - self.beta)
-
-    @property
-    @override
-    def lag_limit(self) -> float:
-        return 1.0 - self.beta
-
-    @override
-    def init(self, theta: Blocks) -> State:
-        return zeros_like(theta)
 
     @override
     def direction(self, state: State, gradient: Scaled, step: Tensor) -> tuple[dict[str, Tensor], State]:

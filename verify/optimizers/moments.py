@@ -1,14 +1,40 @@
-"""More arithmetic in (mantissa, log-scale) form: running maxima, quotients and lengths that never underflow."""
+"""Moments: one average of gradients as state, and more arithmetic in (mantissa, log-scale) form.
+
+Running maxima, quotients and lengths here never underflow.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
+from maxmargin.models.blocks import Blocks
 from maxmargin.solvers.norms import get_norm
-from maxmargin.verify.logscale import Scaled
+from maxmargin.verify.logscale import Scaled, zeros_like
+from maxmargin.verify.optimizers.base import Optimizer, State
 
 LARGEST = 700.0  # e^700 is finite in float64
+
+
+class OneMoment(Optimizer):
+    """Its only state is an average of the gradients, which keeps ``beta`` of itself in a step."""
+
+    beta: float
+
+    @property
+    @override
+    def memory(self) -> float:
+        return 1.0 / (1.0 - self.beta)
+
+    @property
+    @override
+    def lag_limit(self) -> float:
+        return 1.0 - self.beta
+
+    @override
+    def init(self, theta: Blocks) -> State:
+        return zeros_like(theta)
 
 
 def log_top(x: Scaled) -> Tensor:

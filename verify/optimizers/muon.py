@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from maxmargin.models.blocks import Blocks
 from maxmargin.solvers.norms import Norm, get_norm
-from maxmargin.verify.logscale import Scaled, combine, zeros_like
+from maxmargin.verify.logscale import Scaled, combine
 from maxmargin.verify.optimizers.base import Optimizer, OptimizerError, State, check_beta, check_eps, register
-from maxmargin.verify.optimizers.moments import LARGEST
+from maxmargin.verify.optimizers.moments import LARGEST, OneMoment
 from maxmargin.verify.optimizers.steepest import Kind, MomentumSteepestDescent, SteepestDescent
 
 Factor = Literal["none", "original", "match_rms_adamw"]
@@ -34,7 +33,7 @@ DTYPES: Mapping[str, torch.dtype] = {"float64": torch.float64, "float32": torch.
 
 
 @dataclass(frozen=True)
-class NewtonSchulzMuon(Optimizer):
+class NewtonSchulzMuon(OneMoment):
     """Step along −factor · NS(m), where NS applies x ← a x + b x³ + c x⁵ to the singular values of m / ‖m‖_F.
 
     m ← β m + (1−β) g, with ``nesterov`` NS(β m + (1−β) g); factor 1, √max(1, rows/columns) or 0.2 √max(rows, columns).
@@ -113,20 +112,6 @@ class NewtonSchulzMuon(Optimizer):
     @override
     def source(self) -> str:
         return "Jordan 2024; factors: Liu et al. 2502.16982; the exact polar factor: Gronich & Vardi 2602.16340"
-
-    @property
-    @override
-    def memory(self) -> float:
-        return 1.0 / (1.0 - self.beta)
-
-    @property
-    @override
-    def lag_limit(self) -> float:
-        return 1.0 - self.beta
-
-    @override
-    def init(self, theta: Blocks) -> State:
-        return zeros_like(theta)
 
     @override
     def direction(self, state: State, gradient: Scaled, step: Tensor) -> tuple[dict[str, Tensor], State]:

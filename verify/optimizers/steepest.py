@@ -10,8 +10,9 @@ from typing_extensions import override
 
 from maxmargin.models.blocks import Blocks
 from maxmargin.solvers.norms import Norm, get_norm
-from maxmargin.verify.logscale import Scaled, combine, zeros_like
+from maxmargin.verify.logscale import Scaled, combine
 from maxmargin.verify.optimizers.base import Optimizer, OptimizerError, State, check_beta, register
+from maxmargin.verify.optimizers.moments import OneMoment
 
 Kind = Literal["ema", "heavy-ball", "nesterov"]
 
@@ -57,7 +58,7 @@ class SteepestDescent(Optimizer):
 
 
 @dataclass(frozen=True)
-class MomentumSteepestDescent(Optimizer):
+class MomentumSteepestDescent(OneMoment):
     """Steepest descent along an average of gradients: direction = lmo(m).
 
     ``ema``: m ← β m + (1−β) g; ``heavy-ball``: m ← β m + g, the same direction in exact arithmetic;
@@ -89,20 +90,6 @@ class MomentumSteepestDescent(Optimizer):
     @override
     def source(self) -> str:
         return "Gronich & Vardi 2602.16340, theorem on momentum steepest descent"
-
-    @property
-    @override
-    def memory(self) -> float:
-        return 1.0 / (1.0 - self.beta)
-
-    @property
-    @override
-    def lag_limit(self) -> float:
-        return 1.0 - self.beta
-
-    @override
-    def init(self, theta: Blocks) -> State:
-        return zeros_like(theta)
 
     @override
     def direction(self, state: State, gradient: Scaled, step: Tensor) -> tuple[dict[str, Tensor], State]:

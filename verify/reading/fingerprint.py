@@ -20,11 +20,9 @@ from maxmargin.solvers.norms.families import get_block_norm
 from maxmargin.solvers.norms.parameter import ParameterNorm
 from maxmargin.verify.alignment import alignment
 from maxmargin.verify.candidates import WEIGHTED
-from maxmargin.verify.trajectory import Trajectory
 
 MATRIX_NORMS = ("l2", "linf", "spectral", "l1", "nuclear", "maxrow", "maxcolumn")
 VECTOR_NORMS = ("l2", "linf", "l1")
-LATE = 8  # checkpoints at the end, where momentum lags least
 TIE = 2e-3  # block alignments closer than this are the same; the simpler norm is named
 TIE_WHOLE = 5e-3  # whole-step alignments closer than this are the same; the simpler norm is named
 WEIGHT_TIE = 0.05  # relative; weights closer than this are equal
@@ -94,18 +92,6 @@ class Fingerprint:
             name: {"norm": b.norm, "weight": weight(name, b), "alignment": b.alignment}
             for name, b in self.blocks.items()
         }
-
-
-def late_steps(trajectory: Trajectory) -> list[Step]:
-    """The steps taken from the last checkpoints of every separated run."""
-    runs = np.flatnonzero(trajectory.separated)
-    late = range(max(1, len(trajectory.steps) - LATE), len(trajectory.steps))
-    return [
-        Step(trajectory.at(t, int(r), "gradient"), trajectory.at(t, int(r), "update"), float(trajectory.eta[t, r]))
-        for t in late
-        for r in runs
-        if trajectory.eta[t, r] > 0
-    ]
 
 
 def read(steps: Sequence[Step], coupling: float | None = None) -> Fingerprint | None:

@@ -10,8 +10,7 @@ import pytest
 from maxmargin.models.blocks import inner
 from maxmargin.solvers.norms import get_norm
 from maxmargin.verify.candidates import WEIGHTED, family
-from maxmargin.verify.reading.fingerprint import LATE, Step, late_steps, read
-from maxmargin.verify.trajectory import Trajectory
+from maxmargin.verify.reading.fingerprint import Step, read
 
 SHAPES = {"W1": (5, 4), "W2": (3, 6), "a": (4,)}
 
@@ -204,42 +203,3 @@ def test_nothing_moved():
     assert read(still) is None
     frozen = [Step(s.gradient, s.update | {"a": 0 * s.update["a"]}, 1.0) for s in _steps("l2")]
     assert read(frozen) is None
-
-
-def _trajectory(checkpoints=12, runs=3):
-    rng = np.random.default_rng(0)
-
-    def blocks():
-        return {"W": rng.standard_normal((checkpoints, runs, 3, 2)), "a": rng.standard_normal((checkpoints, runs, 2))}
-
-    ones = np.ones((checkpoints, runs))
-    return Trajectory(
-        problem="p",
-        optimizer="o",
-        steps=np.arange(checkpoints) * 8,
-        theta=blocks(),
-        gradient=blocks(),
-        update=blocks(),
-        log_scale=0 * ones,
-        margin=ones.copy(),
-        eta=ones.copy(),
-        travelled=ones,
-        separated_at=np.zeros(runs, dtype=int),
-    )
-
-
-def test_late_steps_of_separated_runs_are_read():
-    trajectory = _trajectory()
-    trajectory.margin[-1, 1] = -1.0
-    trajectory.eta[-1, 2] = 0.0  # no step was taken
-    steps = late_steps(trajectory)
-    assert len(steps) == 2 * LATE - 1
-    np.testing.assert_array_equal(steps[0].gradient["W"], trajectory.gradient["W"][12 - LATE, 0])
-    np.testing.assert_array_equal(steps[-1].update["a"], trajectory.update["a"][-1, 0])
-
-
-def test_the_start_is_not_late():
-    assert len(late_steps(_trajectory(checkpoints=3, runs=1))) == 2
-    trajectory = _trajectory()
-    trajectory.margin[-1] = -1.0
-    assert late_steps(trajectory) == []
