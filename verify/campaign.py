@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from maxmargin.verify.candidates import CANDIDATES
 from maxmargin.verify.claims import Claim, Plan, check_tier, select
-from maxmargin.verify.progress import StepRate
+from maxmargin.verify.progress import StepProgress, silent
+from maxmargin.verify.relay import Relay
 from maxmargin.verify.store import Store, file_key, fingerprint_of
 from maxmargin.verify.verdict import Outcome, ProblemVerdict, Verdict
 
@@ -31,7 +32,7 @@ def run_plan(
     device: str = "auto",
     snapshot: Path | None = None,
     every: float = EVERY,
-    progress: Callable[[int, int], None] | None = None,
+    progress: StepProgress | None = None,
 ) -> ProblemVerdict:
     """Train one claim's optimizer on one of its problems, measure, and judge.
 
@@ -137,8 +138,8 @@ def verify(
             were broken off (by Ctrl-C, or killed: then up to ten seconds of their training are repeated).
         seed: Of the initializations.
         device: ``auto``, ``cpu`` or ``cuda``.
-        progress: Called with (jobs done, jobs, what was just finished); within one process also about once a second
-            as a job trains, with its share of a job, its rate and the time it has left.
+        progress: Called with (jobs done, jobs, what was just finished), and about once a second as jobs train, with
+            their shares of a job, a job's rate and the time it has left; from other threads too.
 
     Returns:
         One verdict a claim, in the order asked for.
@@ -182,9 +183,10 @@ def verify(
         done[claim.id, plan.problem] = verdict
         if store is not None:
             store.save_results(results())
-        if progress is not None:
-            progress(len(done), len(work), f"{claim.id} on {plan.problem}: {verdict.outcome.value}")
+        relay.finished(_name(claim, plan))
+        relay(len(done), len(work), f"{_name(claim, plan)}: {verdict.outcome.value}")
 
+    relay = Relay(silent if progress is None else progress)
     for claim, plan in work:
         if resume and store is not None and (kept := store.load(key(claim, plan), stamp(claim, plan))) is not None:
             finish(claim, plan, kept, fresh=False)
@@ -194,21 +196,19 @@ def verify(
             store.drop_snapshots()
         todo = [replace(job, snapshot=store.snapshot(key(job.claim, job.plan))) for job in todo]
 
-    def training(job: _Job) -> StepRate | None:
-        if progress is None:
-            return None
-
-        def report(share: float, total: float, text: str = "", /) -> None:
-            progress(share, total, text)
-
-        return StepRate(report, len(done), len(work), f"{job.claim.id} on {job.plan.problem}")
-
-    for job, verdict in _run_all(todo, jobs, training):
-        finish(job.claim, job.plan, verdict, fresh=True)
+    with relay:
+        relay(len(done), len(work))
+        for job, verdict in _run_all(todo, jobs, relay):
+            finish(job.claim, job.plan, verdict, fresh=True)
     if store is not None:
         store.drop_snapshots()
         store.save_results(results())
     return [_verdict(c, done) for c in chosen]
+
+
+def _name(claim: Claim, plan: Plan) -> str:
+    """What progress calls a job."""
+    return f"{claim.id} on {plan.problem}"
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ class _Job:
     device: str
     snapshot: Path | None = None
 
-    def run(self, progress: StepRate | None = None) -> tuple[_Job, ProblemVerdict]:
+    def run(self, progress: StepProgress | None = None) -> tuple[_Job, ProblemVerdict]:
         """Run it, from its snapshot where there is one of this very run, from the start otherwise."""
         from maxmargin.verify.snapshots import SnapshotError
 
@@ -235,20 +235,18 @@ class _Job:
             return self, run_plan(self.claim, self.plan, **options, snapshot=self.snapshot)
 
 
-def _run_all(
-    todo: Sequence[_Job], jobs: int, training: Callable[[_Job], StepRate | None]
-) -> Iterator[tuple[_Job, ProblemVerdict]]:
+def _run_all(todo: Sequence[_Job], jobs: int, relay: Relay) -> Iterator[tuple[_Job, ProblemVerdict]]:
     """Run jobs here or in processes, longest first, and yield each as it is done."""
     ordered = sorted(todo, key=lambda job: -job.plan.steps[job.tier])
     if jobs <= 1 or len(ordered) <= 1:
         for job in ordered:
-            yield job.run(training(job))
+            yield job.run(relay.here(_name(job.claim, job.plan)))
         return
     from joblib import Parallel, delayed
 
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the workers load their libraries
     pool = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
-    yield from pool(delayed(_Job.run)(job) for job in ordered)
+    yield from pool(delayed(_Job.run)(job, relay.elsewhere(_name(job.claim, job.plan))) for job in ordered)
 
 
 def _verdict(claim: Claim, done: dict[tuple[str, str], ProblemVerdict]) -> Verdict:

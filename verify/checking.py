@@ -20,11 +20,11 @@ from maxmargin.verify.examine import Exam, examine, problems_for
 from maxmargin.verify.hypotheses import measured
 from maxmargin.verify.judge import FALLING, Bounds, judge, steps_needed
 from maxmargin.verify.measured import Measured
+from maxmargin.verify.progress import Progress, StepProgress, silent
+from maxmargin.verify.relay import Relay
 from maxmargin.verify.remarks import about_optimizer
 from maxmargin.verify.training import NETWORK_RUNS, planned, train
 from maxmargin.verify.verdict import Outcome, ProblemVerdict, Verdict
-
-Progress = Callable[[int, int, str], None]
 
 LINEAR = {"quick": Bounds(gap=2e-2, ratio=5, alignment=0.95), "full": Bounds(gap=3e-3, ratio=10, alignment=0.95)}
 NETWORK = {"quick": Bounds(gap=1e-1, ratio=2, alignment=0.9), "full": Bounds(gap=2e-2, ratio=3, alignment=0.95)}
@@ -54,7 +54,8 @@ def check(
         problems: Problems by name; by default three of different shapes and degrees that tell the norms apart.
         seed: Of the starts.
         device: ``auto``, ``cpu`` or ``cuda``; black boxes run where their parameters are, on the CPU.
-        progress: Called with (problems done, problems, what was just finished).
+        progress: Called with (problems done, problems, what was just finished), and about once a second as runs
+            train, with their shares, a run's rate and the time it has left; from another thread.
 
     Returns:
         The verdict.
@@ -120,15 +121,21 @@ def _measure_all(
     workers = min(len(ordered), os.cpu_count() or 1)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     pool = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
-    for done, result in enumerate(
-        pool(delayed(_measure)(target, e, claim, tier, seed, device) for e in ordered), start=1
-    ):
-        if progress is not None:
-            progress(done, len(ordered), f"{target.spec} on {result.problem.name}")
-        yield result
+    names = {e.problem: f"{target.spec} on {e.problem}" for e in ordered}
+    with Relay(silent if progress is None else progress) as relay:
+        relay(0, len(ordered))
+        posts = [relay.elsewhere(names[e.problem]) for e in ordered]
+        measure = delayed(_measure)
+        jobs = (measure(target, e, claim, tier, seed, device, post) for e, post in zip(ordered, posts, strict=True))
+        for done, result in enumerate(pool(jobs), start=1):
+            relay.finished(names[result.problem.name])
+            relay(done, len(ordered), names[result.problem.name])
+            yield result
 
 
-def _measure(target: Target, exam: Exam, claim: Norm | None, tier: str, seed: int, device: str) -> Measured:
+def _measure(
+    target: Target, exam: Exam, claim: Norm | None, tier: str, seed: int, device: str, progress: StepProgress
+) -> Measured:
     """Train on one problem and measure; runs in a process of its own.
 
     A black box that is held against a claim is scouted first: where a quarter of the steps leaves no hope, the rest
@@ -138,10 +145,10 @@ def _measure(target: Target, exam: Exam, claim: Norm | None, tier: str, seed: in
         What was measured.
     """
     if claim is not None and exam.about is not None and exam.twin is None:
-        scouted = _measure_run(target, exam, tier, seed, device, SCOUT)
+        scouted = _measure_run(target, exam, tier, seed, device, SCOUT, progress)
         if hopeless(_judge(scouted, claim, tier), _bounds(scouted.problem, tier)):
             return scouted
-    return _measure_run(target, exam, tier, seed, device, 1.0)
+    return _measure_run(target, exam, tier, seed, device, 1.0, progress)
 
 
 def hopeless(verdict: ProblemVerdict, bounds: Bounds) -> bool:
@@ -163,13 +170,15 @@ def hopeless(verdict: ProblemVerdict, bounds: Bounds) -> bool:
     return flat and verdict.final_margin >= LATE
 
 
-def _measure_run(target: Target, exam: Exam, tier: str, seed: int, device: str, share: float) -> Measured:
+def _measure_run(
+    target: Target, exam: Exam, tier: str, seed: int, device: str, share: float, progress: StepProgress
+) -> Measured:
     from maxmargin.models import problems as registry
 
     problem = registry.get(exam.problem)
     with one_thread():
         started = time.perf_counter()
-        trajectory = train(target, problem, exam, tier=tier, seed=seed, device=device, share=share)
+        trajectory = train(target, problem, exam, tier=tier, seed=seed, device=device, share=share, progress=progress)
         seconds = time.perf_counter() - started
         effort = Effort(checkpoints=8 if tier == "quick" else 12, runs=NETWORK_RUNS[tier], match=share == 1.0)
         evidence = measure(problem, trajectory, exam.candidates, claimed=exam.claimed, effort=effort)

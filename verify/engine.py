@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.losses import LOSSES, scaled_gradient
 from maxmargin.verify.optimizers.base import Optimizer
 from maxmargin.verify.orders import Order, SampleOrder
+from maxmargin.verify.progress import StepProgress
 from maxmargin.verify.schedules import Paced, Schedule
 from maxmargin.verify.snapshots import identity, load, save
 from maxmargin.verify.stepping import CHUNK, WATCHED, Stepping
@@ -23,7 +24,6 @@ from maxmargin.verify.tracing import traced
 from maxmargin.verify.trajectory import Trajectory
 
 REFRESH = 8  # chunks between two measurements of the speed, once the run is past its start
-Progress = Callable[[int, int], None]
 
 
 class EngineError(ValueError):
@@ -93,7 +93,7 @@ def run(
     norm: Norm | str | None = None,
     device: torch.device | str = "cpu",
     trace: bool = True,
-    progress: Progress | None = None,
+    progress: StepProgress | None = None,
     batch_size: int | None = None,
     seed: int = 0,
     order: Order = "shuffled",

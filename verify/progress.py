@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 
+StepProgress = Callable[[int, int], None]
+"""What a run calls, with (steps done, steps)."""
+
+
 class Progress(Protocol):
     """What the engine, the campaign and the solvers call."""
 
@@ -54,7 +58,7 @@ class StepRate:
     def __call__(self, done: int, steps: int, /) -> None:
         """Report that ``done`` of the job's ``steps`` are taken."""
         now = self._clock()
-        if self._first is None:
+        if self._first is None or done < self._first[1]:  # at first, or another run after a shorter one
             self._first, self._last = (now, done), now
             return
         if now - self._last < 1.0:

@@ -12,6 +12,7 @@ from maxmargin.verify.devices import resolve
 from maxmargin.verify.engine import paced_for, run, starts
 from maxmargin.verify.examine import Exam
 from maxmargin.verify.optimizers.base import Optimizer
+from maxmargin.verify.progress import StepProgress
 from maxmargin.verify.trajectory import Trajectory
 
 STEPS = {"quick": 30_000, "full": 400_000}
@@ -26,7 +27,15 @@ does not, and that acts as a weight between the blocks which stalls the gap (κ 
 
 
 def train(
-    target: Target, problem: Problem, exam: Exam, *, tier: str, seed: int, device: str, share: float = 1.0
+    target: Target,
+    problem: Problem,
+    exam: Exam,
+    *,
+    tier: str,
+    seed: int,
+    device: str,
+    share: float = 1.0,
+    progress: StepProgress | None = None,
 ) -> Trajectory:
     """Train ``target`` on ``problem`` at the pace that its memory can follow.
 
@@ -38,6 +47,7 @@ def train(
         seed: Of the starts.
         device: ``auto``, ``cpu`` or ``cuda``, for the engine.
         share: Of the tier's steps.
+        progress: Called with (steps done, steps) as it trains.
 
     Returns:
         The trajectory.
@@ -52,7 +62,7 @@ def train(
         pace = Pace.following(exam.about)
         # The engine's pace is twice a black box's: both come to the same factor on the lag limit.
         pace = replace(pace, pace=pace.pace * min(1.0, 2 * slower))
-        return run_blackbox(target, problem, start, exam.about, steps=steps, pace=pace)
+        return run_blackbox(target, problem, start, exam.about, steps=steps, pace=pace, progress=progress)
     where = resolve(device)
     paced = paced_for(native)
     return run(
@@ -62,6 +72,7 @@ def train(
         steps=steps,
         schedule=replace(paced, pace=paced.pace * slower),
         device=where,
+        progress=progress,
     )
 
 

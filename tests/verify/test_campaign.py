@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from maxmargin.verify import campaign, verify
+from maxmargin.verify import campaign, relay, verify
 from maxmargin.verify.candidates import CANDIDATES
 from maxmargin.verify.claims import CLAIMS
 from maxmargin.verify.verdict import NormEvidence, Outcome, ProblemVerdict
@@ -25,24 +25,24 @@ def claim(monkeypatch):
 
 
 class Interrupting:
-    """Stands in for StepRate: Ctrl-C at a step of a job."""
+    """Stands in for StepRate: Ctrl-C at a step of a job, known by its place."""
 
-    job, step, seen = 0, 400, []
+    armed, step, seen = 0, 400, []
 
     def __init__(self, report, before, total, what):
-        self.before = before
+        self.job = ["short on multiclass", "short on blocks"].index(what)
 
     def __call__(self, done, steps):
-        Interrupting.seen.append((self.before, done))
-        if self.before == Interrupting.job and done >= Interrupting.step:
+        Interrupting.seen.append((self.job, done))
+        if self.job == Interrupting.armed and done >= Interrupting.step:
             raise KeyboardInterrupt
 
 
 @pytest.fixture
 def arm(monkeypatch):
     def set_off(job, step):
-        monkeypatch.setattr(campaign, "StepRate", Interrupting)
-        Interrupting.job, Interrupting.step, Interrupting.seen = job, step, []
+        monkeypatch.setattr(relay, "StepRate", Interrupting)
+        Interrupting.armed, Interrupting.step, Interrupting.seen = job, step, []
 
     return set_off
 

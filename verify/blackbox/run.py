@@ -26,11 +26,13 @@ from maxmargin.verify.blackbox.crew import REACH, Crew, Weights
 from maxmargin.verify.blackbox.pacing import Controller, Pace
 from maxmargin.verify.blackbox.probes import Probe
 from maxmargin.verify.blackbox.targets import Target
-from maxmargin.verify.engine import Progress, log_spaced
+from maxmargin.verify.engine import log_spaced
 from maxmargin.verify.losses import LOSSES, scaled_gradient
+from maxmargin.verify.progress import StepProgress
 from maxmargin.verify.tracing import traced
 from maxmargin.verify.trajectory import Trajectory
 
+SPOKEN = 64  # steps between two reports of progress
 DRIFT = 20  # rescale when the log₂-scale has drifted this far
 LOG_SCALE, CHANGE, LENGTH, MOVED, MARGIN = range(5)  # the numbers of a look, one row a run
 Feed = Literal["rescaled", "true"]
@@ -72,7 +74,7 @@ def run_blackbox(
     loss: str = "cross-entropy",
     checkpoints: int = 32,
     joint: bool | None = None,
-    progress: Progress | None = None,
+    progress: StepProgress | None = None,
 ) -> Trajectory:
     """Train B runs of a black-box optimizer side by side, and keep log-spaced checkpoints.
 
@@ -89,7 +91,7 @@ def run_blackbox(
         checkpoints: How many to keep, about, besides the start.
         joint: Whether one instance serves all runs; by default it does where
             :func:`maxmargin.verify.blackbox.batch.arrange` finds that this changes nothing (what it finds is logged).
-        progress: Called with (steps done, steps of all runs together).
+        progress: Called with (steps done, steps): at every checkpoint, and now and then between them.
 
     Returns:
         The trajectory. A run whose weights stop being finite stays where it was, and is not ``alive``.
@@ -114,8 +116,8 @@ def run_blackbox(
         fleet.look()
         if wanted:
             kept[-1]["update"] = fleet.now - before
-            if progress is not None:
-                progress(runs * done, runs * marks[-1])
+        if progress is not None and (wanted or done % SPOKEN == 0):
+            progress(done, marks[-1])
     return _trajectory(problem, target.spec, np.asarray(marks), kept, fleet)
 
 
