@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maxmargin.verify.candidates import CANDIDATES
 from maxmargin.verify.claims import Claim, Plan, check_tier, select
-from maxmargin.verify.progress import StepProgress, silent
+from maxmargin.verify.progress import Progress, StepProgress
 from maxmargin.verify.relay import Relay
 from maxmargin.verify.store import Store, file_key, fingerprint_of
 from maxmargin.verify.verdict import Outcome, ProblemVerdict, Verdict
@@ -19,7 +19,6 @@ from maxmargin.verify.verdict import Outcome, ProblemVerdict, Verdict
 if TYPE_CHECKING:
     from maxmargin.verify.optimizers.base import Optimizer
 
-Progress = Callable[[float, float, str], None]
 EVERY = 10.0  # seconds between two snapshots of a job under way
 
 
@@ -186,7 +185,7 @@ def verify(
         relay.finished(_name(claim, plan))
         relay(len(done), len(work), f"{_name(claim, plan)}: {verdict.outcome.value}")
 
-    relay = Relay(silent if progress is None else progress)
+    relay = Relay(progress)
     for claim, plan in work:
         if resume and store is not None and (kept := store.load(key(claim, plan), stamp(claim, plan))) is not None:
             finish(claim, plan, kept, fresh=False)

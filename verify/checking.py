@@ -10,6 +10,7 @@ from typing import Any
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.blackbox.probes import Probe
+from maxmargin.verify.blackbox.rhythm import in_stride
 from maxmargin.verify.blackbox.targets import Target, load
 from maxmargin.verify.candidates import family
 from maxmargin.verify.claims import check_tier
@@ -20,7 +21,7 @@ from maxmargin.verify.examine import Exam, examine, problems_for
 from maxmargin.verify.hypotheses import measured
 from maxmargin.verify.judge import FALLING, Bounds, judge, steps_needed
 from maxmargin.verify.measured import Measured
-from maxmargin.verify.progress import Progress, StepProgress, silent
+from maxmargin.verify.progress import Progress, StepProgress
 from maxmargin.verify.relay import Relay
 from maxmargin.verify.remarks import about_optimizer
 from maxmargin.verify.training import NETWORK_RUNS, planned, train
@@ -75,6 +76,8 @@ def check(
     resolve(device)
     loaded = load(target, kwargs)
     names = tuple(dict.fromkeys(registry.get(name).name for name in (problems or problems_for(loaded))))
+    if loaded.native is None:
+        loaded = in_stride(loaded, [registry.get(name).shapes for name in names], seed)
     exams = examine(loaded, names, wanted, seed)
     found = sorted(
         _measure_all(loaded, exams, wanted, tier, seed, device, progress), key=lambda m: names.index(m.problem.name)
@@ -122,7 +125,7 @@ def _measure_all(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     pool = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
     names = {e.problem: f"{target.spec} on {e.problem}" for e in ordered}
-    with Relay(silent if progress is None else progress) as relay:
+    with Relay(progress) as relay:
         relay(0, len(ordered))
         posts = [relay.elsewhere(names[e.problem]) for e in ordered]
         measure = delayed(_measure)

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, final
 
-from maxmargin.verify.progress import Progress, StepRate
+from maxmargin.verify.progress import Progress, StepRate, silent
 
 EVERY = 1.0  # seconds between looks, and between what a job writes
 _RECORD = struct.Struct("<qq")  # steps done, steps
@@ -59,8 +59,10 @@ class Relay:
         2.25 of 4: so is the second
     """
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress: Progress = silent
+        if progress is not None:
+            self._progress = progress
         self._lock = threading.RLock()
         self._done, self._total = 0.0, 0.0
         self._shares: dict[str, float] = {}

@@ -146,4 +146,4 @@ def _joined(target: Target, blocks: int) -> Target:
             first.state.update(other.state)
         return first
 
-    return Target(target.spec, MappingProxyType({}), factory=build, given=True)
+    return Target(target.spec, MappingProxyType({}), factory=build, given=True, stride=target.stride)

@@ -101,7 +101,7 @@ class Handle:
             place.set(factor)
 
     def step(self, gradients: Sequence[Tensor]) -> None:
-        """One step along ``gradients`` (one a parameter).
+        """One step along ``gradients`` (one a parameter); as many calls of its ``step()`` as the target's stride.
 
         Raises:
             TargetError: when the optimizer's own step fails.
@@ -111,7 +111,8 @@ class Handle:
             self.closure.params = self.params
         before = [p.detach().clone() for p in self.params] if self._scale != 1.0 else []
         try:
-            self._feeder.step(gradients)
+            for _ in range(self.target.stride):
+                self._feeder.step(gradients)
         except Exception as error:
             raise TargetError(
                 f"{self.spec}: step() failed on float64 parameters of shape {shapes_text(self.params)}: "

@@ -28,6 +28,7 @@ class Manners:
         lr_knob: Where the learning rate is set; begins with "none" where no knob is honoured, and steps are scaled.
         lr_knob_error: Relative error, under that knob, of "twice the rate moves twice as far".
         idle_steps: Steps at the start that move nothing.
+        stride: Calls of its ``step()`` that count as one step.
         skips: Of the steps watched, those after the first move that moved nothing.
         reinitialised: Relative change of the weights by the construction alone.
         eval_shift: Relative change of the weights by ``eval()``; 0 where they are the same, None without ``eval``.
@@ -46,6 +47,7 @@ class Manners:
     lr_knob_error: float
     idle_steps: int
     skips: int
+    stride: int
     reinitialised: float
     eval_shift: float | None
     closure_calls: int
@@ -100,6 +102,7 @@ def manners(
         update_granularity=granularity(session, update) if steady and rounded is None else 0.0,
         state_formats=state_formats(handle, degrees),
         unmoved=_unmoved(session),
+        stride=session.target.stride,
     )
 
 
@@ -158,6 +161,10 @@ def _parts(name: str, still: Tensor) -> str:
     return f"{count} of {still.numel()} entries of {name} ({', '.join(map(str, where))}{', ...' if count > 3 else ''})"
 
 
+def _ordinal(number: int) -> str:
+    return {2: "second", 3: "third"}.get(number, f"{number}th")
+
+
 def _listed(word: str, mask: Tensor) -> str:
     where = [str(int(i)) for i in torch.nonzero(mask).reshape(-1)]
     return f"{word}{'s' if len(where) > 1 else ''} {', '.join(where)}"
@@ -166,6 +173,11 @@ def _listed(word: str, mask: Tensor) -> str:
 def sentences(found: Manners, own_lr_error: float) -> tuple[str, ...]:
     """The findings that a reader should know, one sentence each, most important first."""
     out = []
+    if found.stride > 1:
+        out.append(
+            f"Each block moves only in every {_ordinal(found.stride)} call of step(): each gradient is shown "
+            f"{found.stride} times, and {found.stride} calls count as one step."
+        )
     if found.idle_steps > WARM:
         out.append(f"It moves nothing in its first {found.idle_steps} steps.")
     if found.unmoved:

@@ -56,6 +56,7 @@ class Probe:
         lr_knob: Where the learning rate is set; begins with "none" where no knob is honoured and steps are scaled.
         lr_knob_error: Relative error, under that knob, of "twice the rate moves twice as far".
         idle_steps: Steps at the start that move nothing.
+        stride: Calls of its ``step()`` that count as one step here.
         skips: Of the steps watched, those after the first move that moved nothing.
         reinitialised: Relative change of the weights by the construction alone.
         eval_shift: Relative change of the weights by ``eval()``; 0 where they are the same, None without ``eval``.
@@ -89,6 +90,7 @@ class Probe:
     lr_knob_error: float = 0.0
     idle_steps: int = 0
     skips: int = 0
+    stride: int = 1
     reinitialised: float = 0.0
     eval_shift: float | None = None
     closure_calls: int = 0

@@ -9,7 +9,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
@@ -47,6 +47,8 @@ class Target:
         factory: ``factory(params, **kwargs)`` that returns an object with ``step``, otherwise; parameters may also be
             wanted in another way, see :mod:`maxmargin.verify.blackbox.conventions`.
         given: Whether the factory itself was given, from Python, rather than where to import it from.
+        stride: Calls of its ``step()``, all on one gradient, that make a step here; more than 1 where
+            :mod:`maxmargin.verify.blackbox.rhythm` found that it moves only every so often.
         callings: Found so far, by the parameters' shapes and dtypes: how they are handed over.
         rates: Likewise, where the learning rate is set.
     """
@@ -56,14 +58,13 @@ class Target:
     native: Optimizer | None = None
     factory: Callable[..., Any] | None = None
     given: bool = False
+    stride: int = 1
     callings: dict[Any, Calling] = field(default_factory=dict, compare=False, repr=False)
     rates: dict[Any, Rate] = field(default_factory=dict, compare=False, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Another process imports the target anew: a module that was loaded from a file is not there yet.
-        if self.given:
-            return (Target, (self.spec, dict(self.kwargs), None, self.factory, True))
-        return (load, (self.spec, dict(self.kwargs)))
+        return _again, (self.spec, dict(self.kwargs), self.factory if self.given else None, self.stride)
 
     def options(self) -> dict[str, Any]:
         """The constructor's keyword arguments, with a learning rate where it requires one and none is given."""
@@ -239,3 +240,10 @@ def shapes_text(params: Sequence[torch.Tensor]) -> str:
 
 def _call_text(kwargs: Mapping[str, Any]) -> str:
     return "(" + ", ".join(["params", *(f"{k}={v!r}" for k, v in kwargs.items())]) + ")"
+
+
+def _again(spec: str, kwargs: dict[str, Any], factory: Callable[..., Any] | None, stride: int) -> Target:
+    """The target in another process."""
+    if factory is not None:
+        return Target(spec, kwargs, factory=factory, given=True, stride=stride)
+    return replace(load(spec, kwargs), stride=stride)
