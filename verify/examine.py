@@ -163,5 +163,8 @@ def _coupling(native: Optimizer | None, about: Probe | None) -> float | None:
 
 
 def _is_general(norm: Norm | None) -> TypeGuard[Norm]:
-    """Whether a norm is for any blocks, not written for the named blocks of one problem."""
-    return norm is not None and not norm.name.startswith((WEIGHTED, "blocks:"))
+    """Whether a norm is for any blocks, at most by rank (``@matrix``), not for the named blocks of one problem."""
+    if norm is None or norm.name.startswith(WEIGHTED):
+        return False
+    body = norm.name.partition(";")[0]
+    return not body.startswith("blocks:") or all(r.startswith("@") for r in body.removeprefix("blocks:").split(","))

@@ -102,10 +102,16 @@ def judge(
                 f"the {claim} gap closes ({gap:.1e}), but a hypothesis of the theorem is unmet: {', '.join(unmet)}",
             )
         if gap > REACHED and moving is not _Moving.FALLING:
-            # A subtle fault stops the gap short of 0: small is not enough, it must be seen to fall.
-            stuck = moving is _Moving.FLAT and gap > PLATEAU
+            # A subtle fault stops the gap short of 0: small is not enough, it must be seen to fall. Where steps are
+            # not the norm's even under constant gradients, nothing speaks for a fall that cannot be seen.
+            foreign = (
+                f", and under constant gradients its steps are only {steady:.3f} aligned with {claim}'s"
+                if steady is not None and steady < STEADY
+                else ""
+            )
+            stuck = gap > PLATEAU and (moving is _Moving.FLAT or (moving is _Moving.UNSURE and bool(foreign)))
             return Outcome.FAILS if stuck else Outcome.INCONCLUSIVE, (
-                f"KKT gap {gap:.1e} under {claim} is within its bound, but it is not seen to close",
+                f"KKT gap {gap:.1e} under {claim} is within its bound, but it is not seen to close{foreign}",
                 trend,
             )
         beside = f"; nearest other norm: {rival} at {rival_gap:.1e}" if rival is not None else ""

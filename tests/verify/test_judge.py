@@ -232,6 +232,24 @@ def test_what_may_still_close_refutes_nothing_if_the_steps_are_the_norms_own(int
     assert judge("linf", rows, MET, BOUNDS, steps=1000, steady=steady)[0] is outcome
 
 
+@pytest.mark.parametrize(
+    ("gap", "interval", "steady", "outcome"),
+    [
+        (4e-3, (-0.12, -0.06), STEADY - 0.01, FAILS),  # a polar factor of nearly the right matrix
+        (4e-3, (-0.12, -0.06), 1.0, INCONCLUSIVE),
+        (4e-3, (-0.12, -0.06), None, INCONCLUSIVE),
+        (4e-3, (-0.3, FALLING - 0.01), STEADY - 0.01, HOLDS),  # it is seen to close, whatever the steps are
+        (0.9 * PLATEAU, (-0.12, -0.06), STEADY - 0.01, INCONCLUSIVE),
+        (4e-3, (-0.09, -0.06), 1.0, FAILS),  # surely flat
+    ],
+)
+def test_a_small_gap_of_foreign_steps_must_be_seen_to_close(gap, interval, steady, outcome):
+    rows = {"linf": _row(gap, slope=sum(interval) / 2, interval=interval, apart=0.0), "l2": _row(0.5)}
+    found, reasons = judge("linf", rows, MET, BOUNDS, steps=1000, steady=steady)
+    assert found is outcome
+    assert ("only 0.980 aligned with linf's" in reasons[0]) == (steady == STEADY - 0.01 and outcome is not HOLDS)
+
+
 @pytest.mark.parametrize("slope", [-0.2, -0.5, -2.0])
 def test_the_extrapolation_is_the_power_law(slope):
     _, reasons = _judge(

@@ -195,12 +195,19 @@ def _candidates(steps: Sequence[Step], blocks: Mapping[str, BlockReading]) -> li
 
 
 def _joined(blocks: Mapping[str, BlockReading], weights: Mapping[str, float], exponent: float) -> Norm:
-    """The blocks' norms joined by ℓ_p, under its common name where it has one (``linf``, or ``l2;max``)."""
-    kind = _one_kind(blocks)
-    if kind is None or kind == "hybrid":
-        common = get_norm(kind) if kind is not None and exponent == inf else None
-    else:
+    """The blocks' norms joined by ℓ_p.
+
+    Returns:
+        The norm; where one rule serves all matrices and one all vectors, under a name that suits any problem:
+        ``linf``, ``l2;max``, ``hybrid`` or ``blocks:@matrix=maxcolumn,@vector=l2;max``.
+    """
+    kind, rules_of = _one_kind(blocks), _by_rank(blocks)
+    if kind == "hybrid" and exponent == inf:
+        common = get_norm(kind)
+    elif kind is not None and kind != "hybrid":
         common = ParameterNorm.uniform(get_block_norm(kind), exponent)
+    else:
+        common = None if rules_of is None else ParameterNorm.of(rules_of, exponent)
     if common is not None and set(weights.values()) == {1.0}:
         return common
     rules = {name: (b.norm, weights[name]) for name, b in blocks.items()}
@@ -237,6 +244,14 @@ def _one_kind(blocks: Mapping[str, BlockReading]) -> str | None:
     if matrices == {"spectral"} and vectors == {"l2"}:
         return "spectral"
     return "hybrid" if matrices == {"spectral"} and vectors == {"linf"} else None
+
+
+def _by_rank(blocks: Mapping[str, BlockReading]) -> dict[str, str] | None:
+    """One rule for all matrices and one for all vectors, where that is how the blocks are read."""
+    found: dict[str, set[str]] = {}
+    for b in blocks.values():
+        found.setdefault("@matrix" if b.is_matrix else "@vector", set()).add(b.norm)
+    return {rank: kinds.pop() for rank, kinds in found.items()} if all(len(k) == 1 for k in found.values()) else None
 
 
 def _agrees(norm: Norm, coupling: float) -> bool:

@@ -66,6 +66,25 @@ def test_common_norms_are_named(truth):
     assert found.alignment > 1 - 1e-9
 
 
+@pytest.mark.parametrize(
+    "truth",
+    [
+        "blocks:@matrix=maxcolumn,@vector=l2;max",
+        "blocks:@matrix=linf,@vector=l2;max",
+        "blocks:@matrix=spectral,@vector=linf;l2",
+        "blocks:@matrix=nuclear,@vector=l1;max",
+    ],
+)
+def test_two_rules_by_rank_have_a_name_for_any_problem(truth):
+    found = read(_steps(truth))
+    assert found.norm.name == truth
+    assert found.alignment > 1 - 1e-9
+    if truth.endswith(";max"):
+        doubled = read(_steps(truth.replace("@vector=", "@vector=2*"))).norm.name
+        assert doubled != truth
+        assert family(doubled) == truth
+
+
 @pytest.mark.parametrize("truth", WEIGHTED_ONES)
 def test_weights_are_read_within_two_percent(truth):
     found = read(_steps(truth))
