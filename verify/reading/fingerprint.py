@@ -202,6 +202,7 @@ def _joined(blocks: Mapping[str, BlockReading], weights: Mapping[str, float], ex
         ``linf``, ``l2;max``, ``hybrid`` or ``blocks:@matrix=maxcolumn,@vector=l2;max``.
     """
     kind, rules_of = _one_kind(blocks), _by_rank(blocks)
+    common: Norm | None
     if kind == "hybrid" and exponent == inf:
         common = get_norm(kind)
     elif kind is not None and kind != "hybrid":
