@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import inf, isfinite, log2, nan, prod
+from math import inf, isfinite, log2, nan
 
 import torch
 from torch import Tensor
 
 from maxmargin.models.blocks import Shapes
 from maxmargin.verify.blackbox.feeding import seeded
-from maxmargin.verify.blackbox.handle import Handle, Path
+from maxmargin.verify.blackbox.handle import Path
+from maxmargin.verify.blackbox.impulse import remembered
 from maxmargin.verify.blackbox.manners import manners, sentences
 from maxmargin.verify.blackbox.session import WARM, Session, difference, size
 from maxmargin.verify.blackbox.targets import Target
@@ -25,8 +26,6 @@ __all__ = ["EXACT", "VISIBLE", "WARM", "Probe", "probe"]
 
 EXACT = 1e-9  # relative; powers of two rescale exactly, what is left is rounding in sums of different order
 FITS = 0.5  # a relative difference below which a power law is the right one, eps apart
-FORGETS = 1 - 1e-12  # a state that keeps more than this of itself in a step does not decay
-TURNS = 64  # steps after an impulse in which every state that decays has had its turn
 VISIBLE = 0.1  # a relative change of the update that is no longer the same optimizer
 
 
@@ -153,7 +152,7 @@ def _probe(session: Session) -> Probe:
         path: _degree(small[path].value, leaf.value, c) if path in small else nan for path, leaf in large.items()
     }
     update_degree, defect = _update_degree(session, update, c)
-    lag, memory = _lag(session, degrees)
+    lag, memory = remembered(session, degrees)
     random = max(difference(update, session.play(seed=s)[1]) for s in (0, 1))
     lr_error = difference([2 * u for u in update], session.play_rate(2.0)) if handle.has_lr else nan
     rescaling_error = _rescaling_error(session, degrees, update_degree, 1 / c)
@@ -246,42 +245,3 @@ def _coupling(session: Session, update: Sequence[Tensor]) -> float | None:
     if min(sizes) == 0:
         return None
     return log2((sizes[0] / sizes[1]) / (sizes[2] / sizes[3])) / 4
-
-
-def _lag(session: Session, degrees: Mapping[Path, float]) -> tuple[float, float]:
-    """(lag limit, memory) from an impulse: after the warm steps the gradient drops by 2^-60, and each state decays."""
-    handle, _ = session.play()
-    sizes = [_state_sizes(handle)]
-
-    def watch(until: int) -> None:
-        for _ in range(until + 1 - len(sizes)):
-            handle.step([2.0**-60 * g for g in session.gradients[-1]])
-            sizes.append(_state_sizes(handle))
-
-    watch(3)
-    lag, memory = 1.0, 1.0
-    for path, d in degrees.items():
-        if d != d or d <= 0 or path not in sizes[3] or sizes[2].get(path, 0.0) == 0:
-            continue
-        if sizes[3][path] <= sizes[0].get(path, 0.0) * 2.0 ** (-50 * d):
-            continue  # it holds the last gradient, small like it, and nothing older
-        kept = sizes[3][path] / sizes[2][path]
-        steady = abs(kept * sizes[1].get(path, 0.0) - sizes[2][path]) <= (1 - FORGETS) * sizes[2][path]
-        if kept >= FORGETS or not steady:  # perhaps not its turn: moments that take turns, factors of now and then
-            watch(TURNS)
-            kept = (sizes[-1].get(path, 0.0) / sizes[2][path]) ** (1 / (TURNS - 2))
-        if kept >= FORGETS:
-            memory = inf
-            continue
-        lag = min(lag, (1 - kept) / d)
-        memory = max(memory, 1 / (1 - kept))
-    return lag, memory
-
-
-def _state_sizes(handle: Handle) -> dict[Path, float]:
-    """The largest entry of each state leaf."""
-    return {
-        leaf.path: float(torch.as_tensor(leaf.value).double().abs().amax())
-        for leaf in handle.leaves()
-        if prod(torch.as_tensor(leaf.value).shape)
-    }

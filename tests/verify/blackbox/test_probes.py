@@ -387,9 +387,44 @@ def test_moments_that_take_turns_forget():
                 state["scale"] = 0.9 * state.get("scale", 0.0) + 0.1 * p.grad.norm()
             return p.grad / state["scale"]
 
-    # 0.8 every other step is 0.8^(1/2) a step.
+    # 0.8 in every other step is 0.8^(1/2) a step.
     assert _probe(Turns).memory == pytest.approx(1 / (1 - 0.8**0.5), rel=0.02)
     assert _probe(Seldom).memory == pytest.approx(1 / (1 - 0.9**0.1), rel=0.2)
+
+
+class Debiased(torch.optim.Optimizer):
+    """Adam whose weights correct the bias, as many packages write it: at step t, (β^t − β)/(β^t − 1) in β's place."""
+
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.99)):
+        super().__init__(params, {"lr": lr, "betas": betas, "t": 0})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            group["t"] += 1
+            b1, b2 = ((b ** group["t"] - b) / (b ** group["t"] - 1) for b in group["betas"])
+            for p in group["params"]:
+                m = self.state[p].setdefault("m", torch.zeros_like(p)).mul_(b1).add_(p.grad, alpha=1 - b1)
+                v = self.state[p].setdefault("v", torch.zeros_like(p)).mul_(b2).addcmul_(p.grad, p.grad, value=1 - b2)
+                p.addcdiv_(m, v.sqrt(), value=-group["lr"])
+
+
+@pytest.mark.parametrize("beta", [0.95, 0.99, 0.999])
+def test_memory_is_measured_once_it_has_settled(beta):
+    """After eight steps such a moment seems to remember eight; a run at that pace would leave it behind."""
+    found = _probe(Debiased, betas=(0.9, beta))
+    assert found.memory == pytest.approx(1 / (1 - beta), rel=0.1)
+    assert found.lag_limit == pytest.approx((1 - beta) / 2, rel=0.1)
+
+
+def test_a_mean_of_all_gradients_never_forgets():
+    class Mean(Custom):
+        def direction(self, p, state):
+            state["n"] = state.get("n", 0) + 1
+            state["mean"] = state.get("mean", torch.zeros_like(p)) * (1 - 1 / state["n"]) + p.grad / state["n"]
+            return state["mean"]
+
+    assert _probe(Mean).memory == math.inf
 
 
 def test_a_running_maximum_never_forgets():
