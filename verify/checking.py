@@ -24,8 +24,8 @@ from maxmargin.verify.measured import Measured
 from maxmargin.verify.progress import Progress, StepProgress
 from maxmargin.verify.relay import Relay
 from maxmargin.verify.remarks import about_optimizer
-from maxmargin.verify.training import NETWORK_RUNS, planned, train
-from maxmargin.verify.verdict import Outcome, ProblemVerdict, Verdict
+from maxmargin.verify.training import NETWORK_RUNS, capped, planned, train
+from maxmargin.verify.verdict import Hypothesis, NormEvidence, Outcome, ProblemVerdict, Verdict
 
 LINEAR = {"quick": Bounds(gap=2e-2, ratio=5, alignment=0.95), "full": Bounds(gap=3e-3, ratio=10, alignment=0.95)}
 NETWORK = {"quick": Bounds(gap=1e-1, ratio=2, alignment=0.9), "full": Bounds(gap=2e-2, ratio=3, alignment=0.95)}
@@ -199,6 +199,7 @@ def _measure_run(
         notes=exam.notes,
         seconds=seconds,
         full_steps=planned(target, exam, "full"),
+        short_of=capped(target, exam, tier),
     )
 
 
@@ -229,8 +230,10 @@ def _judge(found: Measured, norm: Norm, tier: str) -> ProblemVerdict:
     hypotheses = measured(problem, trajectory, norm) | about_optimizer(found.probe, found.twin)
     bounds = _bounds(problem, tier)
     steps = int(trajectory.steps[-1])
-    outcome, reasons = judge(norm.name, evidence, hypotheses, bounds, steps=steps, steady=found.steady(norm))
     own = evidence.get(norm.name)
+    outcome, reasons = decide(
+        norm.name, evidence, hypotheses, problem.linear, tier, steps, found.steady(norm), found.short_of
+    )
     return ProblemVerdict(
         problem=problem.name,
         degree=problem.degree,
@@ -246,6 +249,50 @@ def _judge(found: Measured, norm: Norm, tier: str) -> ProblemVerdict:
         arrays=arrays,
         norm=norm.name,
         steps_needed=steps_needed(own, bounds.gap, steps) if own is not None else None,
+    )
+
+
+def decide(
+    norm: str,
+    evidence: Mapping[str, NormEvidence],
+    hypotheses: Mapping[str, Hypothesis],
+    linear: bool,
+    tier: str,
+    steps: int,
+    steady: float | None,
+    short_of: float,
+) -> tuple[Outcome, tuple[str, ...]]:
+    """Judge a norm on one problem by the tier's bounds.
+
+    These are for the steps that a tier means to take. Where the optimizer's memory asks for more of them than it
+    gives, those of ``quick`` decide, as they do of a short memory, if the gap is still closing; and that is said.
+
+    Args:
+        norm: The norm's name; a key of ``evidence``.
+        evidence: What was measured, by norm.
+        hypotheses: As measured.
+        linear: Whether the model is.
+        tier: ``quick`` or ``full``.
+        steps: Steps taken.
+        steady: Alignment of its steps under constant gradients with the norm, if known.
+        short_of: How many times more steps its memory asks for than the tier gives.
+
+    Returns:
+        The outcome and its reasons.
+    """
+    bounds = (LINEAR if linear else NETWORK)[tier]
+    found = judge(norm, evidence, hypotheses, bounds, steps=steps, steady=steady)
+    needed = steps_needed(evidence[norm], bounds.gap, steps) if norm in evidence else None
+    if found[0] is not Outcome.INCONCLUSIVE or short_of <= 1 or needed is None:
+        return found
+    quick = (LINEAR if linear else NETWORK)["quick"]
+    outcome, reasons = judge(norm, evidence, hypotheses, quick, steps=steps, steady=steady)
+    if outcome is not Outcome.HOLDS:
+        return found
+    return outcome, (
+        *reasons,
+        f"by the quick tier's bounds, as its memory asks for {short_of:.0f} times more steps than the {tier} tier has; "
+        f"the {tier} tier's gap of {bounds.gap:.0e} would be met after about {needed:.1e}",
     )
 
 

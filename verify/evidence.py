@@ -21,6 +21,7 @@ from maxmargin.verify.trajectory import Trajectory
 from maxmargin.verify.verdict import NormEvidence
 
 TINY = 1e-16  # a gap below rounding; keeps logarithms finite
+FLAT = 1e-9  # range of log Γ below which it stands still: 1 part in 10⁹
 
 
 @dataclass(frozen=True)
@@ -213,6 +214,9 @@ def fitted_slope(
         if usable.sum() < 4:
             continue
         x, y = np.log(steps[usable]), np.log(np.maximum(gap[usable, run], TINY))
+        if np.ptp(y) < FLAT:  # regression has no error to speak of, and makes NaN of it
+            fits.append((0.0, 0.0))
+            continue
         fit = stats.linregress(x, y)
         residual = y - fit.intercept - fit.slope * x
         power = float((residual**2).sum())

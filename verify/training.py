@@ -81,12 +81,20 @@ def engine_optimizer(target: Target, exam: Exam) -> Optimizer | None:
     return target.native or (exam.twin.optimizer if exam.twin is not None else None)
 
 
+def capped(target: Target, exam: Exam, tier: str) -> float:
+    """How many times more steps its memory asks for than the tier gives; 1 where the tier gives them all."""
+    return max(1.0, FAST_MEMORY / _lag_limit(target, exam) / MORE[tier])
+
+
+def _lag_limit(target: Target, exam: Exam) -> float:
+    native = engine_optimizer(target, exam)
+    return native.lag_limit if native is not None else exam.about.lag_limit if exam.about is not None else 1.0
+
+
 def planned(target: Target, exam: Exam, tier: str) -> int:
     """Steps of every run in this tier."""
-    native = engine_optimizer(target, exam)
-    lag = native.lag_limit if native is not None else exam.about.lag_limit if exam.about is not None else 1.0
-    steps = STEPS[tier] * min(MORE[tier], max(1.0, FAST_MEMORY / lag))
-    return int(steps) * (ENGINE if native is not None else 1)
+    steps = STEPS[tier] * min(MORE[tier], max(1.0, FAST_MEMORY / _lag_limit(target, exam)))
+    return int(steps) * (ENGINE if engine_optimizer(target, exam) is not None else 1)
 
 
 def mixes(problem: Problem, *norms: Norm) -> bool:

@@ -9,7 +9,7 @@ import torch
 
 from maxmargin.verify import checking
 from maxmargin.verify.checking import FAR, LATE, LINEAR, check, hopeless
-from maxmargin.verify.verdict import NormEvidence, Outcome, ProblemVerdict
+from maxmargin.verify.verdict import Hypothesis, NormEvidence, Outcome, ProblemVerdict
 
 BOUNDS = LINEAR["quick"]
 FLAT = NormEvidence(0.2, (0.2, 0.2), 0.6, None, None, 0.0, (-0.01, 0.01))
@@ -31,6 +31,42 @@ REFUTED = ProblemVerdict("p", 1, Outcome.FAILS, 100, 2 * LATE, {"l2": FLAT}, {},
 def test_what_leaves_hope(changes, evidence, hope):
     verdict = replace(REFUTED, evidence={"l2": replace(FLAT, **evidence)}, **changes)
     assert hopeless(verdict, BOUNDS) is not hope
+
+
+SEPARATED = {"separated": Hypothesis(True, 1.0)}
+
+
+def _decided(tier="full", short_of=10.0, steady=1.0, **changes):
+    """Adam (β₂ = 0.999, eps = 0) on the two-layer network after 8,000,000 steps, as measured."""
+    own = NormEvidence(
+        0.0214, (0.0147, 0.0295), 0.99997, 0.936, 0.068, -0.275, (-0.284, -0.266), residual=3e-16, apart=0.0
+    )
+    rows = {"linf": replace(own, **changes), "l2": NormEvidence(0.31, (0.31, 0.33), 0.7, None, None, 0.0, apart=0.2)}
+    return checking.decide("linf", rows, SEPARATED, False, tier, 8_000_000, steady, short_of)
+
+
+def test_a_memory_beyond_the_tier_is_judged_by_the_quick_tiers_bounds_and_that_is_said():
+    outcome, reasons = _decided()
+    assert outcome is Outcome.HOLDS
+    assert "by the quick tier's bounds, as its memory asks for 10 times more steps than the full tier" in reasons[-1]
+    assert "would be met after about 3.3e+07" in reasons[-1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome"),
+    [
+        ({"short_of": 1.0}, Outcome.INCONCLUSIVE),  # the tier gave all steps: its own bounds count
+        ({"kkt_gap_range": (0.05, 0.11)}, Outcome.INCONCLUSIVE),  # not even the quick tier's
+        ({"slope_interval": (-0.3, -0.05)}, Outcome.INCONCLUSIVE),  # perhaps not closing
+        ({"slope_interval": (-0.3, -0.05), "steady": 0.9}, Outcome.FAILS),
+        ({"alignment": 0.4}, Outcome.FAILS),
+        ({"kkt_gap_range": (0.01, 0.019)}, Outcome.HOLDS),  # by the full tier's own
+    ],
+)
+def test_the_quick_tiers_bounds_excuse_nothing_else(changes, outcome):
+    found, reasons = _decided(**changes)
+    assert found is outcome
+    assert not any("quick tier" in reason for reason in reasons)
 
 
 class Half(torch.optim.Optimizer):

@@ -124,3 +124,9 @@ def test_a_norm_whose_distance_no_solver_finds_is_no_control(monkeypatch):
     monkeypatch.setattr(apartness, "_MEASURED", {})
     monkeypatch.setattr(apartness, "apart", _refuse)
     assert set(with_apartness(problem, norm, found)) == {"l2"}
+
+
+def test_a_gap_that_stands_still_has_slope_0_and_no_doubt():
+    steps = np.array([100, 200, 400, 800, 1000])
+    for gap in (np.full((5, 2), 0.25), 0.25 * (1 + 1e-15 * np.array([[1], [3], [2], [4], [1]]))):
+        assert fitted_slope(steps, gap) == (0.0, (0.0, 0.0))

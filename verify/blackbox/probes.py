@@ -26,6 +26,7 @@ __all__ = ["EXACT", "VISIBLE", "WARM", "Probe", "probe"]
 
 EXACT = 1e-9  # relative; powers of two rescale exactly, what is left is rounding in sums of different order
 FITS = 0.5  # a relative difference below which a power law is the right one, eps apart
+LOST = 1e-13  # of the weights: steps shorter than that lose more than 0.1 % to rounding
 VISIBLE = 0.1  # a relative change of the update that is no longer the same optimizer
 
 
@@ -230,7 +231,11 @@ def _floor(session: Session, update: Sequence[Tensor], degree: float) -> float:
     def changed(k: int) -> bool:
         return difference(update, session.play_scaled(2.0**-k, degree)) > VISIBLE
 
-    coarse = next((k for k in range(0, 121, 5) if changed(k)), None)
+    deepest = 120
+    if session.open().rate.knob.outside and degree > 0:
+        # No learning rate makes up for steps that shrink with the gradient: look no further than weights can hold.
+        deepest = int(log2(max(1.0, size(update) / (LOST * size(session.start)))) / degree)
+    coarse = next((k for k in range(0, deepest + 1, 5) if changed(k)), None)
     if coarse is None:
         return 0.0
     return session.norm * 2.0 ** -next(k for k in range(coarse - 4, coarse + 1) if k == coarse or changed(k))

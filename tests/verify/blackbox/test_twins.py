@@ -10,9 +10,10 @@ import torch
 
 from maxmargin.models import problems
 from maxmargin.solvers.norms import get_norm
+from maxmargin.verify.blackbox import rehearsal
 from maxmargin.verify.blackbox.guesses import retentions
 from maxmargin.verify.blackbox.probes import probe
-from maxmargin.verify.blackbox.rehearsal import Draw, changing, low_rank
+from maxmargin.verify.blackbox.rehearsal import LATE, Draw, changing, low_rank
 from maxmargin.verify.blackbox.targets import load
 from maxmargin.verify.blackbox.twins import find_twin
 from maxmargin.verify.engine import run, starts
@@ -23,6 +24,12 @@ from maxmargin.verify.optimizers.composite import Composite
 from maxmargin.verify.optimizers.steepest import MomentumSteepestDescent, SteepestDescent
 
 SHAPES = {"W": (3, 4), "V": (4, 2), "a": (3,)}
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch):
+    """A tenth of the late steps: what they are for is tested where it is asked for."""
+    monkeypatch.setattr(rehearsal, "LATE", 500)
 
 
 def _twin(target, kwargs=None, shapes=None, **options):
@@ -458,3 +465,20 @@ def test_a_blockwise_twin_runs_in_the_engine():
             for k in rest:
                 np.testing.assert_allclose(d[k], -eta * np.sign(g[k]), atol=1e-12)
             assert np.abs(d[second]).max() <= 1.3 * eta
+
+
+def test_a_change_after_thousands_of_steps_is_no_twin(monkeypatch):
+    class Turns(Rule):
+        """Sign descent that becomes gradient descent after 4,000 steps."""
+
+        @torch.no_grad()
+        def step(self, closure=None):
+            for group in self.param_groups:
+                for p in group["params"]:
+                    state = self.state[p]
+                    state["t"] = state.get("t", 0) + 1
+                    p.sub_(group["lr"] * (p.grad.sign() if state["t"] <= 4000 else p.grad / p.grad.norm()))
+
+    assert _twin(Turns) is not None  # not seen by the short rehearsal
+    monkeypatch.setattr(rehearsal, "LATE", LATE)
+    assert _twin(Turns) is None
