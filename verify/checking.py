@@ -19,7 +19,7 @@ from maxmargin.verify.devices import one_thread, resolve
 from maxmargin.verify.evidence import Effort, measure
 from maxmargin.verify.examine import Exam, examine, problems_for
 from maxmargin.verify.hypotheses import measured
-from maxmargin.verify.judge import FALLING, Bounds, judge, steps_needed
+from maxmargin.verify.judge import FALLING, STEADY, Bounds, judge, steps_needed
 from maxmargin.verify.measured import Measured
 from maxmargin.verify.progress import Progress, StepProgress
 from maxmargin.verify.relay import Relay
@@ -232,7 +232,15 @@ def _judge(found: Measured, norm: Norm, tier: str) -> ProblemVerdict:
     steps = int(trajectory.steps[-1])
     own = evidence.get(norm.name)
     outcome, reasons = decide(
-        norm.name, evidence, hypotheses, problem.linear, tier, steps, found.steady(norm), found.short_of
+        norm.name,
+        evidence,
+        hypotheses,
+        problem.linear,
+        tier,
+        steps=steps,
+        margin=float(trajectory.margin[-1].max()),
+        steady=found.steady(norm),
+        short_of=found.short_of,
     )
     return ProblemVerdict(
         problem=problem.name,
@@ -258,14 +266,17 @@ def decide(
     hypotheses: Mapping[str, Hypothesis],
     linear: bool,
     tier: str,
+    *,
     steps: int,
+    margin: float,
     steady: float | None,
     short_of: float,
 ) -> tuple[Outcome, tuple[str, ...]]:
     """Judge a norm on one problem by the tier's bounds.
 
     These are for the steps that a tier means to take. Where the optimizer's memory asks for more of them than it
-    gives, those of ``quick`` decide, as they do of a short memory, if the gap is still closing; and that is said.
+    gives, those of ``quick`` decide, as they do of a short memory, if the gap is still closing; and steps that are the
+    norm's own under constant gradients are not refuted before margins are large. Both are said.
 
     Args:
         norm: The norm's name; a key of ``evidence``.
@@ -274,6 +285,7 @@ def decide(
         linear: Whether the model is.
         tier: ``quick`` or ``full``.
         steps: Steps taken.
+        margin: The largest final margin.
         steady: Alignment of its steps under constant gradients with the norm, if known.
         short_of: How many times more steps its memory asks for than the tier gives.
 
@@ -282,6 +294,9 @@ def decide(
     """
     bounds = (LINEAR if linear else NETWORK)[tier]
     found = judge(norm, evidence, hypotheses, bounds, steps=steps, steady=steady)
+    if found[0] is Outcome.FAILS and short_of > 1 and margin < LATE and steady is not None and steady >= STEADY:
+        early = f"too early to tell: margins are {margin:.2g}, and its memory asks for {short_of:.0f} times more steps"
+        return Outcome.INCONCLUSIVE, (*found[1], early)
     needed = steps_needed(evidence[norm], bounds.gap, steps) if norm in evidence else None
     if found[0] is not Outcome.INCONCLUSIVE or short_of <= 1 or needed is None:
         return found

@@ -36,13 +36,15 @@ def test_what_leaves_hope(changes, evidence, hope):
 SEPARATED = {"separated": Hypothesis(True, 1.0)}
 
 
-def _decided(tier="full", short_of=10.0, steady=1.0, **changes):
+def _decided(tier="full", short_of=10.0, steady=1.0, margin=1e3, **changes):
     """Adam (β₂ = 0.999, eps = 0) on the two-layer network after 8,000,000 steps, as measured."""
     own = NormEvidence(
         0.0214, (0.0147, 0.0295), 0.99997, 0.936, 0.068, -0.275, (-0.284, -0.266), residual=3e-16, apart=0.0
     )
     rows = {"linf": replace(own, **changes), "l2": NormEvidence(0.31, (0.31, 0.33), 0.7, None, None, 0.0, apart=0.2)}
-    return checking.decide("linf", rows, SEPARATED, False, tier, 8_000_000, steady, short_of)
+    return checking.decide(
+        "linf", rows, SEPARATED, False, tier, steps=8_000_000, margin=margin, steady=steady, short_of=short_of
+    )
 
 
 def test_a_memory_beyond_the_tier_is_judged_by_the_quick_tiers_bounds_and_that_is_said():
@@ -67,6 +69,24 @@ def test_the_quick_tiers_bounds_excuse_nothing_else(changes, outcome):
     found, reasons = _decided(**changes)
     assert found is outcome
     assert not any("quick tier" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome"),
+    [
+        ({}, Outcome.INCONCLUSIVE),  # ADOPT and AdEMAMix remember 10,000 steps
+        ({"alignment": 0.4}, Outcome.INCONCLUSIVE),  # momentum lags behind gradients that still turn
+        ({"margin": LATE}, Outcome.FAILS),
+        ({"short_of": 1.0}, Outcome.FAILS),
+        ({"steady": 0.98}, Outcome.FAILS),
+        ({"steady": None}, Outcome.FAILS),
+    ],
+)
+def test_a_long_memory_is_not_refuted_while_margins_are_small(changes, outcome):
+    plateau = {"kkt_gap_range": (0.3, 0.4), "slope": 0.0, "slope_interval": (-0.01, 0.01), "margin": 0.5 * LATE}
+    found, reasons = _decided(**(plateau | changes))
+    assert found is outcome
+    assert ("too early to tell" in reasons[-1]) == (outcome is Outcome.INCONCLUSIVE)
 
 
 class Half(torch.optim.Optimizer):
