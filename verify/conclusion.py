@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import inf, isfinite, log
 
 from maxmargin.solvers.norms import Norm, get_norm
-from maxmargin.verify.candidates import CANDIDATES, family
+from maxmargin.verify.candidates import CANDIDATES, WEIGHTED, family
 from maxmargin.verify.judge import controls_of
 from maxmargin.verify.measured import Measured
 from maxmargin.verify.remarks import remarks, stand_in
@@ -44,6 +44,8 @@ def nearest_norm(found: Sequence[Measured]) -> Norm:
     usable = [m for m in found if m.evidence.norms]
     scores = {}
     for name in names:
+        if name.startswith(WEIGHTED) and len(usable) > 1:  # one name, and another norm on every problem's blocks
+            continue
         rows = [m.evidence.norms[name] for m in usable if name in m.evidence.norms]
         if rows and len(rows) == len(usable):  # a norm written for one problem's blocks says nothing of the others
             scores[name] = sum(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from maxmargin.models import problems
-from maxmargin.solvers.norms import get_norm
+from maxmargin.solvers.norms import ParameterNorm, get_norm
 from maxmargin.verify.blackbox.probes import Probe
 from maxmargin.verify.blackbox.twins import Twin
 from maxmargin.verify.candidates import CANDIDATES
@@ -141,6 +141,17 @@ def test_a_norm_of_one_problems_blocks_says_nothing_of_the_others():
     found = [_measured(SPECS[0], rows, norms=norms), _measured(SPECS[1])]
     assert nearest_norm(found).name == "spectral"
     assert nearest_norm(found[:1]).name == own.name
+
+
+def test_a_weighted_norm_of_one_problem_is_not_anothers_even_under_its_name():
+    """AdaGO: blocks differ in weight on every problem; each norm is called "weighted …" and has rules of its own."""
+    name = "weighted spectral"
+    own = [ParameterNorm.of({block: "spectral"}, name=name) for block in ("W", "tall")]
+    rows = _rows("spectral") | {name: replace(_rows("spectral")["spectral"], kkt_gap=1e-6)}
+    norms = {n: get_norm(n) for n in CANDIDATES}
+    found = [_measured(s, rows, norms=norms | {name: n}) for s, n in zip(SPECS, own, strict=True)]
+    assert nearest_norm(found).name == "spectral"
+    assert nearest_norm(found[:1]).name == name
 
 
 def test_without_evidence_there_is_still_an_answer():
