@@ -28,7 +28,7 @@ from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.probes import Probe
 from maxmargin.verify.blackbox.targets import Target
 
-CHANGING, SPECIAL, LATE = 200, 30, 5_000  # steps
+CHANGING, SPECIAL, LATE = 200, 30, 2_000  # steps
 SHARE, LONG_SHARE = 0.03, 1000.0  # of the weights' size, moved in a step; the second where weights are drawn anew
 Blocks = dict[str, Tensor]
 

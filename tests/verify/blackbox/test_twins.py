@@ -28,7 +28,7 @@ SHAPES = {"W": (3, 4), "V": (4, 2), "a": (3,)}
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch):
-    """A tenth of the late steps: what they are for is tested where it is asked for."""
+    """A quarter of the late steps: what they are for is tested where it is asked for."""
     monkeypatch.setattr(rehearsal, "LATE", 500)
 
 
@@ -469,7 +469,7 @@ def test_a_blockwise_twin_runs_in_the_engine():
 
 def test_a_change_after_thousands_of_steps_is_no_twin(monkeypatch):
     class Turns(Rule):
-        """Sign descent that becomes gradient descent after 4,000 steps."""
+        """Sign descent that becomes gradient descent after 1,500 steps."""
 
         @torch.no_grad()
         def step(self, closure=None):
@@ -477,7 +477,7 @@ def test_a_change_after_thousands_of_steps_is_no_twin(monkeypatch):
                 for p in group["params"]:
                     state = self.state[p]
                     state["t"] = state.get("t", 0) + 1
-                    p.sub_(group["lr"] * (p.grad.sign() if state["t"] <= 4000 else p.grad / p.grad.norm()))
+                    p.sub_(group["lr"] * (p.grad.sign() if state["t"] <= 1500 else p.grad / p.grad.norm()))
 
     assert _twin(Turns) is not None  # not seen by the short rehearsal
     monkeypatch.setattr(rehearsal, "LATE", LATE)
