@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from maxmargin.models.problem import Problem
 from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.blackbox.probes import Probe
 from maxmargin.verify.blackbox.rhythm import in_stride
@@ -19,7 +18,7 @@ from maxmargin.verify.devices import one_thread, resolve
 from maxmargin.verify.evidence import Effort, measure
 from maxmargin.verify.examine import Exam, examine, problems_for
 from maxmargin.verify.hypotheses import measured
-from maxmargin.verify.judge import FALLING, STEADY, Bounds, judge, steps_needed
+from maxmargin.verify.judge import FALLING, Bounds, judge, own_when_constant, steps_needed
 from maxmargin.verify.measured import Measured
 from maxmargin.verify.progress import Progress, StepProgress
 from maxmargin.verify.relay import Relay
@@ -128,8 +127,8 @@ def _measure_all(
     with Relay(progress) as relay:
         relay(0, len(ordered))
         posts = [relay.elsewhere(names[e.problem]) for e in ordered]
-        measure = delayed(_measure)
-        jobs = (measure(target, e, claim, tier, seed, device, post) for e, post in zip(ordered, posts, strict=True))
+        job = delayed(_measure)
+        jobs = (job(target, e, claim, tier, seed, device, post) for e, post in zip(ordered, posts, strict=True))
         for done, result in enumerate(pool(jobs), start=1):
             relay.finished(names[result.problem.name])
             relay(done, len(ordered), names[result.problem.name])
@@ -149,7 +148,7 @@ def _measure(
     """
     if claim is not None and exam.about is not None and exam.twin is None:
         scouted = _measure_run(target, exam, tier, seed, device, SCOUT, progress)
-        if hopeless(_judge(scouted, claim, tier), _bounds(scouted.problem, tier)):
+        if hopeless(_judge(scouted, claim, tier), _bounds(scouted.problem.linear, tier)):
             return scouted
     return _measure_run(target, exam, tier, seed, device, 1.0, progress)
 
@@ -228,8 +227,8 @@ def _judge(found: Measured, norm: Norm, tier: str) -> ProblemVerdict:
         summaries, arrays = {**summaries, **extra.norms}, {**arrays, **extra.arrays}
     evidence = with_apartness(problem, norm, summaries, found.norms | {norm.name: norm})
     hypotheses = measured(problem, trajectory, norm) | about_optimizer(found.probe, found.twin)
-    bounds = _bounds(problem, tier)
-    steps = int(trajectory.steps[-1])
+    bounds = _bounds(problem.linear, tier)
+    steps, margin = int(trajectory.steps[-1]), float(trajectory.margin[-1].max())
     own = evidence.get(norm.name)
     outcome, reasons = decide(
         norm.name,
@@ -238,7 +237,7 @@ def _judge(found: Measured, norm: Norm, tier: str) -> ProblemVerdict:
         problem.linear,
         tier,
         steps=steps,
-        margin=float(trajectory.margin[-1].max()),
+        margin=margin,
         steady=found.steady(norm),
         short_of=found.short_of,
     )
@@ -247,7 +246,7 @@ def _judge(found: Measured, norm: Norm, tier: str) -> ProblemVerdict:
         degree=problem.degree,
         outcome=outcome,
         steps=steps,
-        final_margin=float(trajectory.margin[-1].max()),
+        final_margin=margin,
         evidence=evidence,
         hypotheses=hypotheses,
         reasons=reasons,
@@ -292,16 +291,15 @@ def decide(
     Returns:
         The outcome and its reasons.
     """
-    bounds = (LINEAR if linear else NETWORK)[tier]
+    bounds = _bounds(linear, tier)
     found = judge(norm, evidence, hypotheses, bounds, steps=steps, steady=steady)
-    if found[0] is Outcome.FAILS and short_of > 1 and margin < LATE and steady is not None and steady >= STEADY:
+    if found[0] is Outcome.FAILS and short_of > 1 and margin < LATE and own_when_constant(steady):
         early = f"too early to tell: margins are {margin:.2g}, and its memory asks for {short_of:.0f} times more steps"
         return Outcome.INCONCLUSIVE, (*found[1], early)
     needed = steps_needed(evidence[norm], bounds.gap, steps) if norm in evidence else None
     if found[0] is not Outcome.INCONCLUSIVE or short_of <= 1 or needed is None:
         return found
-    quick = (LINEAR if linear else NETWORK)["quick"]
-    outcome, reasons = judge(norm, evidence, hypotheses, quick, steps=steps, steady=steady)
+    outcome, reasons = judge(norm, evidence, hypotheses, _bounds(linear, "quick"), steps=steps, steady=steady)
     if outcome is not Outcome.HOLDS:
         return found
     return outcome, (
@@ -311,8 +309,8 @@ def decide(
     )
 
 
-def _bounds(problem: Problem, tier: str) -> Bounds:
-    return (LINEAR if problem.linear else NETWORK)[tier]
+def _bounds(linear: bool, tier: str) -> Bounds:
+    return (LINEAR if linear else NETWORK)[tier]
 
 
 def _probe_json(about: Probe | None) -> dict[str, Any] | None:

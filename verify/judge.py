@@ -89,7 +89,7 @@ def judge(
     # Where steps are the norm's own under constant gradients, single ones may chatter late in training: little where
     # the gap is still open, as they like where it is seen to close.
     closes = gap <= bounds.gap and moving is _Moving.FALLING
-    chatters = steady is not None and steady >= STEADY and (closes or own.alignment >= CHATTER)
+    chatters = own_when_constant(steady) and (closes or own.alignment >= CHATTER)
     misaligned = own.alignment < bounds.alignment and not chatters
     if misaligned:
         shortfalls.append(
@@ -120,11 +120,16 @@ def judge(
         return Outcome.INCONCLUSIVE, (*shortfalls, "the two norms are not told apart here")
     # Steps that are the norm's own, under constant gradients and late in training, refute nothing as long as the gap
     # may still close; a long memory can make that slow.
-    own_steps = steady is not None and steady >= STEADY and own.alignment >= bounds.alignment
+    own_steps = own_when_constant(steady) and own.alignment >= bounds.alignment
     still_falling = moving in (_Moving.FALLING, _Moving.UNKNOWN) or (moving is _Moving.UNSURE and own_steps)
     if still_falling and not misaligned:
         return Outcome.INCONCLUSIVE, (*shortfalls, trend)
     return Outcome.FAILS, (*shortfalls, trend)
+
+
+def own_when_constant(steady: float | None) -> bool:
+    """Whether steps are known to be the norm's own under constant gradients, from their alignment with it there."""
+    return steady is not None and steady >= STEADY
 
 
 def controls_of(claim: str, evidence: Mapping[str, NormEvidence]) -> list[str]:

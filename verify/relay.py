@@ -60,9 +60,7 @@ class Relay:
     """
 
     def __init__(self, progress: Progress | None) -> None:
-        self._progress: Progress = silent
-        if progress is not None:
-            self._progress = progress
+        self._progress: Progress = silent if progress is None else progress
         self._lock = threading.RLock()
         self._done, self._total = 0.0, 0.0
         self._shares: dict[str, float] = {}
