@@ -1,7 +1,7 @@
 """The two registries, data sets and model families, and the reading of ``NAME:option=value,…`` text.
 
 A data set or a model is one file: it decorates one function with :func:`dataset` or :func:`family`, and
-:func:`discover` finds it, because every module of this folder is imported before a name is looked up.
+:func:`discover` finds it, because every module of the two folders is imported before a name is looked up.
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ def suggest(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
 
 
 def discover() -> None:
-    """Import every module of this folder, so that each data set and model registers itself."""
-    package = import_module("maxmargin.models")
-    for module in iter_modules(package.__path__, "maxmargin.models."):
-        import_module(module.name)
+    """Import every module of ``families`` and ``datasets``, so that each data set and model registers itself."""
+    for folder in ("maxmargin.models.families", "maxmargin.models.datasets"):
+        for module in iter_modules(import_module(folder).__path__, f"{folder}."):
+            import_module(module.name)

@@ -15,7 +15,7 @@ from maxmargin.reports.data import ClaimResult, Evidence, ProblemResult, Results
 from maxmargin.reports.figures import Drawing, gap_figure
 from maxmargin.reports.palette import FAMILIES, OTHER, styles
 from maxmargin.reports.published import TABLES, Published
-from maxmargin.verify.store import write_atomically
+from maxmargin.verify.results.store import write_atomically
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 

@@ -9,13 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from maxmargin.solvers.kkt import kkt_gap
+    from maxmargin.solvers.kkt.gap import kkt_gap
     from maxmargin.solvers.norms import NORMS
     from maxmargin.solvers.solving import solve
 
 _HOME = {
     "NORMS": "maxmargin.solvers.norms",
-    "kkt_gap": "maxmargin.solvers.kkt",
+    "kkt_gap": "maxmargin.solvers.kkt.gap",
     "solve": "maxmargin.solvers.solving",
 }
 

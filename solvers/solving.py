@@ -12,11 +12,11 @@ import numpy as np
 
 from maxmargin.models.blocks import scale
 from maxmargin.models.problem import Problem
-from maxmargin.solvers.catalogue import SPARE, catalogue
-from maxmargin.solvers.certify import Enclosure, enclose
-from maxmargin.solvers.margin import solve_margin
+from maxmargin.solvers.kkt.catalogue import SPARE, catalogue
+from maxmargin.solvers.kkt.residual import natural_residual
+from maxmargin.solvers.linear.enclosure import Enclosure, enclose
+from maxmargin.solvers.linear.optimum import solve_margin
 from maxmargin.solvers.norms import Norm, get_norm
-from maxmargin.solvers.residual import natural_residual
 from maxmargin.solvers.versions import versions
 
 Progress = Callable[[int, int, str], None]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from maxmargin.verify.blackbox.targets import load
-from maxmargin.verify.examine import PROBLEMS, examine, problems_for
+from maxmargin.verify.lab.examine import PROBLEMS, examine, problems_for
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 

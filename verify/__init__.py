@@ -9,12 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from maxmargin.verify.campaign import verify
-    from maxmargin.verify.checking import check
+    from maxmargin.verify.running.campaign import verify
+    from maxmargin.verify.running.checking import check
 
 _HOME = {
-    "check": "maxmargin.verify.checking",
-    "verify": "maxmargin.verify.campaign",
+    "check": "maxmargin.verify.running.checking",
+    "verify": "maxmargin.verify.running.campaign",
 }
 
 __all__ = ["check", "verify"]

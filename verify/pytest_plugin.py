@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, final
 import pytest
 
 if TYPE_CHECKING:
-    from maxmargin.verify.verdict import Verdict
+    from maxmargin.verify.results.verdict import Verdict
 
 THEORY, VERDICT = "maxmargin.theory", "maxmargin.verdict"  # user properties: they survive pytest-xdist
 UNRECORDED = (
@@ -62,7 +62,7 @@ def check_claim(target: Any, claim: str | None = None, **kw: Any) -> Verdict:
     Returns:
         The verdict, whatever it is.
     """
-    from maxmargin.verify.checking import check
+    from maxmargin.verify.running.checking import check
 
     options = {name: value for name, value in kw.items() if name in CHECK_OPTIONS}
     optimizer = {name: value for name, value in kw.items() if name not in CHECK_OPTIONS}
@@ -79,7 +79,7 @@ def _record(verdict: Verdict) -> Verdict:
     Raises:
         TypeError: when it is none.
     """
-    from maxmargin.verify.verdict import Verdict
+    from maxmargin.verify.results.verdict import Verdict
 
     if not isinstance(verdict, Verdict):
         raise TypeError(f"record_verdict takes a maxmargin Verdict, not {type(verdict).__name__} {verdict!r}")

@@ -16,7 +16,7 @@ from maxmargin.solvers.norms import lp
 from maxmargin.solvers.norms.atoms import lp_atom, vector
 from maxmargin.solvers.norms.block import GaugeNorm, Rebuild, matrix_only
 from maxmargin.solvers.norms.families import register
-from maxmargin.solvers.norms.polar import polar
+from maxmargin.solvers.norms.polar.factor import polar
 
 
 @register

@@ -2,10 +2,11 @@
 
     python tests/benchmarks/bench_convergence.py [--problem multiclass digits-3] [--optimizer signum adam] [--jobs 1]
 
-Each row is a claim's plan (verify/claims.py, full tier) with the steps of a ladder, 1e5, 3e5 and 1e6, the first that
-meets the target: KKT gap ≤ 1e-3 (L = 1), or ≤ 1e-2 in the worst run, with natural residual of every matched KKT point
-≤ 1e-8 and a direction error to it that falls (95 % interval of the fitted slope below 0) for L = 2 and 3. Finished rows
-are kept in a file of JSON lines and not run again; delete it, or give another one with --rows, to start afresh.
+Each row is a claim's plan (verify/claims/catalogue.py, full tier) with the steps of a ladder, 1e5, 3e5 and 1e6, the
+first that meets the target: KKT gap ≤ 1e-3 (L = 1), or ≤ 1e-2 in the worst run, with natural residual of every
+matched KKT point ≤ 1e-8 and a direction error to it that falls (95 % interval of the fitted slope below 0) for L = 2
+and 3. Finished rows are kept in a file of JSON lines and not run again; delete it, or give another one with --rows,
+to start afresh.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from maxmargin.verify.campaign import run_plan
-from maxmargin.verify.claims import CLAIMS, Claim, Plan
-from maxmargin.verify.evidence import fitted_slope
-from maxmargin.verify.verdict import ProblemVerdict, clean
+from maxmargin.verify.claims.catalogue import CLAIMS, Claim, Plan
+from maxmargin.verify.evidence.measure import fitted_slope
+from maxmargin.verify.results.verdict import ProblemVerdict, clean
+from maxmargin.verify.running.campaign import run_plan
 
 LINEAR = ("multiclass", "digits-3")
 NETWORKS = ("binary@relu2-fixed:h=8", "binary@relu2:h=8")  # L = 2, L = 3

@@ -26,9 +26,9 @@ from torch import Tensor
 
 from maxmargin.models import problems
 from maxmargin.models.problem import Problem
-from maxmargin.verify import engine
+from maxmargin.verify.engine import run as engine
+from maxmargin.verify.engine.schedules import PowerLaw
 from maxmargin.verify.optimizers import get_optimizer
-from maxmargin.verify.schedules import PowerLaw
 
 SPEC = "binary:n=12,d=5@relu2:h=8"
 BATCHES = [1, 8, 64, 256, 1024, 4096]
@@ -87,7 +87,7 @@ def loop_step(name: str, problem: Problem, steps: int, device: str) -> float:
 
 
 def engine_step(name: str, problem: Problem, batch: int, steps: int, device: str, paced: bool) -> float:
-    """Seconds a step of the whole batch, as :func:`maxmargin.verify.engine.run` runs it."""
+    """Seconds a step of the whole batch, as :func:`maxmargin.verify.engine.run.run` runs it."""
     few = engine.starts(problem, min(batch, 32))
     theta = {k: b.repeat(-(-batch // b.shape[0]), *[1] * (b.ndim - 1))[:batch] for k, b in few.items()}
     theta = {k: b + 1e-3 * torch.randn(b.shape, dtype=b.dtype) for k, b in theta.items()}

@@ -17,9 +17,9 @@ import numpy as np
 
 from maxmargin.models import problems
 from maxmargin.models.problem import Problem
-from maxmargin.solvers.inner import InnerSolver, within
-from maxmargin.solvers.kkt import GapEvaluator
+from maxmargin.solvers.kkt.gap import GapEvaluator
 from maxmargin.solvers.norms import get_norm
+from maxmargin.solvers.routes.saddle import InnerSolver, within
 
 TARGETS = {"l2": 1.0, "linf": 5.0, "spectral": 30.0, "hybrid": 30.0}  # milliseconds
 MORE = ["l1", "nuclear", "maxrow"]

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 
 from maxmargin.models import problems
-from maxmargin.solvers.descent import descend, small_starts
-from maxmargin.solvers.kkt import kkt_gap
-from maxmargin.solvers.matching import match
+from maxmargin.solvers.kkt.descent import descend, small_starts
+from maxmargin.solvers.kkt.gap import kkt_gap
+from maxmargin.solvers.kkt.matching import match
 from maxmargin.solvers.norms import get_norm
 
 MODELS = {

@@ -200,7 +200,7 @@ def write(
         What is in them.
     """
     from maxmargin.solvers.versions import versions
-    from maxmargin.verify.store import write_json
+    from maxmargin.verify.results.store import write_json
 
     table = gathered(rows, done, options.seeds, options.tier, versions())
     options.table.write_text(page(table, done, options.problem), encoding="utf-8")

@@ -1,8 +1,8 @@
 """What one polar factor costs: ``python tests/benchmarks/bench_polar.py [--quick] [--device cuda] [--json FILE]``.
 
-Microseconds a matrix of :func:`maxmargin.solvers.norms.polar.polar` and of one ``torch.linalg.svd`` over the same batch
-(both with the rank cut), one core, and the largest difference of the two. Full rank, and rank one less: the gradients
-of a multiclass model, whose rows add up to 0, always are.
+Microseconds a matrix of :func:`maxmargin.solvers.norms.polar.factor.polar` and of one ``torch.linalg.svd`` over the
+same batch (both with the rank cut), one core, and the largest difference of the two. Full rank, and rank one less:
+the gradients of a multiclass model, whose rows add up to 0, always are.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from maxmargin.solvers.norms.polar import polar, svd_polar
+from maxmargin.solvers.norms.polar.factor import polar, svd_polar
 
 SHAPES = [(8, 5), (3, 8), (4, 4), (16, 10), (3, 49)]
 BATCHES = [1, 8, 64, 256, 1024, 4096, 16384, 65536]

@@ -308,7 +308,7 @@ def write(finished: Mapping[str, dict[str, Any]], options: argparse.Namespace) -
         What is in them.
     """
     from maxmargin.solvers.versions import versions
-    from maxmargin.verify.store import write_json
+    from maxmargin.verify.results.store import write_json
 
     rows = [finished[r.key] for r in ROWS if r.key in finished]
     missing = sorted({r.package for r in ROWS if not r.installed and r.key not in finished})

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from maxmargin.models import problems
-from maxmargin.models.synthetic import APART_SEEDS
+from maxmargin.models.datasets.synthetic import APART_SEEDS
 
 # The face of optimal points, thickened so that the solver finds an interior: the gaps below can only shrink.
 FACE = 1e-4

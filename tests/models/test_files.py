@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from maxmargin.models import problems
+from maxmargin.models.families.linear import BlockLinear, MulticlassLinear
 from maxmargin.models.files import load
-from maxmargin.models.linear import BlockLinear, MulticlassLinear
 from maxmargin.models.problem import DataError
 
 X = np.array([[1.0, 2.0], [3.0, -1.0], [0.5, 0.25]])

@@ -4,7 +4,7 @@ import torch
 
 from maxmargin.models import problems
 from maxmargin.models.blocks import BlockError
-from maxmargin.models.linear import BlockLinear, MulticlassLinear
+from maxmargin.models.families.linear import BlockLinear, MulticlassLinear
 from maxmargin.models.problem import DataError, Problem
 
 LINEAR = BlockLinear((("w", (2,)),))

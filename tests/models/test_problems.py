@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from maxmargin.models import problems, registry
-from maxmargin.models.linear import BlockLinear, MulticlassLinear
+from maxmargin.models.families.linear import BlockLinear, MulticlassLinear
 from maxmargin.models.problems import ProblemError
 
 
@@ -121,7 +121,7 @@ def test_a_new_data_set_and_model_are_one_decorated_function_each(monkeypatch):
 
 
 def test_registration_does_not_depend_on_what_was_imported_first():
-    code = "import maxmargin.models.diagonal; from maxmargin.models import problems; print(*problems.names())"
+    code = "import maxmargin.models.families.diagonal; from maxmargin.models import problems; print(*problems.names())"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.split() == problems.names()
 

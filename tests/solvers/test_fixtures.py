@@ -12,9 +12,9 @@ import torch
 from maxmargin.models import problems
 from maxmargin.models.blocks import as_torch, flatten, unflatten
 from maxmargin.models.fixtures import POINTS, Point
-from maxmargin.solvers.exact_kkt import verify_kkt
-from maxmargin.solvers.exact_norms import exact_value
-from maxmargin.solvers.krawczyk import prove
+from maxmargin.solvers.exact.kkt_certificate import verify_kkt
+from maxmargin.solvers.exact.krawczyk import prove
+from maxmargin.solvers.exact.norm_values import exact_value
 from maxmargin.solvers.norms import get_norm
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from maxmargin.models import problems
-from maxmargin.models.linear import BlockLinear
+from maxmargin.models.families.linear import BlockLinear
 from maxmargin.models.problem import Problem
 from maxmargin.solvers import solve
-from maxmargin.solvers.closed_forms import ClosedForm, closed_forms
-from maxmargin.solvers.margin import NotSeparable
+from maxmargin.solvers.exact.closed_forms import ClosedForm, closed_forms
+from maxmargin.solvers.linear.optimum import NotSeparable
 from maxmargin.solvers.norms import NormError, get_norm
 from maxmargin.solvers.solving import NoKKTPoint
 from maxmargin.solvers.versions import versions
@@ -134,7 +134,7 @@ def test_what_cannot_be_solved_is_refused() -> None:
     np.testing.assert_allclose(caught.value.multipliers, 0.5)
     with pytest.raises(NormError, match="did you mean 'spectral'"):
         solve(same, "specral")
-    from maxmargin.models.diagonal import Diagonal
+    from maxmargin.models.families.diagonal import Diagonal
 
     with pytest.raises(NoKKTPoint, match="none of 9 starts"):
         solve(Problem.of("twins", Diagonal(2, 2), X, [0, 1]), "l2")

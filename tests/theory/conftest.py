@@ -3,7 +3,7 @@
 import pytest
 
 from maxmargin.verify import verify
-from maxmargin.verify.claims import CLAIMS
+from maxmargin.verify.claims.catalogue import CLAIMS
 
 
 @pytest.fixture(scope="session")

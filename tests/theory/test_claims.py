@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from maxmargin.verify.claims import CLAIMS
-from maxmargin.verify.verdict import Outcome
+from maxmargin.verify.claims.catalogue import CLAIMS
+from maxmargin.verify.results.verdict import Outcome
 
 CASES = [pytest.param(name, marks=pytest.mark.theory(name)) for name in CLAIMS]
 

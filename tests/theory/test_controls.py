@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from maxmargin.solvers.norms import get_norm
-from maxmargin.verify.campaign import run_plan
-from maxmargin.verify.claims import CLAIMS, NETWORK_BOUNDS, Plan
-from maxmargin.verify.logscale import Scaled
-from maxmargin.verify.optimizers.base import OPTIMIZERS, Entry
+from maxmargin.verify.claims.catalogue import CLAIMS, NETWORK_BOUNDS, Plan
+from maxmargin.verify.optimizers.core.base import OPTIMIZERS, Entry
+from maxmargin.verify.optimizers.core.logscale import Scaled
 from maxmargin.verify.optimizers.steepest import MomentumSteepestDescent
-from maxmargin.verify.verdict import Outcome, Verdict
+from maxmargin.verify.results.verdict import Outcome, Verdict
+from maxmargin.verify.running.campaign import run_plan
 
 STEPS = {"quick": 16_000, "full": 16_000}
 

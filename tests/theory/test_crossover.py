@@ -1,4 +1,4 @@
-"""Adam with eps > 0: an linf phase, then an l2 phase, and the step between them against solvers/crossover.py."""
+"""Adam with eps > 0: an linf phase, then an l2 phase, and the step between them (solvers/schedules/crossover.py)."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -9,15 +9,15 @@ import pytest
 import torch
 from typing_extensions import override
 
-from maxmargin.models.linear import BlockLinear
+from maxmargin.models.families.linear import BlockLinear
 from maxmargin.models.problem import Problem
-from maxmargin.solvers.crossover import CrossoverError, crossover, throttle
-from maxmargin.solvers.margin import solve_margin
+from maxmargin.solvers.linear.optimum import solve_margin
 from maxmargin.solvers.norms import get_norm
-from maxmargin.verify.alignment import alignment
-from maxmargin.verify.engine import run
+from maxmargin.solvers.schedules.crossover import CrossoverError, crossover, throttle
+from maxmargin.verify.engine.run import run
+from maxmargin.verify.engine.schedules import Schedule
 from maxmargin.verify.optimizers.adam import Adam
-from maxmargin.verify.schedules import Schedule
+from maxmargin.verify.results.alignment import alignment
 
 pytestmark = pytest.mark.theory("crossover", verdict=False)
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from maxmargin.models import problems
-from maxmargin.solvers.kkt import GapEvaluator
+from maxmargin.solvers.kkt.gap import GapEvaluator
 from maxmargin.solvers.norms import get_norm
-from maxmargin.verify.engine import run, starts
-from maxmargin.verify.flow import flow
+from maxmargin.verify.engine.flow import flow
+from maxmargin.verify.engine.run import run, starts
+from maxmargin.verify.engine.schedules import PowerLaw
 from maxmargin.verify.optimizers import get_optimizer
-from maxmargin.verify.schedules import PowerLaw
 
 pytestmark = pytest.mark.theory("flow", verdict=False)
 

@@ -1,6 +1,6 @@
 """Fixtures G7 and G8: the lag of moments behind the gradient, and the law at the edge of the schedule condition.
 
-The engine runs them; solvers/lag.py says what must come out.
+The engine runs them; solvers/schedules/lag.py says what must come out.
 """
 
 from dataclasses import dataclass
@@ -10,15 +10,21 @@ import pytest
 import torch
 from typing_extensions import override
 
-from maxmargin.models.diagonal import Diagonal
-from maxmargin.models.linear import BlockLinear
+from maxmargin.models.families.diagonal import Diagonal
+from maxmargin.models.families.linear import BlockLinear
 from maxmargin.models.problem import Problem
-from maxmargin.solvers.lag import adam_lag, adam_lag_discrete, critical_law, momentum_lag, momentum_lag_discrete
 from maxmargin.solvers.norms import get_norm
-from maxmargin.verify.engine import run
+from maxmargin.solvers.schedules.lag import (
+    adam_lag,
+    adam_lag_discrete,
+    critical_law,
+    momentum_lag,
+    momentum_lag_discrete,
+)
+from maxmargin.verify.engine.run import run
+from maxmargin.verify.engine.schedules import PowerLaw, PowerLaws
 from maxmargin.verify.optimizers.adam import Adam
 from maxmargin.verify.optimizers.steepest import MomentumSteepestDescent
-from maxmargin.verify.schedules import PowerLaw, PowerLaws
 
 pytestmark = pytest.mark.theory("lag", verdict=False)
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from maxmargin.models import problems
-from maxmargin.solvers.lag import adam_lag_discrete
-from maxmargin.solvers.margin import solve_margin
+from maxmargin.solvers.linear.optimum import solve_margin
 from maxmargin.solvers.norms import get_norm
-from maxmargin.verify.engine import run, starts
+from maxmargin.solvers.schedules.lag import adam_lag_discrete
+from maxmargin.verify.engine.run import run, starts
+from maxmargin.verify.engine.schedules import PowerLaws
 from maxmargin.verify.optimizers import get_optimizer
-from maxmargin.verify.schedules import PowerLaws
 
 pytestmark = pytest.mark.theory("muon-adam", verdict=False)
 

@@ -15,9 +15,10 @@ import torch
 
 from maxmargin.models import problems
 from maxmargin.solvers.norms import get_norm
-from maxmargin.verify import check, training
-from maxmargin.verify.logscale import Scaled
+from maxmargin.verify import check
 from maxmargin.verify.optimizers import get_optimizer
+from maxmargin.verify.optimizers.core.logscale import Scaled
+from maxmargin.verify.training import train as training
 
 FILE = Path(__file__).with_name("mutants.py")
 FULL = os.environ.get("MAXMARGIN_MUTANTS") == "full"

@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maxmargin.models import problems
-from maxmargin.models.linear import MulticlassLinear
+from maxmargin.models.families.linear import MulticlassLinear
 from maxmargin.models.problem import Problem
-from maxmargin.solvers.margin import solve_margin
+from maxmargin.solvers.linear.optimum import solve_margin
 from maxmargin.solvers.norms import get_norm
-from maxmargin.verify.engine import run, starts
-from maxmargin.verify.evidence import measure
+from maxmargin.verify.engine.run import run, starts
+from maxmargin.verify.engine.schedules import PowerLaw
+from maxmargin.verify.evidence.measure import measure
 from maxmargin.verify.optimizers import get_optimizer
-from maxmargin.verify.schedules import PowerLaw
 
 pytestmark = pytest.mark.theory("properties", verdict=False)  # plain assertions, no claim of the registry
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from maxmargin.models import problems
-from maxmargin.solvers.kkt import GapEvaluator
+from maxmargin.solvers.kkt.gap import GapEvaluator
 from maxmargin.solvers.norms import get_norm
-from maxmargin.verify.engine import run, starts
+from maxmargin.verify.engine.run import run, starts
 from maxmargin.verify.optimizers import get_optimizer
 
 pytestmark = pytest.mark.theory("stochastic", verdict=False)

@@ -6,10 +6,10 @@ import math
 
 import pytest
 
-from maxmargin.verify.blackbox.probes import probe
 from maxmargin.verify.blackbox.targets import TargetError, load
-from maxmargin.verify.reading.fingerprint import read
-from maxmargin.verify.reading.signature import signature
+from maxmargin.verify.lab.norm.fingerprint import read
+from maxmargin.verify.lab.norm.signature import signature
+from maxmargin.verify.lab.probe.probes import probe
 
 SHAPES = {"tall": (6, 3), "wide": (3, 5), "vector": (4,)}
 MATRICES = {"tall": (6, 3), "wide": (3, 5)}

@@ -10,7 +10,7 @@ import pytest
 
 from maxmargin.verify import pytest_plugin
 from maxmargin.verify.pytest_plugin import parametrize_with_claims
-from maxmargin.verify.verdict import Outcome, Verdict
+from maxmargin.verify.results.verdict import Outcome, Verdict
 
 pytest_plugins = ["pytester"]
 
@@ -19,7 +19,7 @@ import sys
 import types
 
 import pytest
-from maxmargin.verify.verdict import Outcome, Verdict
+from maxmargin.verify.results.verdict import Outcome, Verdict
 
 calls = []
 
@@ -31,9 +31,9 @@ def fake(target, *, kwargs=None, claim=None, **options):
 
 @pytest.fixture(autouse=True)
 def no_training(monkeypatch):
-    checking = types.ModuleType("maxmargin.verify.checking")
+    checking = types.ModuleType("maxmargin.verify.running.checking")
     checking.check = fake
-    monkeypatch.setitem(sys.modules, "maxmargin.verify.checking", checking)
+    monkeypatch.setitem(sys.modules, "maxmargin.verify.running.checking", checking)
 """
 
 
@@ -61,7 +61,7 @@ def test_optimizer_check_returns_the_verdict_and_hands_options_on(project: pytes
         project,
         """
         from conftest import calls
-        from maxmargin.verify.verdict import Outcome
+        from maxmargin.verify.results.verdict import Outcome
 
         def test_it(optimizer_check):
             verdict = optimizer_check("m:good", claim="l2", momentum=0.9, tier="full", kwargs={"lr": 1.0})

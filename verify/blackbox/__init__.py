@@ -1,1 +1,4 @@
-"""Somebody else's optimizer, unchanged: how it is built and held, what short experiments find, how it is run."""
+"""The adapter to somebody else's optimizer: how it is built, called, fed, and held while it steps.
+
+Imports the models' blocks and the optimizers' registry. Read ``targets.py`` first, then ``handle.py``.
+"""

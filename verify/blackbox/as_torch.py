@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from maxmargin.verify.blackbox.targets import Target
-from maxmargin.verify.logscale import scaled
-from maxmargin.verify.optimizers.base import Optimizer
+from maxmargin.verify.optimizers.core.base import Optimizer
+from maxmargin.verify.optimizers.core.logscale import scaled
 
 
 @final

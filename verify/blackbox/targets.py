@@ -29,7 +29,7 @@ from maxmargin.verify.blackbox.calling import (
 )
 from maxmargin.verify.blackbox.conventions import Convention
 from maxmargin.verify.blackbox.learning_rate import Rate
-from maxmargin.verify.optimizers.base import Optimizer
+from maxmargin.verify.optimizers.core.base import Optimizer
 
 
 class TargetError(ValueError):
@@ -48,7 +48,7 @@ class Target:
             wanted in another way, see :mod:`maxmargin.verify.blackbox.conventions`.
         given: Whether the factory itself was given, from Python, rather than where to import it from.
         stride: Calls of its ``step()``, all on one gradient, that make a step here; more than 1 where
-            :mod:`maxmargin.verify.blackbox.rhythm` found that it moves only every so often.
+            :mod:`maxmargin.verify.lab.probe.strides` found that it moves only every so often.
         callings: Found so far, by the parameters' shapes and dtypes: how they are handed over.
         rates: Likewise, where the learning rate is set.
     """

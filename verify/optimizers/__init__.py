@@ -13,7 +13,7 @@ from __future__ import annotations
 from importlib import import_module
 from pkgutil import iter_modules
 
-from maxmargin.verify.optimizers.base import OPTIMIZERS, Optimizer, OptimizerError, get_optimizer
+from maxmargin.verify.optimizers.core.base import OPTIMIZERS, Optimizer, OptimizerError, get_optimizer
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")

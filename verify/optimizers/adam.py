@@ -11,8 +11,8 @@ from typing_extensions import override
 
 from maxmargin.models.blocks import Blocks
 from maxmargin.solvers.norms import Norm, get_norm
-from maxmargin.verify.logscale import Scaled, combine, combine_rms, safe_ratio, zeros_like
-from maxmargin.verify.optimizers.base import Optimizer, State, check_beta, check_eps, register
+from maxmargin.verify.optimizers.core.base import Optimizer, State, check_beta, check_eps, register
+from maxmargin.verify.optimizers.core.logscale import Scaled, combine, combine_rms, safe_ratio, zeros_like
 
 
 class Moments(NamedTuple):

@@ -9,9 +9,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from maxmargin.solvers.norms import Norm, get_norm, lp
-from maxmargin.verify.logscale import Scaled, combine
-from maxmargin.verify.optimizers.base import Optimizer, State, check_beta, register
-from maxmargin.verify.optimizers.moments import OneMoment
+from maxmargin.verify.optimizers.core.base import Optimizer, State, check_beta, register
+from maxmargin.verify.optimizers.core.logscale import Scaled, combine
+from maxmargin.verify.optimizers.core.moments import OneMoment
 from maxmargin.verify.optimizers.steepest import Kind, MomentumSteepestDescent
 
 

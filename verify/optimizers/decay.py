@@ -11,9 +11,9 @@ from typing_extensions import override
 
 from maxmargin.models.blocks import Blocks, scale
 from maxmargin.solvers.norms import Norm
-from maxmargin.verify.logscale import Scaled
 from maxmargin.verify.optimizers.adam import adam
-from maxmargin.verify.optimizers.base import Optimizer, OptimizerError, State, get_optimizer, register
+from maxmargin.verify.optimizers.core.base import Optimizer, OptimizerError, State, get_optimizer, register
+from maxmargin.verify.optimizers.core.logscale import Scaled
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from maxmargin.solvers.norms import Norm, get_norm
-from maxmargin.verify.logscale import Scaled, combine
-from maxmargin.verify.optimizers.base import Optimizer, OptimizerError, State, check_beta, check_eps, register
-from maxmargin.verify.optimizers.moments import LARGEST, OneMoment
+from maxmargin.verify.optimizers.core.base import Optimizer, OptimizerError, State, check_beta, check_eps, register
+from maxmargin.verify.optimizers.core.logscale import Scaled, combine
+from maxmargin.verify.optimizers.core.moments import LARGEST, OneMoment
 from maxmargin.verify.optimizers.steepest import Kind, MomentumSteepestDescent, SteepestDescent
 
 Factor = Literal["none", "original", "match_rms_adamw"]

@@ -11,8 +11,8 @@ from typing_extensions import override
 
 from maxmargin.models.blocks import Blocks, add, scale
 from maxmargin.solvers.norms import Norm, get_norm
-from maxmargin.verify.logscale import Scaled
-from maxmargin.verify.optimizers.base import Optimizer, OptimizerError, State, register
+from maxmargin.verify.optimizers.core.base import Optimizer, OptimizerError, State, register
+from maxmargin.verify.optimizers.core.logscale import Scaled
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from typing_extensions import override
 
 from maxmargin.models.blocks import Blocks
 from maxmargin.solvers.norms import Norm, get_norm
-from maxmargin.verify.logscale import Scaled
-from maxmargin.verify.optimizers.base import Optimizer, OptimizerError, State, check_beta, check_eps, register
-from maxmargin.verify.optimizers.moments import LARGEST, direction_of
+from maxmargin.verify.optimizers.core.base import Optimizer, OptimizerError, State, check_beta, check_eps, register
+from maxmargin.verify.optimizers.core.logscale import Scaled
+from maxmargin.verify.optimizers.core.moments import LARGEST, direction_of
 
 Vectors = Literal["diagonal", "full"]
 

@@ -10,9 +10,9 @@ from typing_extensions import override
 
 from maxmargin.models.blocks import Blocks
 from maxmargin.solvers.norms import Norm, get_norm
-from maxmargin.verify.logscale import Scaled, combine
-from maxmargin.verify.optimizers.base import Optimizer, OptimizerError, State, check_beta, register
-from maxmargin.verify.optimizers.moments import OneMoment
+from maxmargin.verify.optimizers.core.base import Optimizer, OptimizerError, State, check_beta, register
+from maxmargin.verify.optimizers.core.logscale import Scaled, combine
+from maxmargin.verify.optimizers.core.moments import OneMoment
 
 Kind = Literal["ema", "heavy-ball", "nesterov"]
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from maxmargin.verify.blackbox.as_torch import AsTorch, as_target
+from maxmargin.verify.lab.norm.fingerprint import read
+from maxmargin.verify.lab.norm.signature import signature
 from maxmargin.verify.optimizers import get_optimizer
-from maxmargin.verify.reading.fingerprint import read
-from maxmargin.verify.reading.signature import signature
 
 STEPS = 30
 SHAPES = {"W": (3, 4), "a": (5,)}

@@ -1,0 +1,150 @@
+"""Upper bounds of a nonlinear model's optimal margin, from Hölder's inequality layer by layer.
+
+For a model of degree d_k in block k write r_k(θ) for some size of block k (operator norm, largest entry, …) and
+C_k = max r_k over the unit ball of block k's own norm. If m_i(θ) ≤ c_i Π r_k^{d_k}, then on ‖θ‖ ≤ 1
+
+    q ≤ min_i c_i · Π_k (C_k/w_k)^{d_k} · max { Π t_k^{d_k} : ‖t‖_p ≤ 1 },    the last being Π (d_k/L)^{d_k/p}
+
+with w_k the norm's weights and p its aggregation. Models that are linear in a predictor β bound ‖β‖ in the same way and
+take the certified upper bound of the linear problem in place of min c_i. A point whose margin equals such a bound is
+globally optimal; fixtures G3–G6 are cases of equality (Gunasekar, Lee, Soudry & Srebro 1806.00468; our derivation).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from functools import singledispatch
+from math import prod
+
+import numpy as np
+import torch
+
+from maxmargin.models.families.deep_linear import DeepLinear, DeepLinearMulticlass
+from maxmargin.models.families.diagonal import Diagonal
+from maxmargin.models.families.linear import BlockLinear, MulticlassLinear
+from maxmargin.models.families.relu2 import SquaredReLU
+from maxmargin.models.model import HomogeneousModel
+from maxmargin.models.problem import Problem
+from maxmargin.solvers.linear.optimum import NotSeparable, solve_margin
+from maxmargin.solvers.norms import BlockNorm, Norm, get_norm
+from maxmargin.solvers.norms.entrywise import Entrywise
+from maxmargin.solvers.norms.schatten import Schatten
+
+OPERATOR, FROBENIUS, LARGEST, SUM = "operator", "frobenius", "largest entry", "sum of entries"
+
+
+def upper_bound(problem: Problem, norm: Norm) -> float | None:
+    """A bound no margin exceeds: q(θ) ≤ bound · ‖θ‖^L for every θ.
+
+    Args:
+        problem: The problem.
+        norm: The norm.
+
+    Returns:
+        The smallest of the bounds known for this model (exact up to rounding and the linear solver's gap), or None
+        where none is known for the model, or for a block's norm.
+    """
+    if problem.linear:
+        return solve_margin(problem, norm).upper
+    bounds = list(_bounds(problem.model, problem, norm))
+    return min(bounds) if bounds else None
+
+
+@singledispatch
+def _bounds(model: HomogeneousModel, problem: Problem, norm: Norm) -> Iterator[float]:
+    yield from ()
+
+
+@_bounds.register
+def _(model: DeepLinear, problem: Problem, norm: Norm) -> Iterator[float]:
+    linear = BlockLinear((("w", (model.inputs,)),))
+    for size, predictor, factor in ((OPERATOR, "l2", 1), (LARGEST, "linf", prod(model.widths)), (SUM, "l1", 1)):
+        yield from _through(problem, norm, size, linear, predictor, factor)
+
+
+@_bounds.register
+def _(model: DeepLinearMulticlass, problem: Problem, norm: Norm) -> Iterator[float]:
+    linear = MulticlassLinear(model.classes, model.inputs)
+    # Π ‖W_k‖_F bounds the Schatten-2/L quasi-norm of the product, which for L ≥ 2 is at least the nuclear norm.
+    routes = (
+        (OPERATOR, "spectral", 1),
+        (FROBENIUS, "nuclear", 1),
+        (LARGEST, "linf", prod(model.widths)),
+        (SUM, "l1", 1),
+    )
+    for size, predictor, factor in routes:
+        yield from _through(problem, norm, size, linear, predictor, factor)
+
+
+@_bounds.register
+def _(model: Diagonal, problem: Problem, norm: Norm) -> Iterator[float]:
+    linear = BlockLinear((("w", (model.inputs,)),))
+    # Π ‖u_l‖₂ bounds the ℓ_{2/L} quasi-norm of β, which for L ≥ 2 is at least ‖β‖₁.
+    for size, predictor in ((LARGEST, "linf"), (FROBENIUS, "l1"), (SUM, "l1")):
+        yield from _through(problem, norm, size, linear, predictor, 1)
+
+
+@_bounds.register
+def _(model: SquaredReLU, problem: Problem, norm: Norm) -> Iterator[float]:
+    # |f(x)| ≤ ‖a‖_∞ Σ_j (w_j·x)², and Σ_j (w_j·x)² ≤ ‖W‖² ‖x‖₂² or ≤ h (max |W|)² ‖x‖₁².
+    X = problem.X.cpu().numpy()
+    degrees = model.block_degrees
+    for size, factors in ((OPERATOR, np.sum(X**2, axis=1)), (LARGEST, model.hidden * np.abs(X).sum(axis=1) ** 2)):
+        room = _room(problem.shapes, {"W": size, "a": LARGEST}, degrees, norm)
+        if room is not None:
+            yield float(factors.min() * room)
+
+
+def _through(
+    problem: Problem, norm: Norm, size: str, linear: HomogeneousModel, predictor: str, factor: float
+) -> Iterator[float]:
+    """The bound by the linear problem in the predictor, whose norm is at most ``factor`` · Π r_k."""
+    degrees = problem.model.block_degrees
+    room = _room(problem.shapes, dict.fromkeys(problem.shapes, size), degrees, norm) if degrees else None
+    if room is None:
+        return
+    try:
+        best = solve_margin(_same_data(problem, linear), get_norm(predictor)).upper
+    except NotSeparable:
+        best = 0.0
+    yield factor * room * best
+
+
+def _same_data(problem: Problem, model: HomogeneousModel) -> Problem:
+    return Problem(f"{problem.name}, linear", model, problem.X, torch.clone(problem.contrasts), problem.labels)
+
+
+def _room(
+    shapes: Mapping[str, tuple[int, ...]], sizes: Mapping[str, str], degrees: Mapping[str, int], norm: Norm
+) -> float | None:
+    """max Π r_k^{d_k} over the unit ball, or a bound of it; None where a block's norm is of an unknown family."""
+    room, total = 1.0, sum(degrees.values())
+    for name, shape in shapes.items():
+        block, weight = norm.block(name, shape)
+        largest = _largest(block, shape, sizes[name])
+        if largest is None:
+            return None
+        share = 1.0 if math.isinf(norm.aggregation) else (degrees[name] / total) ** (1 / norm.aggregation)
+        room *= (share * largest / weight) ** degrees[name]
+    return room
+
+
+@singledispatch
+def _largest(norm: BlockNorm, shape: tuple[int, ...], size: str) -> float | None:
+    """The largest ``size`` of an array of this shape with norm at most 1, or a bound of it."""
+    return None
+
+
+@_largest.register
+def _(norm: Entrywise, shape: tuple[int, ...], size: str) -> float:
+    n = prod(shape)
+    euclidean = n ** max(0.0, 0.5 - 1 / norm.p)  # also the operator norm's: a constant matrix has rank one
+    return {OPERATOR: euclidean, FROBENIUS: euclidean, LARGEST: 1.0, SUM: n ** (1 - 1 / norm.p)}[size]
+
+
+@_largest.register
+def _(norm: Schatten, shape: tuple[int, ...], size: str) -> float:
+    rank = min(shape) if len(shape) == 2 else 1
+    euclidean = rank ** max(0.0, 0.5 - 1 / norm.p)
+    return {OPERATOR: 1.0, FROBENIUS: euclidean, LARGEST: 1.0, SUM: math.sqrt(prod(shape)) * euclidean}[size]

@@ -1,0 +1,86 @@
+"""The Euclidean inner problem: the point of least norm in the convex hull of the rows, by NNLS and a polish."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from scipy.linalg import solve_triangular
+from scipy.optimize import nnls
+from typing_extensions import override
+
+from maxmargin.solvers.routes.flat import FlatNorm
+from maxmargin.solvers.routes.route import Pair, Route, RouteError
+
+
+@final
+@dataclass(frozen=True)
+class NearestPoint(Route):
+    """For ‖θ‖ = ‖d θ‖_2: λ minimises ‖Σ λ_i a_i / d‖_2 over the simplex, θ is that point.
+
+    Least distance programming by nonnegative least squares: Lawson & Hanson, *Solving Least Squares Problems*,
+    chapter 23. An active-set method, so the support is found exactly and one triangular solve on it (the polish)
+    brings θ and λ to the last digits.
+    """
+
+    weights: np.ndarray
+    name = "nnls"
+
+    @classmethod
+    @override
+    def build(cls, flat: FlatNorm) -> NearestPoint | None:
+        weights = flat.weights(2)
+        return None if weights is None else cls(weights)
+
+    @override
+    def solve(self, A: np.ndarray, tol: float) -> Pair:
+        B = A / self.weights
+        rows = np.linalg.norm(B, axis=1)
+        if rows.min() == 0:
+            return np.zeros(B.shape[1]), np.eye(len(B))[int(rows.argmin())]
+        # Column i of the least-squares matrix is (b_i, c) normalized: (b_i, c) λ ≈ (0, c) is solved by a multiple
+        # of the wanted λ for every c > 0; the smallest row's length keeps both parts visible.
+        c = rows.min()
+        length = np.hypot(rows, c)
+        E = np.vstack([B.T, np.full(len(B), c)]) / length
+        f = np.zeros(E.shape[0])
+        f[-1] = c
+        try:
+            u, _ = nnls(E, f, maxiter=20 * E.shape[1] + 200)
+        except RuntimeError as error:
+            raise RouteError(f"nnls: {error}") from error
+        lam = u / length
+        if not lam.sum() > 0:
+            raise RouteError("nnls: no support")
+        lam /= lam.sum()
+        theta = lam @ B
+        polished = _polish(B, lam)
+        if polished is not None and _quality(B, *polished) < _quality(B, theta, lam):
+            theta, lam = polished
+        return theta / self.weights, lam
+
+
+def _polish(B: np.ndarray, lam: np.ndarray) -> Pair | None:
+    """The least θ with ⟨b_i, θ⟩ = 1 on the support, and its multipliers; None where they are not all positive."""
+    support = np.flatnonzero(lam)
+    if len(support) > B.shape[1]:
+        return None
+    Q, R = np.linalg.qr(B[support].T)
+    if not np.abs(np.diag(R)).min() > 1e-13 * np.abs(R).max():
+        return None
+    v = solve_triangular(R, np.ones(len(support)), trans="T")
+    mu = solve_triangular(R, v)
+    if not mu.min() > 0:
+        return None
+    polished = np.zeros(len(B))
+    polished[support] = mu / mu.sum()
+    return Q @ v, polished
+
+
+def _quality(B: np.ndarray, theta: np.ndarray, lam: np.ndarray) -> float:
+    """Upper bound minus lower bound, relative to the upper one."""
+    norm, upper = np.linalg.norm(theta), np.linalg.norm(lam @ B)
+    if not (norm > 0 and upper > 0):
+        return np.inf
+    return float(1 - (B @ theta).min() / norm / upper)

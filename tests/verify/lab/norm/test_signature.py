@@ -1,0 +1,155 @@
+"""Steps under prescribed gradients: what is fed, what is read, and that the norm comes back from them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from maxmargin.solvers.norms import get_norm
+from maxmargin.verify.blackbox.targets import TargetError, load
+from maxmargin.verify.lab.norm.fingerprint import read
+from maxmargin.verify.lab.norm.signature import SPREAD, START, STEADY, follow, random_start, signature, spread_gradient
+from maxmargin.verify.lab.probe.probes import probe
+
+SHAPES = {"W": (5, 3), "V": (2, 4), "a": (4,)}
+
+
+class Rule(torch.optim.Optimizer):
+    """A step along ``rule`` of heavy-ball momentum, with two learning rates if asked."""
+
+    def __init__(self, params, rule, lr=1e-2, vectors_lr=None, momentum=0.9):
+        params = list(params)
+        if vectors_lr is None:
+            super().__init__(params, {"lr": lr, "momentum": momentum})
+        else:
+            groups = [{"params": [p for p in params if p.ndim == 2]}]
+            groups.append({"params": [p for p in params if p.ndim == 1], "lr": vectors_lr})
+            super().__init__(groups, {"lr": lr, "momentum": momentum})
+        self.rule = rule
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                m = self.state[p].setdefault("m", torch.zeros_like(p))
+                m.mul_(group["momentum"]).add_(p.grad)
+                p.sub_(group["lr"] * self.rule(m))
+
+
+def polar(m):
+    if m.ndim == 1:
+        return torch.sign(m)
+    u, _, vt = torch.linalg.svd(m, full_matrices=False)
+    return u @ vt
+
+
+def test_gradients_are_spread():
+    rng = np.random.default_rng(0)
+    for shape in [(6, 4), (3, 9), (2, 2), (1, 5)]:
+        s = np.linalg.svd(spread_gradient(rng, shape), compute_uv=False)
+        assert s[0] == pytest.approx(1.0)
+        assert s[-1] >= 1 / SPREAD - 1e-12
+    entries = np.abs([spread_gradient(rng, (50,)) for _ in range(20)])
+    assert entries.max() == 1.0
+    assert 1 / SPREAD <= entries.min() < 2 / SPREAD
+    assert np.median(np.log(entries)) == pytest.approx(-np.log(SPREAD) / 2, rel=0.1)
+
+
+def test_the_last_step_is_returned():
+    gradients = [{"a": np.array([1.0, -2.0])}, {"a": np.array([4.0, 0.5])}]
+    start = {"a": np.array([10.0, 20.0])}
+    update = follow(load(torch.optim.SGD, {"lr": 0.1, "momentum": 0.5}), gradients, start)
+    np.testing.assert_allclose(update["a"], [-0.1 * (0.5 * 1 + 4), -0.1 * (0.5 * -2 + 0.5)], rtol=0, atol=1e-14)
+    np.testing.assert_array_equal(start["a"], [10.0, 20.0])
+
+
+def test_decay_acts_on_the_given_start():
+    start = {"a": np.array([10.0, 20.0])}
+    update = follow(load(torch.optim.SGD, {"lr": 0.1, "weight_decay": 0.5}), [{"a": np.zeros(2)}], start)
+    np.testing.assert_allclose(update["a"], [-0.5, -1.0], rtol=1e-14)
+
+
+def test_torch_seeds_are_given():
+    def noise(seed):
+        target = load(Rule, {"rule": torch.rand_like})
+        return follow(target, [{"a": np.ones(3)}], {"a": np.zeros(3)}, torch_seed=seed)["a"]
+
+    np.testing.assert_array_equal(noise(3), noise(3))
+    assert np.abs(noise(3) - noise(4)).max() > 1e-4
+
+
+def test_a_signature_is_made_of_steady_steps():
+    seen = []
+
+    def rule(m):
+        seen.append(m.clone())
+        return m
+
+    steps = signature(load(Rule, {"rule": rule, "momentum": 0.0, "lr": 0.5}), {"W": (3, 2)}, seed=1, draws=4)
+    assert len(steps) == 4
+    for step in steps:
+        assert sum(np.array_equal(g.numpy(), step.gradient["W"]) for g in seen) == STEADY
+        np.testing.assert_allclose(step.update["W"], -0.5 * step.gradient["W"], atol=1e-15)
+        assert step.eta == 1.0
+
+
+def test_seeds_draw_gradients():
+    target = load(torch.optim.SGD, {"lr": 0.1})
+    a, b, c = (signature(target, SHAPES, seed, draws=2) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(a[1].update["W"], b[1].update["W"])
+    assert np.abs(a[1].gradient["W"] - c[1].gradient["W"]).max() > 0.01
+
+
+def test_steps_that_are_not_finite_are_left_out():
+    def rule(m):
+        return m / (m[0] > 0).double()  # half of the draws divide by 0
+
+    steps = signature(load(Rule, {"rule": rule}), {"a": (3,)}, draws=16)
+    assert 0 < len(steps) < 16
+    assert all(s.gradient["a"][0] > 0 for s in steps)
+
+
+def test_a_step_that_fails_is_reported():
+    def rule(m):
+        raise RuntimeError("only matrices")
+
+    with pytest.raises(TargetError, match="only matrices"):
+        signature(load(Rule, {"rule": rule}), SHAPES, draws=1)
+
+
+def test_starts_are_of_their_size():
+    start = random_start(np.random.default_rng(0), {"W": (40, 50)})
+    assert np.std(start["W"]) == pytest.approx(START, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("rule", "kwargs", "norm"),
+    [
+        (lambda m: m, {}, "l2"),
+        (torch.sign, {}, "linf"),
+        (polar, {}, "hybrid"),
+        (lambda m: polar(m) if m.ndim == 2 else m / m.norm(), {}, "spectral"),
+        (lambda m: m / m.norm(), {}, "l2;max"),  # layer-normalized gradient descent
+        (lambda m: m / m.norm(dim=-1, keepdim=True), {}, "blocks:V=maxrow,W=maxrow,a=l2;max"),
+        (polar, {"lr": 1e-2, "vectors_lr": 5e-3}, "hybrid:0.5"),
+        (polar, {"lr": 1e-2, "vectors_lr": 4e-2}, "hybrid:4"),
+        (lambda m: m, {"lr": 1e-2, "vectors_lr": 4e-2}, "blocks:V=2*l2,W=2*l2,a=l2;l2"),
+        (
+            lambda m: polar(m) * (max(1.0, m.shape[0] / m.shape[1]) ** 0.5 if m.ndim == 2 else 1.0),
+            {},
+            f"blocks:V={(5 / 3) ** 0.5}*spectral,W=spectral,a={(5 / 3) ** 0.5}*linf;max",
+        ),
+    ],
+)
+def test_the_norm_is_read_off_the_steps(rule, kwargs, norm):
+    target, wanted = load(Rule, {"rule": rule, **kwargs}), get_norm(norm)
+    found = read(signature(target, SHAPES, draws=12), probe(target, SHAPES).coupling)
+    assert found.alignment > 1 - 1e-3
+    rng = np.random.default_rng(2)
+    ratios = []
+    for k in [*SHAPES, None]:
+        theta = {n: (10.0 if n == k else 1.0) * rng.standard_normal(s) for n, s in SHAPES.items()}
+        ratios.append(float(found.norm.value(theta)) / float(wanted.value(theta)))
+    assert max(ratios) / min(ratios) < 1.002, found.norm.spec
+    assert found.runner_up_alignment < 0.97

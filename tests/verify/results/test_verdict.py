@@ -1,0 +1,201 @@
+"""Outcomes, exit statuses and the JSON that other programs rely on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from math import inf, nan
+
+import numpy as np
+import pytest
+import torch
+
+from maxmargin.verify.results.verdict import Hypothesis, NormEvidence, Outcome, ProblemVerdict, Verdict, clean, weakest
+
+HOLDS, FAILS, INCONCLUSIVE = Outcome.HOLDS, Outcome.FAILS, Outcome.INCONCLUSIVE
+
+
+def _evidence(**changes):
+    fields = {
+        "kkt_gap": 1e-3,
+        "kkt_gap_range": (5e-4, 2e-3),
+        "alignment": 0.99,
+        "margin_ratio": 0.999,
+        "distance": 0.01,
+        "slope": -0.5,
+        "slope_interval": (-0.6, -0.4),
+        "rung": "convex dual certificate",
+    }
+    return NormEvidence(**(fields | changes))
+
+
+def _problem(outcome=HOLDS, **changes):
+    fields = {
+        "problem": "multiclass@linear",
+        "degree": 1,
+        "outcome": outcome,
+        "steps": 1000,
+        "final_margin": 12.5,
+        "evidence": {"linf": _evidence(), "l2": _evidence(kkt_gap=0.2, kkt_gap_range=(0.1, 0.3))},
+        "hypotheses": {"A1": Hypothesis(True, 0.0), "R": Hypothesis(None, nan)},
+        "reasons": ("because",),
+        "rung": "convex dual certificate",
+    }
+    return ProblemVerdict(**(fields | changes))
+
+
+def _verdict(outcome=HOLDS, **changes):
+    fields = {
+        "target": "torch.optim:Adam",
+        "kwargs": {"eps": 0.0, "betas": (0.9, 0.95)},
+        "outcome": outcome,
+        "norm": "linf",
+        "blocks": {"W": {"norm": "linf", "weight": 1.0}},
+        "claim": None,
+        "reasons": ("one.", "two."),
+        "problems": (_problem(),),
+        "extra": {"tier": "quick", "versions": {"torch": "2"}, "seed": 0, "device": "cpu", "seconds": 1.5},
+    }
+    return Verdict(**(fields | changes))
+
+
+def test_exit_statuses():
+    assert {o.value: o.exit_status for o in Outcome} == {"holds": 0, "fails": 1, "inconclusive": 3}
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "together"),
+    [
+        ([], INCONCLUSIVE),  # silence is no pass
+        ([HOLDS], HOLDS),
+        ([HOLDS, HOLDS], HOLDS),
+        ([HOLDS, INCONCLUSIVE], INCONCLUSIVE),
+        ([INCONCLUSIVE, FAILS, HOLDS], FAILS),
+        ([FAILS], FAILS),
+    ],
+)
+def test_outcomes_together(outcomes, together):
+    assert Outcome.of_all(iter(outcomes)) is together
+
+
+# DESIGN, section 6. What is more is listed, so that a key cannot vanish, or appear, unnoticed.
+CONTRACT = {"schema", "target", "kwargs", "outcome", "norm", "blocks", "claim", "reasons", "problems"} | {
+    "versions",
+    "seed",
+    "device",
+    "seconds",
+}
+PROBLEM = {"problem", "degree", "outcome", "steps", "final_margin", "evidence", "hypotheses"}
+EVIDENCE = {"kkt_gap", "alignment", "margin_ratio", "distance", "slope"}
+MORE = {
+    "verdict": {"approximate", "tier"},
+    "problem": {"norm", "reasons", "rung", "runs", "separated_runs", "steps_needed"},
+    "evidence": {"kkt_gap_range", "slope_interval", "residual", "matched", "rung", "apart"},
+}
+
+
+def test_the_json_of_check_has_the_contracts_keys():
+    data = _verdict().to_json()
+    assert set(data) == CONTRACT | MORE["verdict"]
+    assert data["schema"] == 1
+    (problem,) = data["problems"]
+    assert set(problem) == PROBLEM | MORE["problem"]
+    assert set(problem["evidence"]) == {"linf", "l2"}
+    for row in problem["evidence"].values():
+        assert set(row) == EVIDENCE | MORE["evidence"]
+    assert problem["hypotheses"] == {"A1": {"met": True, "value": 0.0}, "R": {"met": None, "value": None}}
+    assert set(_problem(arrays_file="arrays/x.npz").to_json()) == PROBLEM | MORE["problem"] | {"arrays"}
+
+
+def test_the_json_of_a_claim_has_the_contracts_keys():
+    row = _verdict(id="adam-linf", statement="s", source="p").to_claim_json()
+    contract = {"id", "statement", "source", "optimizer", "norm", "outcome", "reasons", "rung", "blocks", "problems"}
+    assert set(row) == contract | {"kwargs", "claim"}
+    assert (row["id"], row["optimizer"], row["outcome"]) == ("adam-linf", "torch.optim:Adam", "holds")
+    assert row["rung"] == "convex dual certificate"
+    assert _verdict(norm=None, claim="l2").to_claim_json()["norm"] == "l2"
+
+
+def test_nothing_that_json_does_not_know_gets_out():
+    """NaN, infinities, numpy and torch numbers: strict JSON takes all of it."""
+    spoilt = _verdict(
+        kwargs={"eps": nan, "f": print, "n": 3, "flag": True, "none": None},
+        blocks={"W": {"norm": "l2", "weight": np.float64(2.0), "alignment": nan}},
+        approximate={"alignment": nan, "margin_lost": inf},
+        problems=(
+            _problem(
+                final_margin=inf,
+                evidence={"linf": _evidence(kkt_gap=nan, kkt_gap_range=(nan, nan), slope=None, slope_interval=None)},
+                hypotheses={"met": Hypothesis(True, np.float64(nan))},
+            ),
+        ),
+        extra={"seconds": torch.tensor(1.5), "probe": {"memory": inf, "path": (1, nan)}, "sizes": np.arange(3)},
+    )
+    for data in (spoilt.to_json(), spoilt.to_claim_json()):
+        text = json.dumps(data, allow_nan=False)
+        assert "NaN" not in text
+    data = spoilt.to_json()
+    assert data["approximate"] == {"alignment": None, "margin_lost": None}
+    assert data["blocks"]["W"] == {"norm": "l2", "weight": 2.0, "alignment": None}
+    assert data["kwargs"] == {"eps": None, "f": repr(print), "n": 3, "flag": True, "none": None}
+    assert data["seconds"] == 1.5
+    assert data["sizes"] == [0, 1, 2]
+    assert data["probe"] == {"memory": None, "path": [1, None]}
+    (problem,) = data["problems"]
+    assert problem["final_margin"] is None
+    assert problem["evidence"]["linf"]["kkt_gap_range"] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("value", "cleaned"),
+    [
+        (nan, None),
+        (-inf, None),
+        (1.5, 1.5),
+        ("nan", "nan"),
+        (True, True),
+        (None, None),
+        ({1: (nan, 2)}, {"1": [None, 2]}),
+        (np.int64(3), 3),
+        (np.array([[1.0, nan]]), [[1.0, None]]),
+        (torch.tensor([1.0, inf], dtype=torch.float64), [1.0, None]),
+        (np.bool_(False), False),
+    ],
+)
+def test_clean(value, cleaned):
+    got = clean(value)
+    assert got == cleaned
+    assert type(got) is type(cleaned)
+
+
+def test_the_weakest_rung_speaks_for_all():
+    assert weakest(["certified", "convex dual certificate", "symbolic"]) == "convex dual certificate"
+    assert weakest(["symbolic"]) == "symbolic"
+    assert weakest([]) == "numerical"
+    assert weakest(["symbolic", "hearsay"]) == "numerical"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "norm", "claim", "text"),
+    [
+        (HOLDS, "linf", None, "maximizes the linf margin, as measured. one. two."),
+        (FAILS, None, "l2", "does not maximize the l2 margin."),
+        (FAILS, None, None, "No norm's margin is maximized by torch.optim:Adam."),
+        (FAILS, "spectral", None, "maximizes the spectral margin only approximately."),
+        (INCONCLUSIVE, None, "l2", "Whether torch.optim:Adam maximizes the l2 margin is not decided."),
+        (
+            INCONCLUSIVE,
+            "linf",
+            None,
+            "Which norm's margin torch.optim:Adam maximizes is not decided; linf comes nearest.",
+        ),
+        (INCONCLUSIVE, None, None, "Which norm's margin torch.optim:Adam maximizes is not decided. one."),
+    ],
+)
+def test_explain(outcome, norm, claim, text):
+    assert text in _verdict(outcome, norm=norm, claim=claim).explain()
+
+
+def test_a_claim_that_holds_nearly_is_said_to():
+    nearly = replace(_verdict(FAILS, norm=None, claim="spectral"), approximate={"margin_lost": 0.1})
+    assert "maximizes the spectral margin only approximately." in nearly.explain()

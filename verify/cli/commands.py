@@ -1,0 +1,294 @@
+"""What the commands do. Each takes the parsed arguments and returns the exit status; results go out through Output."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import webbrowser
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from maxmargin.verify.cli.output import Column, Output, emit_json, number, printable
+from maxmargin.verify.cli.status import BAD_INPUT, HOLDS, INCONCLUSIVE, CliError
+from maxmargin.verify.progress.report import reporting
+from maxmargin.verify.results.store import Store, file_key
+from maxmargin.verify.results.verdict import Outcome
+
+if TYPE_CHECKING:
+    from maxmargin.reports.data import ClaimResult
+
+INPUT_ERRORS = frozenset(
+    {
+        "CertifyError",
+        "ClaimError",
+        "CliError",
+        "DataError",
+        "DeviceError",
+        "NoKKTPoint",
+        "NormError",
+        "NotSeparable",
+        "OptimizerError",
+        "ProblemError",
+        "ReportError",
+        "StoreError",
+        "TargetError",
+    }
+)
+"""This package's exceptions that mean bad input, by name: to import them all would load every library."""
+UNDECIDED = frozenset({"NoKKTPoint"})
+"""Of these, those where nothing is wrong with the input: more starts, or another seed, may find what was asked for."""
+OWN_DATA = ("check", "verify")  # what these cannot render they have just written: then a ReportError is our fault
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command that was asked for.
+
+    Returns:
+        The exit status.
+    """
+    out = Output(sys.stderr if args.json == "-" else sys.stdout, args.quiet)
+    if args.json not in (None, "-"):
+        _writable(Path(args.json), "--json")
+    return COMMANDS[args.command](args, out)
+
+
+def check(args: argparse.Namespace, out: Output) -> int:
+    """``maxmargin check``."""
+    options = dict(args.kw)
+    if len(options) < len(args.kw):
+        names = [name for name, _ in args.kw]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise CliError(f"--kw {twice}=… is given twice; give it once")
+    store = Store.at(args.html) if args.html else None  # refused now, not after a minute's work
+    from maxmargin.reports.data import parse
+    from maxmargin.verify.running.checking import check as check_optimizer
+
+    with reporting("checking", quiet=args.quiet) as progress:
+        verdict = check_optimizer(
+            args.target,
+            kwargs=options,
+            claim=args.claim,
+            tier=args.tier,
+            problems=args.problem,
+            seed=args.seed,
+            device=args.device,
+            progress=progress,
+        )
+    payload = verdict.to_json()
+    claim = parse({**payload, "kind": "check"}, Path()).claims[0]
+    out.headline(f"{verdict.outcome.name}: {claim.sentence}")
+    for reason in claim.reasons:
+        out.text(f"  {reason}")
+    out.text()
+    out.table(PROBLEM, problem_rows(claim))
+    emit_json(payload, args.json)
+    if store is not None:
+        from maxmargin.reports.render import render
+
+        problems = tuple(store.save_arrays(file_key(p.problem), p) if p.arrays else p for p in verdict.problems)
+        store.save_results({**replace(verdict, problems=problems).to_json(), "kind": "check"})
+        out.text()
+        out.headline(f"report: {render(store.root)}")
+    return verdict.outcome.exit_status
+
+
+def verify(args: argparse.Namespace, out: Output) -> int:
+    """``maxmargin verify``."""
+    folder = Store.at(args.out).root
+    from maxmargin.verify.running.campaign import verify as verify_claims
+
+    with reporting("verifying", quiet=args.quiet) as progress:
+        verdicts = verify_claims(
+            args.claims or None,
+            tier=args.tier,
+            jobs=args.jobs,
+            out=folder,
+            resume=args.resume,
+            seed=args.seed,
+            device=args.device,
+            progress=progress,
+        )
+    if not verdicts:
+        raise CliError("no claim was tested; 'maxmargin list claims' shows what there is")
+    from maxmargin.reports.data import load
+    from maxmargin.reports.render import render
+
+    if args.json is not None:
+        emit_json(json.loads((folder / "results.json").read_text(encoding="utf-8")), args.json)
+    page = render(folder)
+    rows = []
+    for claim in load(folder).claims:
+        for i, row in enumerate(problem_rows(claim)):
+            rows.append([*((claim.id, claim.norm or "–") if i == 0 else ("", "")), *row])
+    out.table([Column("claim"), Column("norm"), *PROBLEM], rows)
+    for verdict in verdicts:
+        if verdict.outcome is not Outcome.HOLDS:
+            out.text()
+            out.text(f"{verdict.outcome.name}: {verdict.id}: {verdict.statement}")
+            for reason in verdict.reasons:
+                out.text(f"  {reason}")
+    outcome = Outcome.of_all(verdict.outcome for verdict in verdicts)
+    counted = {o: sum(verdict.outcome is o for verdict in verdicts) for o in Outcome}
+    out.text()
+    out.headline(
+        f"{outcome.name}: {counted[Outcome.HOLDS]} of {len(verdicts)} claims hold, {counted[Outcome.FAILS]} fail, "
+        f"{counted[Outcome.INCONCLUSIVE]} inconclusive"
+    )
+    out.headline(f"report: {page}")
+    if args.open and not webbrowser.open(page.resolve().as_uri()):
+        out.headline("no browser could be started; open the report by hand")
+    return outcome.exit_status
+
+
+def solve(args: argparse.Namespace, out: Output) -> int:
+    """``maxmargin solve``."""
+    from maxmargin.models import problems
+    from maxmargin.solvers.norms import get_norm
+    from maxmargin.verify.engine.devices import resolve
+
+    resolve(args.device)  # the solvers run on the CPU; a device that is not there is refused all the same
+    norm = get_norm(args.norm)
+    problem = problems.get(args.problem)
+    from maxmargin.solvers.solving import solve as solve_problem
+
+    with reporting("solving", quiet=args.quiet) as progress:
+        solution = solve_problem(
+            problem, norm, certify=args.certify, starts=args.starts, seed=args.seed, progress=progress
+        )
+    payload = solution.to_json()
+    if args.quiet:
+        out.headline(f"{payload['problem']}, {payload['norm']}: margin {payload['margin']!r}")
+    out.text(solution.table())
+    if args.certify and payload["enclosure"] is None:
+        out.text("\n--certify: only the margin of a linear model can be enclosed; no enclosure is given")
+    emit_json(payload, args.json)
+    return HOLDS
+
+
+def list_names(args: argparse.Namespace, out: Output) -> int:
+    """``maxmargin list``."""
+    from maxmargin.verify.cli import listing
+
+    entries = listing.LISTINGS[args.what]()
+    if args.quiet:
+        for entry in entries:
+            out.headline(entry.name)
+    out.table([Column(args.what[:-1]), Column("")], [[entry.name, entry.summary] for entry in entries])
+    emit_json(
+        {
+            "schema": 1,
+            "kind": args.what,
+            "entries": [{"name": e.name, "summary": e.summary} for e in entries],
+        },
+        args.json,
+    )
+    return HOLDS
+
+
+def report(args: argparse.Namespace, out: Output) -> int:
+    """``maxmargin report``."""
+    folder = Path(args.dir)
+    if not folder.is_dir():
+        raise CliError(f"{folder} is not a folder; give one that 'verify' or 'check --html' has written")
+    from maxmargin.reports.render import render
+
+    page = render(folder)
+    out.headline(f"report: {page}")
+    emit_json({"schema": 1, "report": str(page)}, args.json)
+    return HOLDS
+
+
+COMMANDS: Mapping[str, Callable[[argparse.Namespace, Output], int]] = {
+    "check": check,
+    "verify": verify,
+    "solve": solve,
+    "list": list_names,
+    "report": report,
+}
+
+
+PROBLEM = (
+    Column("problem"),
+    Column("verdict"),
+    Column("L", numeric=True),
+    Column("steps", numeric=True),
+    Column("its gap", numeric=True),
+    Column("nearest wrong", numeric=True),
+    Column("under"),
+    Column("ratio", numeric=True),
+    Column("alignment", numeric=True),
+)
+
+
+def problem_rows(claim: ClaimResult) -> list[list[str]]:
+    """One row of cells (:data:`PROBLEM`) a problem: the claim's own gap and the nearest wrong one."""
+    rows = []
+    for p in claim.problems:
+        wrong, own = p.nearest_wrong, p.own
+        rows.append(
+            [
+                p.problem,
+                p.outcome.upper(),
+                number(p.degree),
+                "–" if p.steps is None else f"{p.steps:,.0f}".replace(",", " "),
+                number(p.gap),
+                number(wrong[1] if wrong else None),
+                wrong[0] if wrong else "–",
+                number(p.ratio),
+                number(own.alignment if own else None, 3),
+            ]
+        )
+    return rows
+
+
+def is_input_error(error: Exception, args: argparse.Namespace) -> bool:
+    """Whether the user's input is at fault; anything else is a fault of ours and keeps its traceback."""
+    if isinstance(error, OSError):
+        return error.filename is not None and _is_users(os.fspath(error.filename), args)
+    ours = [cls.__name__ for cls in type(error).__mro__ if cls.__module__.startswith("maxmargin.")]
+    if args.command in OWN_DATA and "ReportError" in ours:
+        return False
+    return not INPUT_ERRORS.isdisjoint(ours)
+
+
+def _is_users(filename: Any, args: argparse.Namespace) -> bool:
+    """Whether a path lies at or below one that the user gave."""
+    given = vars(args)
+    texts = [given.get(key) for key in ("json", "html", "out", "dir", "target", "problem")]
+    flat = [text for item in texts for text in (item if isinstance(item, list) else [item]) if text]
+    paths = [Path(text.rsplit(sep, 1)[0]).resolve() for text in flat for sep in ("@", ":")]
+    here = Path(os.fsdecode(filename)).resolve()
+    return any(here == path or path in here.parents for path in paths)
+
+
+def report_input_error(error: Exception, args: argparse.Namespace) -> int:
+    """Say what is wrong on standard error, and in the JSON when it was asked for.
+
+    Returns:
+        The exit status.
+    """
+    message = printable(str(error)).strip()
+    print(f"maxmargin: error: {message}", file=sys.stderr)
+    record: dict[str, Any] = {"schema": 1, "error": {"type": type(error).__name__, "message": message}}
+    multipliers = vars(error).get("multipliers")
+    if multipliers is not None:  # NotSeparable carries its proof: λ in the simplex with Σ λ_i g_i = 0
+        record["error"] |= {"multipliers": [float(value) for value in multipliers]}
+    if args.json in (None, "-") or Path(args.json).resolve().parent.is_dir():  # else --json itself is what is wrong
+        with suppress(OSError):
+            emit_json(record, args.json)
+    return INCONCLUSIVE if type(error).__name__ in UNDECIDED else BAD_INPUT
+
+
+def _writable(path: Path, option: str) -> None:
+    """Refuse before the work, not after it, a file that cannot be written."""
+    if path.is_dir():
+        raise CliError(f"{option} {path} is a folder; give a file")
+    if not path.resolve().parent.is_dir():
+        raise CliError(f"{option} {path}: the folder {path.parent} does not exist; create it first")
+    if not os.access(path.resolve().parent, os.W_OK):
+        raise CliError(f"{option} {path}: the folder {path.parent} is not writable")

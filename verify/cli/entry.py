@@ -1,0 +1,342 @@
+"""The command line: ``maxmargin check | verify | solve | list | report``.
+
+This module only reads the arguments; what the commands do is in :mod:`maxmargin.verify.cli.commands`, and the
+heavy libraries load there, when they are needed, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import io
+import os
+import shlex
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn, final
+
+from typing_extensions import override
+
+from maxmargin.verify.cli.status import (
+    BAD_INPUT,
+    BROKEN_PIPE,
+    INTERNAL_ERROR,
+    INTERRUPTED,
+    STATUS,
+)
+
+NORM_HELP = (
+    "l1, l2, linf, spectral, nuclear, schatten:P, entrywise:P, hybrid, hybrid:R "
+    "(R: ratio of the vectors' to the matrices' learning rate), …; see 'maxmargin list norms'"
+)
+PROBLEM_HELP = "a name from 'maxmargin list problems', or file.npz / file.csv with X and y, plus @MODEL"
+
+
+@final
+class Parser(argparse.ArgumentParser):
+    """An argparse parser that speaks like the rest of the program: one line, then where to read more."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        settings: dict[str, Any] = {
+            "formatter_class": argparse.RawDescriptionHelpFormatter,
+            "allow_abbrev": False,  # an abbreviation that works today is ambiguous tomorrow
+        }
+        super().__init__(*args, **(settings | kwargs))
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"maxmargin: error: {message}\nTry '{self.prog} --help'.\n")
+
+
+def key_value(text: str) -> tuple[str, Any]:
+    """One ``--kw``: NAME=VALUE, the value a Python literal, or else text.
+
+    Returns:
+        The name and the value.
+
+    Example:
+        >>> key_value("betas=(0.9,0.95)"), key_value("foreach=False"), key_value("mode=fast")
+        (('betas', (0.9, 0.95)), ('foreach', False), ('mode', 'fast'))
+
+    Raises:
+        argparse.ArgumentTypeError: when there is no ``=`` or the name is no identifier.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, e.g. momentum=0.9 or betas=(0.9,0.95)")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return name, value
+
+
+def natural(text: str) -> int:
+    """An integer ≥ 0.
+
+    Returns:
+        The integer.
+
+    Raises:
+        argparse.ArgumentTypeError: when it is none.
+    """
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    """An integer ≥ 1.
+
+    Returns:
+        The integer.
+
+    Raises:
+        argparse.ArgumentTypeError: when it is none.
+    """
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 1 or more")
+    return int(text)
+
+
+@final
+class ShowVersion(argparse.Action):
+    """``--version``, read from the installed distribution only when asked for."""
+
+    @override
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib.metadata import version
+
+        parser.exit(0, f"maxmargin {version('maxmargin')}\n")
+
+
+def build_parser() -> Parser:
+    """The whole grammar."""
+    common = Parser(add_help=False)
+    group = common.add_argument_group("common options")
+    group.add_argument("--seed", type=natural, default=0, metavar="N", help="of everything random (default 0)")
+    group.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default auto)"
+    )
+    group.add_argument(
+        "--json",
+        metavar="FILE|-",
+        help="write the result as JSON; '-': to standard output, the rest to standard error",
+    )
+    group.add_argument("--quiet", action="store_true", help="no progress, and only the headline of the result")
+
+    parser = Parser(
+        prog="maxmargin",
+        description="Which margin does your optimizer maximize? Ask it, or verify what theory says about known ones.",
+        epilog="""\
+examples:
+  maxmargin check torch.optim:SGD --kw momentum=0.9       which norm's margin does it maximize?
+  maxmargin check mypkg.optim:MyMuon --claim spectral     does it maximize the spectral margin?
+  maxmargin verify                                        the claims of the literature, and a page about them
+  maxmargin solve --problem digits-3@linear --norm linf   the maximum margin itself, with a certificate
+  maxmargin list norms
+
+'maxmargin COMMAND --help' explains a command, with examples.
+
+"""
+        + STATUS.format(
+            holds="holds (check without --claim: a norm was identified)",
+            refuted="refuted (check without --claim: no norm was identified)",
+            inconclusive="inconclusive: hypotheses unmet, norms not told apart, or too few steps",
+        ),
+    )
+    parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
+    _add_check(commands, common)
+    _add_verify(commands, common)
+    _add_solve(commands, common)
+    _add_list(commands, common)
+    _add_report(commands, common)
+    return parser
+
+
+def _tier(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--tier", choices=("quick", "full"), default="quick", help="how long to train (default quick)")
+
+
+def _add_check(commands: Any, common: Parser) -> None:
+    check = commands.add_parser(
+        "check",
+        parents=[common],
+        help="find the norm whose margin an optimizer maximizes",
+        description="Train an optimizer, unchanged, on problems whose maximum-margin points under the candidate norms\n"
+        "lie apart, and name the norm whose margin it maximizes; with --claim, test that norm.",
+        epilog="""\
+examples:
+  maxmargin check torch.optim:SGD --kw momentum=0.9
+  maxmargin check torch.optim:Adam --kw eps=0 'betas=(0.9,0.95)' --claim linf
+  maxmargin check path/to/optim.py:make --tier full --html out      a page to look at: out/index.html
+  maxmargin check mypkg.optim:MyMuon --claim spectral --quiet       in CI: the exit status speaks
+  maxmargin check muon --problem digits-3@linear data.npz@linear    one of our own, on chosen problems
+
+"""
+        + STATUS.format(
+            holds="it maximizes the claimed norm's margin (without --claim: a norm was identified)",
+            refuted="it does not (without --claim: no norm was identified)",
+            inconclusive="hypotheses unmet, norms not told apart, or too few steps; the reasons are printed",
+        ),
+    )
+    check.add_argument(
+        "target",
+        metavar="TARGET",
+        help="module:attr or path/to/file.py:attr, a torch.optim.Optimizer class or factory(params, **kw); "
+        "or a name from 'maxmargin list optimizers'",
+    )
+    check.add_argument(
+        "--kw",
+        nargs="+",
+        action="extend",
+        type=key_value,
+        default=[],
+        metavar="NAME=VALUE",
+        help="the optimizer's arguments",
+    )
+    check.add_argument("--claim", metavar="NORM", help=f"test this norm instead of searching: {NORM_HELP}")
+    _tier(check)
+    check.add_argument("--problem", nargs="+", action="extend", metavar="P", help=PROBLEM_HELP)
+    check.add_argument("--html", metavar="DIR", help="store the data in DIR and render DIR/index.html")
+
+
+def _add_verify(commands: Any, common: Parser) -> None:
+    verify = commands.add_parser(
+        "verify",
+        parents=[common],
+        help="verify the claims of the literature and write a report",
+        description="For every claim: check its hypotheses, train, compare with the predicted maximum-margin points,\n"
+        "and judge. Writes the data and an HTML page that opens offline.",
+        epilog="""\
+examples:
+  maxmargin verify                          all claims, quick tier, into ./maxmargin-verify
+  maxmargin verify signum-linf muon-spectral
+  maxmargin verify --tier full --jobs 2 --out results
+  maxmargin verify --tier full --jobs 2 --out results --resume      after an interruption
+
+"""
+        + STATUS.format(
+            holds="every claim holds",
+            refuted="at least one claim fails",
+            inconclusive="none fails, at least one is inconclusive",
+        ),
+    )
+    verify.add_argument("claims", nargs="*", metavar="CLAIM", help="names from 'maxmargin list claims' (default: all)")
+    _tier(verify)
+    verify.add_argument(
+        "--jobs", type=positive, default=os.cpu_count() or 1, metavar="N", help="processes (default: one a core)"
+    )
+    verify.add_argument(
+        "--out", default="maxmargin-verify", metavar="DIR", help="where to write (default ./maxmargin-verify)"
+    )
+    verify.add_argument("--resume", action="store_true", help="keep the claims that DIR already has")
+    verify.add_argument("--open", action="store_true", help="open the page in a browser")
+
+
+def _add_solve(commands: Any, common: Parser) -> None:
+    solve = commands.add_parser(
+        "solve",
+        parents=[common],
+        help="solve a margin problem and certify it",
+        description="Maximize the margin of a problem under a norm: the point, its multipliers, and its KKT gap,\n"
+        "recomputed without trusting the solver.",
+        epilog="""\
+examples:
+  maxmargin solve --problem digits-3@linear --norm spectral
+  maxmargin solve --problem data.csv@linear --norm linf --certify --json -
+  maxmargin solve --problem ./points.npz@relu2 --norm l2 --starts 20
+
+"""
+        + STATUS.format(
+            holds="solved",
+            refuted="not used by this command",
+            inconclusive="none of the starts led to a KKT point; try more --starts or another --seed",
+        ),
+    )
+    solve.add_argument("--problem", required=True, metavar="P", help=PROBLEM_HELP)
+    solve.add_argument("--norm", required=True, metavar="NORM", help=NORM_HELP)
+    solve.add_argument("--certify", action="store_true", help="enclose the optimum in exact arithmetic (linear models)")
+    solve.add_argument(
+        "--starts",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="starts of the search for KKT points (default 1)",
+    )
+
+
+def _add_list(commands: Any, common: Parser) -> None:
+    listing = commands.add_parser(
+        "list",
+        parents=[common],
+        help="list claims, problems, norms or optimizers",
+        description="Print the names that the other commands take, each with one line.",
+        epilog="examples:\n  maxmargin list norms\n  maxmargin list claims --json -\n\n"
+        + STATUS.format(holds="listed", refuted="not used by this command", inconclusive="not used by this command"),
+    )
+    listing.add_argument("what", choices=("claims", "problems", "norms", "optimizers"), help="what to list")
+
+
+def _add_report(commands: Any, common: Parser) -> None:
+    report = commands.add_parser(
+        "report",
+        parents=[common],
+        help="render the page again from stored data",
+        description="Render DIR/index.html from DIR/results.json and its arrays; nothing is recomputed.",
+        epilog="examples:\n  maxmargin report maxmargin-verify\n\n"
+        + STATUS.format(holds="rendered", refuted="not used by this command", inconclusive="not used by this command"),
+    )
+    report.add_argument("dir", metavar="DIR", help="a folder written by 'verify' or by 'check --html'")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: The arguments after the program's name; ``sys.argv`` by default.
+
+    Returns:
+        The exit status.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # an ASCII terminal must not turn θ into a traceback
+    try:
+        args = build_parser().parse_args(argv)
+    except SystemExit as stop:  # argparse's way out of --help and of bad usage
+        return stop.code if isinstance(stop.code, int) else BAD_INPUT
+    from maxmargin.verify.cli import commands
+
+    try:
+        status = commands.run(args)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        print(f"\nmaxmargin: interrupted. {_what_is_kept(args, argv)}", file=sys.stderr)
+        return INTERRUPTED
+    except SystemExit as stop:  # a target that calls sys.exit(0) when imported must not look like a verdict
+        print(f"maxmargin: error: the target called sys.exit({stop.code!r})", file=sys.stderr)
+        return BAD_INPUT
+    except BrokenPipeError:  # the reader of a pipe left, as `| head` does: not our fault, and nothing to say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the final flush complains
+        return BROKEN_PIPE
+    except Exception as error:
+        if not commands.is_input_error(error, args):
+            traceback.print_exc()
+            print("maxmargin: this is a fault of the program, not a verdict; please report it.", file=sys.stderr)
+            return INTERNAL_ERROR
+        return commands.report_input_error(error, args)
+
+
+def _what_is_kept(args: argparse.Namespace, argv: Sequence[str]) -> str:
+    """After Ctrl-C: what the user still has, and the command that goes on from there."""
+    if args.command == "verify":
+        again = [*argv, *(() if args.resume else ("--resume",))]
+        return f"What is finished is kept in {Path(args.out)}; go on with:\n  {shlex.join(['maxmargin', *again])}"
+    if args.command == "report":
+        return "The page that was there, if any, is unchanged."
+    return "Nothing was stored; 'maxmargin verify' is the command that keeps what is done."

@@ -1,0 +1,89 @@
+"""The names that the commands take, each with one line, gathered from the registries that hold them."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import final
+
+
+@final
+@dataclass(frozen=True)
+class Entry:
+    """One name and what it stands for."""
+
+    name: str
+    summary: str
+
+
+def claims() -> list[Entry]:
+    """What ``maxmargin verify`` tests."""
+    from maxmargin.verify.claims.catalogue import CLAIMS
+
+    return [Entry(claim.id, claim.statement) for claim in CLAIMS.values()]
+
+
+def optimizers() -> list[Entry]:
+    """The engine's own optimizers, which ``maxmargin check`` takes by name."""
+    from maxmargin.verify.optimizers import OPTIMIZERS
+
+    return [Entry(row.name, row.summary) for row in OPTIMIZERS.values()]
+
+
+def problems() -> list[Entry]:
+    """Data sets with the models they are offered with."""
+    from maxmargin.models import problems as named
+
+    entries = []
+    for name in named.names():
+        data, _, model = name.partition("@")
+        rows = named.DATASETS[data.partition(":")[0]], named.MODELS[model.partition(":")[0]]
+        entries.append(Entry(name, "; ".join(row.summary for row in rows)))
+    return entries
+
+
+def norms() -> list[Entry]:
+    """The named norms, then the families that take a number."""
+    from maxmargin.solvers.norms import GaugeNorm
+    from maxmargin.solvers.norms.families import FAMILIES, MEMBERS
+    from maxmargin.solvers.norms.registry import WHOLE
+
+    entries = []
+    for name, norm in MEMBERS.items():
+        exponent = f", P = {_exponent(norm.p)}" if isinstance(norm, GaugeNorm) else ""
+        entries.append(Entry(name, f"{_summary(type(norm))}{exponent}; {_join(norm.aggregation)}"))
+    for row in WHOLE.values():
+        entries.append(Entry(f"{row.name}[:{row.argument}]", _summary(row.make)))
+    for name, family in FAMILIES.items():
+        members = ", ".join(f"P = {_exponent(p)} is {member}" for member, p in family.members.items())
+        entries.append(Entry(f"{name}:P", f"{_summary(family)}; {members}"))
+    entries.append(
+        Entry(
+            "blocks:A=2*spectral,@vector=linf;max",
+            "a norm and a weight for each block, and how they are joined",
+        )
+    )
+    return entries
+
+
+def _summary(documented: object) -> str:
+    return (inspect.getdoc(documented) or "").partition("\n")[0].rstrip(".")
+
+
+def _exponent(p: float) -> str:
+    return "∞" if math.isinf(p) else f"{p:g}"
+
+
+def _join(p: float) -> str:
+    joined = {math.inf: "the largest block counts", 1.0: "summed over blocks"}
+    return joined.get(p, f"blocks joined by their l{p:g} norm")
+
+
+LISTINGS: Mapping[str, Callable[[], list[Entry]]] = {
+    "claims": claims,
+    "problems": problems,
+    "norms": norms,
+    "optimizers": optimizers,
+}

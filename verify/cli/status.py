@@ -1,0 +1,19 @@
+"""The exit statuses, what they mean, and the error that ends in status 2."""
+
+from __future__ import annotations
+
+HOLDS, REFUTED, BAD_INPUT, INCONCLUSIVE = 0, 1, 2, 3
+INTERNAL_ERROR, INTERRUPTED, BROKEN_PIPE = 70, 130, 141  # EX_SOFTWARE, 128 + SIGINT, 128 + SIGPIPE
+
+STATUS = """\
+exit status:
+  0    {holds}
+  1    {refuted}
+  2    bad usage or input; one message on standard error says what to do
+  3    {inconclusive}
+  70   a fault of this program, with its traceback: never to be read as a verdict
+  130  interrupted (Ctrl-C); the message says what is kept and how to go on"""
+
+
+class CliError(ValueError):
+    """Arguments that are well formed but cannot be used."""

@@ -1,0 +1,323 @@
+"""The engine: runs of one optimizer, vmapped, in float64 with (mantissa, log-scale) gradients and moments."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maxmargin.models.problem import Problem
+from maxmargin.solvers.norms import Norm, get_norm
+from maxmargin.verify.engine.batches import Order, SampleOrder
+from maxmargin.verify.engine.losses import LOSSES, scaled_gradient
+from maxmargin.verify.engine.schedules import Paced, Schedule
+from maxmargin.verify.engine.snapshots import identity, load, save
+from maxmargin.verify.engine.stepping import CHUNK, WATCHED, Stepping
+from maxmargin.verify.engine.tracing import traced
+from maxmargin.verify.engine.trajectory import Trajectory
+from maxmargin.verify.optimizers.core.base import Optimizer
+from maxmargin.verify.progress.report import StepProgress
+
+REFRESH = 8  # chunks between two measurements of the speed, once the run is past its start
+
+
+class EngineError(ValueError):
+    """Starts or data that the engine cannot batch."""
+
+
+def log_spaced(steps: int, count: int, first: int = CHUNK) -> list[int]:
+    """Return about ``count`` increasing multiples of 8 from ``first`` to ``steps``, evenly spaced in log t.
+
+    Example:
+        >>> log_spaced(1000, 5)
+        [8, 24, 88, 296, 1000]
+    """
+    last = max(CHUNK, steps // CHUNK * CHUNK)
+    points = np.geomspace(first, last, count)
+    return sorted({round(p / CHUNK) * CHUNK for p in points} | {last})
+
+
+def starts(problem: Problem, runs: int, *, seed: int = 0, scale: float = 1.0) -> dict[str, Tensor]:
+    """Return random initial parameters of ``runs`` runs, one tensor (runs, *shape) a block, from successive seeds.
+
+    A start at which some coordinate has exactly no gradient (a neuron that no sample reaches) is passed over: it
+    violates hypothesis A1 of Gronich & Vardi 2602.16340, and under any optimizer that coordinate never moves.
+
+    Raises:
+        EngineError: when 100 seeds a run do not give enough such starts (a feature that is 0 in every sample).
+    """
+    each: list[dict[str, Tensor]] = []
+    for i in range(100 * runs):
+        theta = problem.model.init(seed + i, scale)
+        gradient = scaled_gradient(
+            problem.model, LOSSES["exponential"], theta, problem.X.cpu(), problem.contrasts.cpu()
+        )
+        if all(bool((g != 0).all()) for g in gradient.blocks.values()):
+            each.append(theta)
+        if len(each) == runs:
+            break
+    else:
+        raise EngineError(
+            f"{problem.name}: in {100 * runs} starts some weight had no gradient at all; "
+            "drop features that are 0 in every sample, or take a wider model"
+        )
+    return {name: torch.stack([theta[name] for theta in each]) for name in problem.shapes}
+
+
+def _stack_data(problem: Problem | Sequence[Problem], runs: int) -> tuple[Problem, Tensor, Tensor, int | None]:
+    if isinstance(problem, Problem):
+        return problem, problem.X, problem.contrasts, None
+    if len(problem) != runs:
+        raise EngineError(f"{len(problem)} data sets for {runs} runs; give one problem, or one a run")
+    first = problem[0]
+    for other in problem[1:]:
+        if other.model != first.model or other.X.shape != first.X.shape:
+            raise EngineError(f"{other!r} cannot share a batch with {first!r}: model and data shapes must agree")
+    return first, torch.stack([p.X for p in problem]), torch.stack([p.contrasts for p in problem]), 0
+
+
+def run(
+    problem: Problem | Sequence[Problem],
+    optimizer: Optimizer,
+    theta0: Mapping[str, Tensor],
+    *,
+    steps: int,
+    schedule: Schedule | None = None,
+    loss: str = "cross-entropy",
+    checkpoints: int = 32,
+    norm: Norm | str | None = None,
+    device: torch.device | str = "cpu",
+    trace: bool = True,
+    progress: StepProgress | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    order: Order = "shuffled",
+    snapshot: str | Path | None = None,
+    every: float = 30.0,
+) -> Trajectory:
+    """Train B runs at once and keep log-spaced checkpoints.
+
+    Args:
+        problem: One problem for all runs, or one a run (same model, same data shapes).
+        optimizer: An engine optimizer.
+        theta0: Starts, block → (B, *shape).
+        steps: Steps of every run; rounded down to a multiple of 8.
+        schedule: Learning rates; by default :class:`Paced` at a pace that the optimizer's memory can follow.
+        loss: A key of ``losses.LOSSES``.
+        checkpoints: How many to keep, about, besides the start.
+        norm: The norm in which a paced schedule measures; by default the one in which the optimizer's step has a
+            known length.
+        device: Where to run.
+        trace: Trace the step (the same operators with a tenth of the overhead); False runs plain vmap.
+        progress: Called with (steps done, steps): at every checkpoint, and about once a second between them.
+        batch_size: Samples whose gradient a step sees, drawn without replacement in epochs; None for all of them.
+            The trajectory's gradients remain those of the whole loss, its updates are the steps taken.
+        seed: Of the order of the samples; each run has its own.
+        order: ``shuffled`` anew in each epoch, or ``cyclic``: the samples in turn, the same for every run.
+        snapshot: A file that keeps the run under way. Where it exists, the run goes on from it, and ends bit for bit
+            as it would have without a break (same machine, same versions). It is written every ``every`` seconds,
+            whenever an exception or Ctrl-C ends the run, and at its end.
+        every: Seconds between two snapshots, at least; a killed process loses no more than that.
+
+    Returns:
+        The trajectory.
+
+    Raises:
+        EngineError: when starts and data do not fit together, or for an unknown loss.
+        OrderError: for a batch size or an order that does not exist.
+        SnapshotError: when the snapshot belongs to another run or is damaged.
+    """
+    if not theta0:
+        raise EngineError("no starts came; needed is block → (runs, *shape), as starts() gives them")
+    if loss not in LOSSES:
+        raise EngineError(f"unknown loss {loss!r}; needed is one of {', '.join(LOSSES)}")
+    runs = next(iter(theta0.values())).shape[0]
+    first, X, C, data_dim = _stack_data(problem, runs)
+    for name, shape in first.shapes.items():
+        if name not in theta0 or tuple(theta0[name].shape) != (runs, *shape):
+            raise EngineError(f"start {name!r}: needed is shape {(runs, *shape)}")
+    X, C = X.to(device), C.to(device)
+    own = get_norm(norm) if norm is not None else optimizer.pace_norm
+    schedule = schedule or paced_for(optimizer)
+    batches = SampleOrder(first.n_samples, batch_size, runs, seed, order) if batch_size is not None else None
+    stepping = Stepping(first, optimizer, LOSSES[loss], own, data_dim, batches is not None)
+
+    theta: Any = {k: theta0[k].to(device=device, dtype=torch.float64).clone() for k in first.shapes}
+    ones = torch.ones(runs, dtype=torch.float64, device=device)
+    now = _Now(
+        theta=theta,
+        state=stepping.init(theta),
+        t=torch.ones((), dtype=torch.float64, device=device),
+        travelled=torch.zeros_like(ones),
+        separated_at=torch.full_like(ones, -1.0),
+        speed=ones,
+        length=torch.full_like(ones, torch.inf),
+        growth=torch.zeros_like(ones),
+    )
+
+    def drawn(done: int) -> tuple[Tensor, ...]:
+        """The next chunk's batches, drawn ahead of it."""
+        if batches is None:
+            return ()
+        return tuple(torch.as_tensor(np.array(a)).to(device) for a in batches.steps(done, CHUNK))
+
+    chunk, speed, growth = stepping.chunk, stepping.speed, stepping.growth
+    if trace:
+        chunk = traced(stepping.step, now.theta, now.state, now.t, ones, X, C, *drawn(0), times=CHUNK)
+        if schedule.needs_speed:
+            growth = traced(growth, theta, X, C)
+            if not first.linear:  # called often enough to pay for its tracing
+                speed = traced(speed, theta, X, C)
+
+    steps = max(CHUNK, steps // CHUNK * CHUNK)
+    marks = set(log_spaced(steps, checkpoints))
+    # A linear model's worst speed is the same everywhere, unless only the margins smallest at θ are watched.
+    fixed_speed = first.linear and first.n_margins <= WATCHED
+
+    def measured(now: _Now, done: int) -> _Now:
+        if not schedule.needs_speed or not _refresh(done):
+            return now
+        if done == 0 or not fixed_speed:
+            worst, length, grows = speed(now.theta, X, C)
+        else:
+            (length, grows), worst = growth(now.theta, X, C), now.speed
+        # A linear model may start at 0, and its margins change as fast as predicted: no cap.
+        return now._replace(speed=worst, length=now.length if first.linear else length, growth=grows)
+
+    def looked(now: _Now, eta: Tensor, order: tuple[Tensor, ...]) -> dict[str, Any]:
+        g, s, q, u = stepping.look(now.theta, now.state, now.t, X, C, *order)
+        return {
+            "theta": now.theta,
+            "gradient": g,
+            "log_scale": s,
+            "margin": q,
+            "eta": eta,
+            "travelled": now.travelled,
+            "update": {k: b * eta.reshape(-1, *[1] * (b.ndim - 1)) for k, b in u.items()},
+        }
+
+    def rates(now: _Now, done: int) -> Tensor:
+        unit = optimizer.step_norm
+        return schedule.rate(done + 1, now.speed * unit, now.length / unit, now.growth * unit)
+
+    everything = [problem] if isinstance(problem, Problem) else list(problem)
+    keeper = _Keeper(snapshot, every) if snapshot is not None else None
+    with torch.no_grad():
+        held = _Held(0, now, ())
+        if keeper is not None:
+            keeper.who = identity(
+                everything, theta0, optimizer=(optimizer, optimizer.recursion), schedule=schedule, loss=loss,
+                steps=steps, checkpoints=checkpoints, norm=own.name, batches=batches, trace=trace, device=str(X.device),
+            )  # fmt: skip
+            held = keeper.resumed(now, looked(now, ones, drawn(0))) or held
+        spoken = time.monotonic()
+        try:
+            while True:
+                done, now, kept = held
+                batch = drawn(done)
+                now = measured(now, done)
+                eta = rates(now, done)
+                marked = done == 0 or done in marks
+                if marked and len(kept) < 1 + sum(m <= done for m in marks):
+                    record = looked(now, eta, batch)
+                    seen = (now.separated_at < 0) & (record["margin"] > 0)
+                    now = now._replace(separated_at=torch.where(seen, float(done), now.separated_at))
+                    kept = (*kept, record)
+                if progress is not None and (marked or time.monotonic() - spoken >= 1.0):
+                    spoken = time.monotonic()
+                    progress(done, steps)
+                if done == steps:
+                    held = _Held(done, now, kept)
+                    break
+                theta, state, t = chunk(now.theta, now.state, now.t, eta, X, C, *batch)
+                now = now._replace(theta=theta, state=state, t=t, travelled=now.travelled + CHUNK * eta)
+                held = _Held(done + CHUNK, now, kept)  # in one piece: whatever breaks off the loop leaves it whole
+                if keeper is not None and keeper.due():
+                    keeper.keep(held)
+        finally:
+            if keeper is not None:
+                keeper.keep(held)
+    return _trajectory(first, optimizer, [0, *sorted(marks)], list(held.kept), held.now.separated_at)
+
+
+class _Now(NamedTuple):
+    """All that the next step depends on."""
+
+    theta: Any
+    state: Any
+    t: Tensor
+    travelled: Tensor
+    separated_at: Tensor
+    speed: Tensor
+    length: Tensor
+    growth: Tensor
+
+
+class _Held(NamedTuple):
+    """A run between two chunks."""
+
+    done: int
+    now: _Now
+    kept: tuple[dict[str, Any], ...]
+
+
+class _Keeper:
+    """Writes a run's snapshots and reads the last one back."""
+
+    def __init__(self, path: str | Path, every: float) -> None:
+        self.path, self.every, self.last = Path(path), every, time.monotonic()
+        self.who: dict[str, str] = {}
+
+    def due(self) -> bool:
+        return time.monotonic() - self.last >= self.every
+
+    def keep(self, held: _Held) -> None:
+        save(self.path, self.who, held.done, held.now, held.kept)
+        self.last = time.monotonic()
+
+    def resumed(self, now: _Now, record: dict[str, Any]) -> _Held | None:
+        found = load(self.path, self.who, now, record)
+        return None if found is None else _Held(found[0], found[1], tuple(found[2]))
+
+
+def paced_for(optimizer: Optimizer) -> Paced:
+    """Return the pace that the optimizer's moments can follow: twice its lag limit, at most 0.2.
+
+    The limit bounds the change of the weights that matter, those of the margins near the smallest. These change several
+    times more slowly than the worst one, which is what the pace bounds; on easy data, where they do not, the schedule's
+    ``lead`` keeps them at half the pace, which is the limit.
+    """
+    return Paced(pace=min(0.2, 2.0 * optimizer.lag_limit))
+
+
+def _refresh(done: int) -> bool:
+    return done < 256 * CHUNK or done % (REFRESH * CHUNK) == 0
+
+
+def _trajectory(
+    problem: Problem, optimizer: Optimizer, steps: list[int], kept: list[dict[str, Any]], separated_at: Tensor
+) -> Trajectory:
+    def stack(field: str) -> np.ndarray:
+        return torch.stack([k[field] for k in kept]).cpu().numpy()
+
+    def blocks(field: str) -> dict[str, np.ndarray]:
+        return {b: torch.stack([k[field][b] for k in kept]).cpu().numpy() for b in problem.shapes}
+
+    return Trajectory(
+        problem=problem.name,
+        optimizer=optimizer.recursion,
+        steps=np.asarray(steps),
+        theta=blocks("theta"),
+        gradient=blocks("gradient"),
+        update=blocks("update"),
+        log_scale=stack("log_scale"),
+        margin=stack("margin"),
+        eta=stack("eta"),
+        travelled=stack("travelled"),
+        separated_at=separated_at.cpu().numpy().astype(int),
+    )

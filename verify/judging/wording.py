@@ -1,0 +1,213 @@
+"""What a reader should know of an optimizer beside its verdict, in sentences."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from math import inf, isnan
+
+from maxmargin.verify.evidence.measured import Measured
+from maxmargin.verify.lab.faults.finding import Finding
+from maxmargin.verify.lab.probe.probes import EXACT, VISIBLE, Probe
+from maxmargin.verify.lab.twin.search import Twin
+from maxmargin.verify.results.verdict import Hypothesis, Outcome, ProblemVerdict
+
+INDEPENDENT = 1e-6  # relative; a larger dependence on weights, seeds or the learning rate is reported
+INDEXED = ("frozen", "ascent", "layout")  # kinds of findings whose numbers say where, not how much
+FINDINGS = 6  # at most so many findings of the diagnosis become reasons; all of them are in the JSON
+
+
+def about_optimizer(about: Probe | None, twin: Twin | None = None) -> dict[str, Hypothesis]:
+    """Return what the short experiments say of the theorem's hypotheses on the optimizer; nothing for our own.
+
+    With a twin nobody's state need be rescaled: it is enough that the steps are invariant.
+    """
+    if about is None:
+        return {}
+    invariant = about.exactly_invariant or (twin is not None and about.floor == 0 and about.defect <= EXACT)
+    return {
+        "scale invariant": Hypothesis(invariant, about.floor or about.defect),
+        "no weight decay": Hypothesis(about.decay == 0, about.decay),
+        "independent of the weights": Hypothesis(about.value_dependence <= INDEPENDENT, about.value_dependence),
+        "deterministic": Hypothesis(about.random <= INDEPENDENT, about.random),
+        "learning rate honoured": Hypothesis(about.lr_knob_error <= INDEPENDENT, about.lr_knob_error),
+        "forgets": Hypothesis(about.memory < inf, about.memory),
+    }
+
+
+def remarks(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict], norm: str, tier: str) -> list[str]:
+    """Return everything worth saying, most important first.
+
+    Args:
+        found: What was measured, one a problem.
+        verdicts: The verdict on each.
+        norm: The norm that they were judged for.
+        tier: ``quick`` or ``full``.
+
+    Returns:
+        Sentences.
+    """
+    notes = dict.fromkeys(text for m in found for text in m.notes)
+    return [
+        *_diagnosis(found, verdicts),
+        *_warnings(found, norm),
+        *notes,
+        *_budget(found, verdicts, tier),
+    ]
+
+
+def _diagnosis(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict]) -> list[str]:
+    """What is wrong with the steps, where something is wrong with the outcome; each finding once."""
+    if all(v.outcome is Outcome.HOLDS for v in verdicts):
+        return []
+    alike: dict[tuple[str, str], list[tuple[Finding, str]]] = {}
+    for finding, problem in sorted(
+        ((f, m.problem.name) for m in found for f in m.findings), key=lambda pair: pair[0].rank
+    ):
+        alike.setdefault((finding.kind, _pattern(finding)), []).append((finding, problem))
+    said = [_said(same) for same in alike.values()]
+    rest = len(said) - FINDINGS
+    return said[:FINDINGS] + ([f"{rest} more finding{'s' if rest > 1 else ''} in the JSON."] if rest > 0 else [])
+
+
+def _pattern(finding: Finding) -> str:
+    """The text without the block's name; and without numbers, unless they are what it tells."""
+    text = re.sub(rf"\b{re.escape(finding.block)}\b", "·", finding.text) if finding.block else finding.text
+    return text if finding.kind in INDEXED else _numberless(text)
+
+
+def _numberless(text: str) -> str:
+    """The text with its numbers struck out: what two problems say alike."""
+    return re.sub(r"\d[\d.e+-]*", "#", text)
+
+
+def _once(texts: Iterable[str]) -> list[str]:
+    """The first of each that differ in numbers alone."""
+    return list({_numberless(text): text for text in reversed(list(texts))}.values())[::-1]
+
+
+def _said(same: Sequence[tuple[Finding, str]]) -> str:
+    """One sentence for findings that differ in block, problem and numbers alone: the most important of them speaks."""
+    first, problem = same[0]
+    others = list(dict.fromkeys(f.block for f, where in same[1:] if (f.block, where) != (first.block, problem)))
+    likewise = f"; likewise on {', '.join(others)}" if any(others) else ""
+    text = first.text.rstrip(".")
+    return f"{text[:1].upper()}{text[1:]} ({problem}{likewise})."
+
+
+def _budget(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict], tier: str) -> list[str]:
+    """How many steps would decide what is not decided, how long they take here, and whether the full tier has them."""
+    open_ = [
+        (m, v, v.steps_needed)
+        for m, v in zip(found, verdicts, strict=True)
+        if v.outcome is Outcome.INCONCLUSIVE and v.steps_needed is not None and v.steps_needed > v.steps
+    ]
+    if not open_:
+        return []
+    m, v, needed = max(open_, key=lambda row: row[2] / row[1].steps)
+    seconds = m.seconds * needed / v.steps
+    about = found[0].probe
+    memory = (
+        f"Its slowest moment remembers about {about.memory:.0f} steps, so learning rates must be small: "
+        if about is not None and 100 < about.memory < inf
+        else ""
+    )
+    if tier == "full":
+        advice = "more than the full tier takes"
+    else:
+        enough = "" if m.full_steps >= needed else ", which may not be enough"
+        advice = f"--tier full takes {m.full_steps:.1e}{enough}"
+    return [
+        f"{memory}{'t' if memory else 'T'}o decide, {v.problem} needs about {needed:.1e} steps "
+        f"(it had {v.steps:.1e}), some {_duration(seconds)} here; {advice}."
+    ]
+
+
+def _duration(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 90
+        else f"{seconds / 60:.0f} min"
+        if seconds < 5400
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
+def stand_in(found: Sequence[Measured]) -> list[str]:
+    """Where the engine made the long runs in the optimizer's place, and why it may."""
+    with_twin = [m for m in found if m.twin is not None]
+    if not with_twin:
+        return []
+    where = "" if len(with_twin) == len(found) else f" ({', '.join(m.problem.name for m in with_twin)})"
+    twin = with_twin[0].twin
+    assert twin is not None
+    return [f"It {twin.text.rstrip('.')}{where}: the engine made the long runs in its place."]
+
+
+def _worst(probes: Sequence[Probe]) -> Probe:
+    """The largest of each finding over the problems' shapes."""
+    first = probes[0]
+    largest = {
+        name: max(getattr(p, name) for p in probes)
+        for name in ("defect", "floor", "memory", "decay", "value_dependence", "random", "rescaling_error")
+    }
+    degrees = [p.update_degree for p in probes]
+    return replace(
+        first,
+        **largest,
+        update_degree=next((d for d in degrees if isnan(d)), first.update_degree),
+        lag_limit=min(p.lag_limit for p in probes),
+    )
+
+
+def _warnings(found: Sequence[Measured], norm: str) -> list[str]:
+    """What the short experiments found, in sentences."""
+    probes = [m.probe for m in found if m.probe is not None]
+    if not probes:
+        return []
+    about = _worst(probes)
+    out = []
+    if about.update_degree != about.update_degree:
+        out.append(
+            "Its step is neither independent of the gradient's scale nor proportional to it "
+            "(clipping, a floor, a cast): "
+            "what it does at one scale says nothing of another."
+        )
+    elif about.floor > 0:
+        out.append(_floor_text(about.floor, found, norm))
+    if about.decay > 0:
+        out.append(
+            f"Weight decay {about.decay:g} is set in its parameter groups, which changes the limit point; "
+            "pass --kw weight_decay=0."
+        )
+    elif about.value_dependence > INDEPENDENT:
+        out.append(
+            f"Its update changes by {about.value_dependence:.1e} (relative) when the weights are tripled: "
+            "a hidden decay or a trust ratio."
+        )
+    if about.random > INDEPENDENT:
+        out.append(f"It is random: two runs with different seeds differ by {about.random:.1e}.")
+    if VISIBLE < about.rescaling_error < inf:
+        out.append(
+            f"A step changes by {about.rescaling_error:.1e} (relative) when gradient and state are rescaled together: "
+            "it keeps state outside optimizer.state, and long runs cannot follow it exactly."
+        )
+    if about.memory == inf:
+        out.append("Its state never forgets (a sum or a maximum over all steps): no fixed norm is to be expected.")
+    return [*out, *_once(text for p in probes for text in p.findings)]
+
+
+def _floor_text(floor: float, found: Sequence[Measured], norm: str) -> str:
+    """Say where the true gradient falls below the floor, and what becomes of the optimizer then."""
+    head = f"An eps takes over once the gradient's norm falls below {floor:.0e}: "
+    steps = [(*at, m.problem.name) for m in found if (at := m.step_below(floor)) is not None]
+    if not steps:
+        return f"{head}these runs did not get that far."
+    step, seen, problem = min(steps, key=lambda row: not row[1])  # the first that was seen, else the first
+    where = problem if seen else f"{problem}, extrapolated"
+    return (
+        f"{head}with the true gradient, from about step {step} on ({where}). Then it is no longer scale invariant, and "
+        f"theory promises nothing for {norm} (for Adam: l2 in the end). The evidence here is that of its scale-free "
+        "regime, with loss and state rescaled together."
+    )

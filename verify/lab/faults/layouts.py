@@ -1,0 +1,79 @@
+"""Rules that read their matrix transposed or reshaped: the right polar factor, of the wrong matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from maxmargin.solvers.norms import BlockNorm, get_block_norm
+from maxmargin.verify.lab.faults.constant_gradients import BETTER, FOLLOWS, BlockSteps
+from maxmargin.verify.lab.faults.finding import Finding
+
+SAME = 0.98  # cosine with a rearranged rule's step; five Newton–Schulz steps reach 0.98
+RULES = ("spectral", "maxrow", "maxcolumn", "linf", "l2")
+
+Map = Callable[[np.ndarray], np.ndarray]
+
+
+def layout(b: BlockSteps, draws: int = 8) -> Finding | None:
+    """A rule that reads its matrix transposed or reshaped: the lmo of other rows and columns, put back."""
+    if len(b.shape) != 2 or b.own >= FOLLOWS:
+        return None
+    rules = [b.norm, *(get_block_norm(r) for r in RULES if r != b.norm.name)]
+    plain = max(_cosine(b, rule, _same, _same, draws) for rule in rules)
+    best, words = plain + 2 * BETTER, ""
+    for text, there, back in _layouts(b.shape):
+        for rule in rules:
+            fit = _cosine(b, rule, there, back, draws)
+            if fit > max(best, SAME):
+                best, words = fit, f"{_lmo_name(rule)} of the {text}"
+    if not words:
+        return None
+    return Finding(b.name, "layout", f"the step on {b.name} is the {words}, not of the gradient", best - b.own)
+
+
+def _lmo_name(rule: BlockNorm) -> str:
+    return {"spectral": "polar factor", "linf": "sign", "l2": "normalized matrix"}.get(rule.name, f"{rule.name} step")
+
+
+def _layouts(shape: tuple[int, ...]) -> Iterator[tuple[str, Map, Map]]:
+    """(words, gradient -> what the rule reads, its answer -> step)."""
+    r, c = shape
+    back = _to(r, c)
+    yield f"gradient, transposed and laid out as ({r}, {c})", _same, _after(_transpose, back)
+    yield f"transposed gradient laid out as ({r}, {c})", _after(_transpose, back), _same
+    for rows in range(1, r * c + 1):
+        if (r * c) % rows:
+            continue
+        to = rows, r * c // rows
+        laid, columns = _to(*to), _to(c, r)
+        if to != shape:
+            yield f"reshaped matrix {to}", laid, back
+        if to != (c, r):
+            yield f"matrix reshaped column by column to {to}", _after(_transpose, laid), _after(columns, _transpose)
+
+
+def _to(*shape: int) -> Map:
+    return lambda x: x.reshape(shape)
+
+
+def _after(first: Map, second: Map) -> Map:
+    return lambda x: second(first(x))
+
+
+def _transpose(x: np.ndarray) -> np.ndarray:
+    return x.T
+
+
+def _same(x: np.ndarray) -> np.ndarray:
+    return x
+
+
+def _cosine(b: BlockSteps, rule: BlockNorm, there: Map, back: Map, draws: int) -> float:
+    """Mean cosine of the steps with what the rule answers to the rearranged gradients, put back."""
+    fits = []
+    for g, u in zip(b.G[:draws], b.U[:draws], strict=True):
+        e = back(rule.lmo(there(g)))
+        fits.append(float((e * u).sum() / max(float(np.linalg.norm(e) * np.linalg.norm(u)), 1e-300)))
+    return float(np.mean(fits))

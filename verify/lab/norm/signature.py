@@ -1,0 +1,89 @@
+"""Steps of a black-box optimizer under prescribed gradients; under constant ones they are its signature.
+
+Late in training the few gradients that a run still sees may suit several norms. Here every matrix gradient has
+singular values spread over more than a decade and every vector entries likewise, so that normalized, signed and
+orthogonalized steps differ plainly. Momentum does not lag under a constant gradient. It is a classifier, not a proof:
+Adagrad looks like a sign here; changing gradients (:mod:`maxmargin.verify.lab.norm.preconditioners`) and trajectories
+decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from maxmargin.models.blocks import Blocks, Shapes
+from maxmargin.verify.blackbox.handle import Handle
+from maxmargin.verify.blackbox.targets import Target
+from maxmargin.verify.lab.norm.fingerprint import Step
+
+DRAWS = 32
+STEADY = 8  # steps under each gradient; the last one is read (RAdam is plain momentum for five)
+SPREAD = 20.0  # ratio of the largest to the smallest singular value
+START = 0.3  # size of the random weights at which steps are taken: none is 0, which some optimizers treat apart
+
+
+def signature(target: Target, shapes: Shapes, seed: int = 0, draws: int = DRAWS) -> list[Step]:
+    """Return the last steps of ``draws`` short runs under constant gradients; those that are not finite are left out.
+
+    Raises:
+        TargetError: when the optimizer cannot be built or stepped.
+    """
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(draws):
+        gradient = {name: spread_gradient(rng, shape) for name, shape in shapes.items()}
+        update = follow(target, [gradient] * STEADY, random_start(rng, shapes))
+        if all(np.isfinite(u).all() for u in update.values()):
+            found.append(Step(gradient, update, 1.0))
+    return found
+
+
+def follow(
+    target: Target, gradients: Sequence[Blocks], start: Mapping[str, np.ndarray], *, torch_seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Run a fresh optimizer from ``start`` on prescribed gradients, one a step, at its groups' own learning rates.
+
+    Args:
+        target: The optimizer.
+        gradients: What it is fed, numpy blocks; at least one.
+        start: The weights at first; numpy blocks of the gradients' shapes.
+        torch_seed: Of torch's generator, for optimizers that draw from it.
+
+    Returns:
+        The last step's update θ_T − θ_{T−1}, numpy blocks.
+
+    Raises:
+        TargetError: when the optimizer cannot be built or stepped.
+    """
+    handle = opened(target, start, torch_seed)
+    before: list[torch.Tensor] = []
+    for gradient in gradients:
+        before = [p.detach().clone() for p in handle.params]
+        handle.step([torch.as_tensor(gradient[name]) for name in start])
+    return {name: (p.detach() - b).numpy() for name, p, b in zip(start, handle.params, before, strict=True)}
+
+
+def opened(target: Target, start: Mapping[str, np.ndarray], torch_seed: int = 0) -> Handle:
+    """A fresh optimizer over parameters that begin at ``start``, at its groups' own learning rates."""
+    torch.manual_seed(torch_seed)
+    handle = Handle(target, [torch.nn.Parameter(torch.tensor(block, dtype=torch.float64)) for block in start.values()])
+    handle.set_lr(1.0)
+    return handle
+
+
+def random_start(rng: np.random.Generator, shapes: Shapes) -> dict[str, np.ndarray]:
+    """Normal weights of standard deviation START."""
+    return {name: START * rng.standard_normal(shape) for name, shape in shapes.items()}
+
+
+def spread_gradient(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """A random gradient whose singular values (a vector's entries) are log-uniform over SPREAD, the largest 1."""
+    spread = SPREAD ** -rng.random(min(shape))
+    spread[0] = 1.0
+    if len(shape) == 1:
+        return spread * rng.choice([-1.0, 1.0], shape[0])
+    u, _, vt = np.linalg.svd(rng.standard_normal(shape), full_matrices=False)
+    return (u * spread) @ vt

@@ -1,0 +1,272 @@
+"""Which transformations of the gradients an optimizer's steps follow: evidence on its norm that fits no norm at all.
+
+Steepest descent inherits its norm's symmetries: under spectral it turns with the gradient, Δ(QG) = Q Δ(G) for
+orthogonal Q; sign descent does so for signed permutations of entries only, and ignores their sizes altogether. Each
+symmetry is tried by two runs, one on transformed gradients (which change from step to step), and asks nothing about
+lengths, learning rates or alignment. What a norm predicts is found by trying the same on its own ``lmo``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import inf
+
+import numpy as np
+
+from maxmargin.models.blocks import Blocks, Shapes
+from maxmargin.solvers.norms import Norm
+from maxmargin.verify.blackbox.targets import Target, TargetError
+from maxmargin.verify.lab.norm.signature import STEADY, follow, random_start, spread_gradient
+
+DRAWS = 2  # runs of each symmetry; the largest error counts, as one draw may fit by luck
+NOISE = 0.3  # of the gradients' entries, relative to their root mean square, from step to step
+SCALES = 30.0  # rows, columns, entries and blocks are scaled by factors up to this, and down to its inverse
+HOLDS = 0.1  # relative; five Newton–Schulz steps in bf16 err by up to 0.07, and what has no symmetry by 0.15 and more
+EXACT = 1e-9  # relative; an lmo in float64 has a symmetry to this, or has it not
+PLAIN = 0.15  # relative; a symmetry that the lmo lacks by less than this is not held against a step that has it
+
+Map = Callable[[np.ndarray], np.ndarray]
+Runner = Callable[[Sequence[Blocks], Mapping[str, np.ndarray]], Blocks]  # gradients, start -> the last step
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """One symmetry of one block's steps, as measured.
+
+    Attributes:
+        block: The block whose gradients were transformed.
+        shape: The block's.
+        group: One of the names in GROUPS.
+        error: ‖step − predicted step‖ / ‖predicted step‖ in the Frobenius norm, the largest over the draws.
+        holds: Whether the error is at most HOLDS.
+        least: The smallest error over the draws: a greedy step has many a symmetry now and then.
+    """
+
+    block: str
+    shape: tuple[int, ...]
+    group: str
+    error: float
+    holds: bool
+    least: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group of transformations, and how a step should answer to them.
+
+    Attributes:
+        says: For sentences: "the step is *equivariant under orthogonal maps from the left*".
+        dimensions: Of the blocks that it acts on.
+        draw: One transformation: (map of the gradients, map that the step and the start should undergo).
+        directions: Whether a step's length may change; only directions are compared then.
+        whole: Whether all blocks' steps are compared, rather than the transformed block's.
+    """
+
+    says: str
+    dimensions: tuple[int, ...]
+    draw: Callable[[np.random.Generator, tuple[int, ...]], tuple[Map, Map]]
+    directions: bool = False
+    whole: bool = False
+
+
+def _orthogonal(rng: np.random.Generator, n: int) -> np.ndarray:
+    q, r = np.linalg.qr(rng.standard_normal((n, n)))
+    return q * np.sign(np.diag(r))
+
+
+def _signed(rng: np.random.Generator, n: int) -> np.ndarray:
+    return np.eye(n)[rng.permutation(n)] * rng.choice([-1.0, 1.0], n)
+
+
+def _same(x: np.ndarray) -> np.ndarray:
+    return x
+
+
+def _from_the_left(matrix: Callable[[np.random.Generator, int], np.ndarray]) -> Callable[..., tuple[Map, Map]]:
+    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Map, Map]:
+        q = matrix(rng, shape[0])
+        return (lambda x: q @ x), (lambda x: q @ x)
+
+    return draw
+
+
+def _from_the_right(matrix: Callable[[np.random.Generator, int], np.ndarray]) -> Callable[..., tuple[Map, Map]]:
+    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Map, Map]:
+        q = matrix(rng, shape[1])
+        return (lambda x: x @ q), (lambda x: x @ q)
+
+    return draw
+
+
+def _entries(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Map, Map]:
+    order, sign = rng.permutation(int(np.prod(shape))), rng.choice([-1.0, 1.0], shape)
+
+    def shuffled(x: np.ndarray) -> np.ndarray:
+        return sign * x.reshape(-1)[order].reshape(shape)
+
+    return shuffled, shuffled
+
+
+def _transposed(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Map, Map]:
+    del rng, shape
+    return (lambda x: x.T.copy()), (lambda x: x.T.copy())
+
+
+def _scaling(along: Callable[[tuple[int, ...]], tuple[int, ...]]) -> Callable[..., tuple[Map, Map]]:
+    """Positive factors that broadcast as ``along`` says; the step should not answer at all."""
+
+    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Map, Map]:
+        factors = SCALES ** rng.uniform(-1, 1, along(shape))
+        factors.flat[0] = SCALES
+        return (lambda x: factors * x), _same
+
+    return draw
+
+
+GROUPS: Mapping[str, Group] = {
+    "left orthogonal": Group("equivariant under orthogonal maps from the left", (2,), _from_the_left(_orthogonal)),
+    "right orthogonal": Group("equivariant under orthogonal maps from the right", (2,), _from_the_right(_orthogonal)),
+    "orthogonal": Group("equivariant under orthogonal maps", (1,), _from_the_left(_orthogonal)),
+    "row permutation": Group("equivariant under signed permutations of rows", (2,), _from_the_left(_signed)),
+    "column permutation": Group("equivariant under signed permutations of columns", (2,), _from_the_right(_signed)),
+    "entry permutation": Group("equivariant under signed permutations of entries", (1, 2), _entries),
+    "transposition": Group("equivariant under transposition (of a block of transposed shape)", (2,), _transposed, True),
+    "row scaling": Group("indifferent to the scale of each row", (2,), _scaling(lambda s: (s[0], 1)), True),
+    "column scaling": Group("indifferent to the scale of each column", (2,), _scaling(lambda s: (1, s[1])), True),
+    "entry scaling": Group("indifferent to the scale of each entry", (1, 2), _scaling(lambda s: s), True),
+    "block scaling": Group(
+        "indifferent to the scale of this block beside the others",
+        (1, 2),
+        _scaling(lambda s: (1,) * len(s)),
+        True,
+        True,
+    ),
+}
+
+
+def symmetries(target: Target, shapes: Shapes, seed: int = 0) -> tuple[Symmetry, ...]:
+    """Try every symmetry on every block of a black-box optimizer.
+
+    Args:
+        target: The optimizer; learning rates stay its own.
+        shapes: Of its parameters.
+        seed: Of gradients, starts and transformations.
+
+    Returns:
+        Block by block, in the order of GROUPS; without blocks that do not move, and without transposition where the
+        optimizer refuses the transposed shape.
+
+    Raises:
+        TargetError: when the optimizer cannot be built or stepped.
+    """
+    return _tried(lambda gradients, start: follow(target, gradients, start), shapes, seed, DRAWS)
+
+
+def predicted(norm: Norm, shapes: Shapes, seed: int = 0) -> tuple[Symmetry, ...]:
+    """Try every symmetry on steepest descent under a norm: on its ``lmo``, at the gradients' mean.
+
+    Returns:
+        As :func:`symmetries`; a symmetry holds where its error is at most EXACT.
+
+    Raises:
+        NormError: the norm says nothing about some block.
+    """
+
+    def run(gradients: Sequence[Blocks], start: Mapping[str, np.ndarray]) -> Blocks:
+        mean = {name: np.mean([g[name] for g in gradients], axis=0) for name in start}
+        return norm.lmo(mean)
+
+    return tuple(replace(s, holds=s.error <= EXACT) for s in _tried(run, shapes, seed, 2 * DRAWS))
+
+
+def contradictions(found: Sequence[Symmetry], norm: Norm) -> tuple[str, ...]:
+    """Where the measured symmetries are not those of steepest descent under ``norm``, one sentence each.
+
+    A symmetry that the norm has and the step lacks is one, and so is one that the step has exactly and the norm
+    plainly lacks. Approximate steps (Newton–Schulz) pass: their errors are a few percent.
+
+    Args:
+        found: From :func:`symmetries`, all blocks.
+        norm: Of the whole parameter.
+
+    Returns:
+        The sentences; none if everything fits.
+    """
+    return tuple(text for _, text in contradicting(found, norm))
+
+
+def contradicting(found: Sequence[Symmetry], norm: Norm) -> list[tuple[Symmetry, str]]:
+    """The symmetries behind :func:`contradictions`, each with its sentence."""
+    theory = {(s.block, s.group): s for s in predicted(norm, {s.block: s.shape for s in found})}
+    out = []
+    for s in found:
+        own, says = theory.get((s.block, s.group)), GROUPS[s.group].says
+        if own is None:
+            continue  # steepest descent under this norm would not have moved the block
+        if own.holds and not s.holds:
+            text = (
+                f"the step on {s.block} is not {says} (error {s.error:.2g}), as steepest descent under {norm.name} is"
+            )
+            out.append((s, text))
+        elif own.least >= PLAIN and s.error <= EXACT:
+            text = (
+                f"the step on {s.block} is {says} (error {s.error:.0e}), which steepest descent under {norm.name} "
+                f"is not ({own.least:.2g})"
+            )
+            out.append((s, text))
+    return out
+
+
+def _tried(run: Runner, shapes: Shapes, seed: int, draws: int) -> tuple[Symmetry, ...]:
+    rng = np.random.default_rng(seed)
+    errors: dict[tuple[str, str], list[float]] = {}
+    for _ in range(draws):
+        gradients, start = _gradients(rng, shapes), random_start(rng, shapes)
+        plain = run(gradients, start)
+        for block, shape in shapes.items():
+            for name, group in GROUPS.items():
+                if len(shape) not in group.dimensions:
+                    continue
+                on_gradient, on_step = group.draw(rng, shape)
+                try:
+                    step = run(
+                        [{**g, block: on_gradient(g[block])} for g in gradients],
+                        {**start, block: on_step(start[block])},
+                    )
+                except TargetError:
+                    if on_step(start[block]).shape == shape:
+                        raise
+                    continue  # it refuses the transposed shape, which says nothing about its steps
+                wanted = {**plain, block: on_step(plain[block])}
+                looked = list(shapes) if group.whole else [block]
+                if not any(plain[b].any() for b in looked):
+                    continue  # what does not move has every symmetry, and shows none
+                error = _error([step[b] for b in looked], [wanted[b] for b in looked], group.directions)
+                errors.setdefault((block, name), []).append(error)
+    return tuple(
+        Symmetry(b, tuple(shapes[b]), name, max(e), max(e) <= HOLDS, min(e)) for (b, name), e in errors.items()
+    )
+
+
+def _gradients(rng: np.random.Generator, shapes: Shapes) -> list[dict[str, np.ndarray]]:
+    """A gradient for each step: one direction of spread singular values, and fresh noise."""
+    base = {name: spread_gradient(rng, shape) for name, shape in shapes.items()}
+
+    def noisy(g: np.ndarray) -> np.ndarray:
+        return g + NOISE * np.linalg.norm(g) / g.size**0.5 * rng.standard_normal(g.shape)
+
+    return [{name: noisy(g) for name, g in base.items()} for _ in range(STEADY)]
+
+
+def _error(step: Sequence[np.ndarray], wanted: Sequence[np.ndarray], directions: bool) -> float:
+    a = np.concatenate([np.reshape(x, -1) for x in step])
+    b = np.concatenate([np.reshape(x, -1) for x in wanted])
+    lengths = float(np.linalg.norm(a)), float(np.linalg.norm(b))
+    if not np.isfinite(lengths).all():
+        return inf
+    if lengths[1] == 0:
+        return 0.0 if lengths[0] == 0 else inf
+    if directions and lengths[0] > 0:
+        a = a * (lengths[1] / lengths[0])
+    return float(np.linalg.norm(a - b)) / lengths[1]

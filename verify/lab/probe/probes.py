@@ -1,0 +1,252 @@
+"""Short experiments on a black-box optimizer, before any long run: how it scales, remembers, and what it depends on.
+
+Twin runs on gradients g and c·g give each state tensor's degree (momentum 1, second moment 2, counters 0) and the
+update's (0 for a scale-invariant optimizer, 1 for SGD). With the degrees known, loss and state can be rescaled
+together, exactly, whenever the gradient drifts out of range. An eps shows up as lost invariance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import inf, isfinite, log2, nan
+
+import torch
+from torch import Tensor
+
+from maxmargin.models.blocks import Shapes
+from maxmargin.verify.blackbox.feeding import seeded
+from maxmargin.verify.blackbox.handle import Path
+from maxmargin.verify.blackbox.targets import Target
+from maxmargin.verify.lab.harness.session import WARM, Session, difference, size
+from maxmargin.verify.lab.probe.habits import manners, sentences
+from maxmargin.verify.lab.probe.memory import remembered
+
+__all__ = ["EXACT", "VISIBLE", "WARM", "Probe", "probe"]
+
+EXACT = 1e-9  # relative; powers of two rescale exactly, what is left is rounding in sums of different order
+FITS = 0.5  # a relative difference below which a power law is the right one, eps apart
+LOST = 1e-13  # of the weights: steps shorter than that lose more than 0.1 % to rounding
+VISIBLE = 0.1  # a relative change of the update that is no longer the same optimizer
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What the short experiments found.
+
+    Attributes:
+        update_degree: d in Δθ(c g) = c^d Δθ(g): 0 scale invariant, 1 like SGD; NaN if no power law fits.
+        state_degrees: Degree of each state leaf; NaN where no power law fits.
+        defect: Relative error of that scaling at c = 2^-20.
+        floor: Gradient norm below which the update departs from it by more than 10 %; 0 if none was found.
+        lag_limit: Change of the log-gradient in one step that the state can follow; 1 without memory.
+        memory: Steps that its slowest moment remembers; inf where a state never forgets (Adagrad).
+        decay: Largest weight decay declared in the parameter groups.
+        value_dependence: Relative change of the update when the weights are tripled and the gradients are not.
+        random: Relative difference of two runs with different random seeds.
+        lr_error: Relative error of "twice the learning rate moves twice as far", ``lr`` of the parameter groups doubled
+            before a step, as a schedule does; NaN without such a rate.
+        step_per_lr: ‖Δθ‖₂ of a warm step at the groups' own learning rates.
+        coupling: Power with which one block's step answers to the size of its own gradient, beside the others': 0 where
+            blocks are joined by a maximum, 1 by ℓ2; None with a single block.
+        shared_state: Whether a group keeps state tensors of its own.
+        rescaling_error: Relative error of a step before which gradient and state were rescaled together: large where
+            an optimizer keeps state that cannot be seen in its ``state``.
+        convention: How the parameters are handed over (:mod:`maxmargin.verify.blackbox.conventions`).
+        lr_knob: Where the learning rate is set; begins with "none" where no knob is honoured and steps are scaled.
+        lr_knob_error: Relative error, under that knob, of "twice the rate moves twice as far".
+        idle_steps: Steps at the start that move nothing.
+        stride: Calls of its ``step()`` that count as one step here.
+        skips: Of the steps watched, those after the first move that moved nothing.
+        reinitialised: Relative change of the weights by the construction alone.
+        eval_shift: Relative change of the weights by ``eval()``; 0 where they are the same, None without ``eval``.
+        closure_calls: Evaluations of its closure in a step; 0 where it needs none.
+        loss_dependence: Relative change of the step when the loss value alone is doubled; None without a closure.
+        order_dependence: Relative change of the step when the list of parameters is reversed; None if not tried.
+        split_dependence: Likewise when every parameter has a group of its own.
+        weight_format: Format to which the weights are rounded, if to a coarser one than their own.
+        update_granularity: Rounding unit through which the step seems to pass, 4e-3 for bfloat16; 0 for none.
+        state_formats: State kept in low precision, "exp_avg in float32".
+        unmoved: Parts of the weights that no step moves, in words.
+        findings: All of the above that a reader should know, a sentence each, most important first.
+    """
+
+    update_degree: float
+    state_degrees: Mapping[Path, float]
+    defect: float
+    floor: float
+    lag_limit: float
+    memory: float
+    decay: float
+    value_dependence: float
+    random: float
+    lr_error: float
+    step_per_lr: float
+    coupling: float | None = None
+    shared_state: bool = False
+    rescaling_error: float = 0.0
+    convention: str = "parameters"
+    lr_knob: str = "lr of the parameter groups"
+    lr_knob_error: float = 0.0
+    idle_steps: int = 0
+    skips: int = 0
+    stride: int = 1
+    reinitialised: float = 0.0
+    eval_shift: float | None = None
+    closure_calls: int = 0
+    loss_dependence: float | None = None
+    order_dependence: float | None = None
+    split_dependence: float | None = None
+    weight_format: str | None = None
+    update_granularity: float = 0.0
+    state_formats: tuple[str, ...] = ()
+    unmoved: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
+
+    @property
+    def rescalable(self) -> bool:
+        """Whether gradient and state can be rescaled together without changing what the optimizer does."""
+        known = self.update_degree == self.update_degree and all(d == d for d in self.state_degrees.values())
+        return known and self.rescaling_error <= VISIBLE
+
+    @property
+    def exactly_invariant(self) -> bool:
+        """Whether that rescaling is exact to rounding."""
+        return self.rescalable and max(self.defect, self.rescaling_error) <= EXACT and self.floor == 0.0
+
+
+def _degree(small: object, large: object, c: float) -> float:
+    """The power d with small = c^d · large, entry by entry; NaN if there is none; 0 for zeros."""
+    a = torch.as_tensor(small, dtype=torch.float64).reshape(-1)
+    b = torch.as_tensor(large, dtype=torch.float64).reshape(-1)
+    if a.shape != b.shape:
+        return nan
+    top, bottom = float(b.abs().amax()) if b.numel() else 0.0, float(a.abs().amax()) if a.numel() else 0.0
+    if top == 0 and bottom == 0:
+        return 0.0
+    if top == 0 or bottom == 0:
+        return nan
+    ratio = bottom / top
+    if not (isfinite(ratio) and ratio > 0):
+        return nan
+    d = round(log2(ratio) / log2(c) * 12) / 12  # Shampoo's roots are quarters
+    return d if float((a - c**d * b).abs().amax()) <= 1e-2 * bottom else nan
+
+
+def probe(target: Target, shapes: Shapes, seed: int = 0) -> Probe:
+    """Return the findings of the short experiments on parameters of these shapes.
+
+    Raises:
+        TargetError: when the optimizer cannot be built or stepped on them.
+    """
+    with seeded(0):
+        return _probe(Session(target, shapes, seed))
+
+
+def _probe(session: Session) -> Probe:
+    handle, update = session.play()
+    c = 2.0**-20
+    scaled_handle, _ = session.play(c)
+    large = {leaf.path: leaf for leaf in handle.leaves()}
+    small = {leaf.path: leaf for leaf in scaled_handle.leaves()}
+    degrees = {
+        path: _degree(small[path].value, leaf.value, c) if path in small else nan for path, leaf in large.items()
+    }
+    update_degree, defect = _update_degree(session, update, c)
+    lag, memory = remembered(session, degrees)
+    random = max(difference(update, session.play(seed=s)[1]) for s in (0, 1))
+    lr_error = difference([2 * u for u in update], session.play_rate(2.0)) if handle.has_lr else nan
+    rescaling_error = _rescaling_error(session, degrees, update_degree, 1 / c)
+    found = manners(session, handle, update, degrees, random)
+    return Probe(
+        update_degree=update_degree,
+        state_degrees=degrees,
+        defect=defect,
+        floor=_floor(session, update, update_degree),
+        lag_limit=lag,
+        memory=memory,
+        decay=handle.weight_decay(),
+        value_dependence=difference(update, session.play(start_factor=3.0)[1]),
+        random=random,
+        lr_error=lr_error,
+        step_per_lr=size(update),
+        coupling=_coupling(session, update),
+        shared_state=any(leaf.parameter is None for leaf in large.values()),
+        rescaling_error=rescaling_error,
+        findings=sentences(found, lr_error),
+        **asdict(found),
+    )
+
+
+def _update_degree(session: Session, update: Sequence[Tensor], c: float) -> tuple[float, float]:
+    """0 or 1, whichever fits better, else the power that does, and how well at c; NaN if none fits.
+
+    Where none fits at c, 2^-5 decides, where an eps weighs less.
+
+    Returns:
+        (degree, relative error at c).
+    """
+    fits = {d: difference(update, session.play_scaled(c, d)) for d in (0.0, 1.0)}
+    if min(fits.values()) >= FITS:
+        d = _power(update, session.play_scaled(c, 0.0), c)
+        if isfinite(d):  # g/v, or g over the root of its root: a fault, but one that can be followed
+            fits[d] = difference(update, session.play_scaled(c, d))
+    near = fits if min(fits.values()) < FITS else {d: difference(update, session.play_scaled(2.0**-5, d)) for d in fits}
+    best = min(near, key=lambda d: near[d])
+    return (best, fits[best]) if near[best] < FITS else (nan, inf)
+
+
+def _power(large: Sequence[Tensor], small: Sequence[Tensor], c: float) -> float:
+    """The power d, a multiple of 1/12, with which steps answer to gradients c times as large; NaN for none."""
+    ratio = size(small) / size(large) if size(large) > 0 else nan
+    return round(log2(ratio) / log2(c) * 12) / 12 if isfinite(ratio) and ratio > 0 else nan
+
+
+def _rescaling_error(session: Session, degrees: Mapping[Path, float], degree: float, c: float) -> float:
+    """Rescale gradient and state by c after the warm steps, as a long run does, and compare the step that follows.
+
+    That step's gradient is turned round: along the old one, a sign would not show what its momentum has lost. And c is
+    large: a small one would leave a state that was not rescaled in charge, which decides as a rescaled one does.
+
+    Returns:
+        The relative error of that step; inf where no degrees are known by which to rescale.
+    """
+    if degree != degree or any(d != d for d in degrees.values()):
+        return inf
+    plain, _ = session.play()
+    wanted = session.one_more(plain, 1.0)
+    scaled, _ = session.play()
+    for leaf in scaled.leaves():
+        if d := degrees.get(leaf.path, 0.0):
+            leaf.multiply(c**d)
+    scaled.set_lr(c**-degree)
+    return difference(wanted, session.one_more(scaled, c))
+
+
+def _floor(session: Session, update: Sequence[Tensor], degree: float) -> float:
+    """The largest gradient norm, to a factor of 2 and down to 2^-120, at which the update has changed by 10 %."""
+    if degree != degree:
+        return session.norm
+
+    def changed(k: int) -> bool:
+        return difference(update, session.play_scaled(2.0**-k, degree)) > VISIBLE
+
+    deepest = 120
+    if session.open().rate.knob.outside and degree > 0:
+        # No learning rate makes up for steps that shrink with the gradient: look no further than weights can hold.
+        deepest = int(log2(max(1.0, size(update) / (LOST * size(session.start)))) / degree)
+    coarse = next((k for k in range(0, deepest + 1, 5) if changed(k)), None)
+    if coarse is None:
+        return 0.0
+    return session.norm * 2.0 ** -next(k for k in range(coarse - 4, coarse + 1) if k == coarse or changed(k))
+
+
+def _coupling(session: Session, update: Sequence[Tensor]) -> float | None:
+    """Scale the first block's gradient by 2^-4 alone, and see how its step shrinks relative to the others'."""
+    if len(update) == 1:
+        return None
+    other = session.play(first=2.0**-4)[1]
+    sizes = [size(update[:1]), size(update[1:]), size(other[:1]), size(other[1:])]
+    if min(sizes) == 0:
+        return None
+    return log2((sizes[0] / sizes[1]) / (sizes[2] / sizes[3])) / 4

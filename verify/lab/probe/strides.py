@@ -1,0 +1,56 @@
+"""How often an optimizer moves: where it gathers gradients, or takes its blocks in turn, several calls are one step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import pairwise
+from math import lcm
+
+import torch
+
+from maxmargin.models.blocks import Shapes
+from maxmargin.verify.blackbox.feeding import seeded
+from maxmargin.verify.blackbox.targets import Target
+from maxmargin.verify.lab.harness.session import Session, advance
+
+WATCHED = 40  # calls of step()
+SEEN = 3  # times that a block must have moved before its rhythm is believed
+SLOWEST = 12  # calls between two moves; an optimizer that waits longer is taken as it is
+
+
+def in_stride(target: Target, problems: Iterable[Shapes], seed: int = 0) -> Target:
+    """The target, its calls of ``step()`` put together so that every block moves in each step.
+
+    Args:
+        target: A black box.
+        problems: The shapes that it is going to be tried on.
+        seed: Of the gradients.
+
+    Returns:
+        The same target where each block moves in every call, never, or without a regular rhythm.
+
+    Raises:
+        TargetError: when the optimizer cannot be built or stepped.
+    """
+    stride = lcm(*(_stride(target, shapes, seed) for shapes in problems))
+    return replace(target, stride=stride, rates={}) if 1 < stride <= SLOWEST else target
+
+
+def _stride(target: Target, shapes: Shapes, seed: int) -> int:
+    with seeded(0):
+        session = Session(target, shapes, seed)
+        handle = session.open()
+        moved: list[list[int]] = [[] for _ in shapes]  # the calls in which each block moved
+        for call in range(WATCHED):
+            changes = advance(handle, session.gradients[call % len(session.gradients)])
+            for calls, change in zip(moved, changes, strict=True):
+                if bool(torch.any(change != 0)):
+                    calls.append(call)
+    return lcm(*(_rhythm(calls) for calls in moved))
+
+
+def _rhythm(calls: list[int]) -> int:
+    """The number of calls from one move to the next, if it is always the same, after a first gap of any length."""
+    gaps = {later - call for call, later in pairwise(calls)}
+    return gaps.pop() if len(gaps) == 1 and len(calls) >= SEEN else 1

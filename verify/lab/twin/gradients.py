@@ -1,0 +1,173 @@
+"""Prescribed gradients for a black box, and the steps it made on them: what a native twin has to repeat.
+
+Sizes stay where a plain float64 loop is exact and cover what a long run shows an optimizer: there the gradient is
+rescaled to stay within 2^±20 of order one, so scales far beyond never reach it, however large the margins. Four
+rehearsals, each on an instance of its own:
+
+- *changing*: directions drawn anew, sizes that wander and jump over eight decades, blocks out of step with each other;
+  then nearly one direction that shrinks, as late in training; then reversals and growth;
+- *low rank*: the momentum's null directions must stay null, where a polar factor of rounding noise would move;
+- *absent*: rows, columns and entries that are exactly 0 (dead neurons, absent features), after 0/0 := 0;
+- *late*: five hundred steps of slowly drifting gradients, for what changes with the step count.
+
+In all but the last the weights are drawn anew before each step, which a recursion in the gradients cannot notice and
+anything that looks at the weights (a decay, a trust ratio) must; and the steps are long, so that rounding in the
+weights leaves their digits alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from maxmargin.models.blocks import Shapes
+from maxmargin.verify.blackbox.handle import Handle
+from maxmargin.verify.blackbox.targets import Target
+from maxmargin.verify.lab.probe.probes import Probe
+
+CHANGING, SPECIAL, LATE = 200, 30, 2_000  # steps
+SHARE, LONG_SHARE = 0.03, 1000.0  # of the weights' size, moved in a step; the second where weights are drawn anew
+Blocks = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Move:
+    """One step: the gradient, the learning-rate factor, what the black box did, and the rounding in that."""
+
+    gradient: Blocks
+    factor: float
+    update: Blocks
+    rounding: dict[str, float]
+
+
+class Draw:
+    """Random blocks of given shapes, sizes apart."""
+
+    def __init__(self, shapes: Shapes, seed: int) -> None:
+        self.shapes, self.generator = shapes, torch.Generator().manual_seed(seed)
+
+    def blocks(self) -> Blocks:
+        """Gaussian blocks: of full rank, and well conditioned."""
+        return {k: torch.randn(s, generator=self.generator, dtype=torch.float64) for k, s in self.shapes.items()}
+
+    def normal(self) -> float:
+        """A Gaussian number."""
+        return float(torch.randn((), generator=self.generator, dtype=torch.float64))
+
+
+def changing(draw: Draw) -> Iterator[Blocks]:
+    """New directions, sizes over ten decades, then one direction that shrinks, then reversals and growth."""
+    log_size, apart = 0.0, dict.fromkeys(draw.shapes, 0.0)
+    base = draw.blocks()
+    for t in range(CHANGING):
+        if t < 90:
+            log_size = max(-4.0, min(4.0, log_size + 0.4 * draw.normal() + (3.0 * draw.normal() if t % 17 == 9 else 0)))
+            apart = {k: max(-1.0, min(1.0, a + 0.2 * draw.normal())) for k, a in apart.items()}
+            blocks = draw.blocks()
+        else:
+            if t == 90:
+                log_size = 3.0
+            log_size += -0.1 if t < 150 else 0.07
+            noise = draw.blocks()
+            sign = -1.0 if t >= 150 and t % 3 == 0 else 1.0
+            blocks = {k: sign * b + 0.1 * noise[k] for k, b in base.items()}
+        yield {k: 10.0 ** (log_size + apart[k]) * b for k, b in blocks.items()}
+
+
+def low_rank(draw: Draw) -> Iterator[Blocks]:
+    """Matrices that stay in one subspace of deficient rank: two, or one where two would be full."""
+
+    def factors(shape: tuple[int, ...]) -> list[tuple[Tensor, Tensor]]:
+        rank = max(1, min(2, min(shape) - 1))
+        return [
+            (
+                torch.randn(shape[0], generator=draw.generator, dtype=torch.float64),
+                torch.randn(shape[1], generator=draw.generator, dtype=torch.float64),
+            )
+            for _ in range(rank)
+        ]
+
+    kept = {k: factors(s) for k, s in draw.shapes.items() if len(s) == 2}
+    for _ in range(SPECIAL):
+        blocks = draw.blocks()
+        size = 10.0 ** draw.normal()
+        for k, pairs in kept.items():
+            terms = [(1.0 + 0.3 * draw.normal()) * torch.outer(a, b) for a, b in pairs]
+            blocks[k] = torch.stack(terms).sum(0)
+        yield {k: size * b for k, b in blocks.items()}
+
+
+def absent(draw: Draw) -> Iterator[Blocks]:
+    """The last row and the first column of matrices, and the last entry of vectors, are exactly 0."""
+    masks = {k: torch.ones(s, dtype=torch.float64) for k, s in draw.shapes.items()}
+    for mask in masks.values():
+        if mask.shape[0] > 1:
+            mask[-1] = 0.0
+        if mask.ndim == 2 and mask.shape[1] > 1:
+            mask[:, 0] = 0.0
+    for _ in range(SPECIAL):
+        size = 10.0 ** draw.normal()
+        yield {k: size * masks[k] * b for k, b in draw.blocks().items()}
+
+
+def late(draw: Draw) -> Iterator[Blocks]:
+    """Slowly drifting gradients, as the end of training shows them."""
+    base, log_size = draw.blocks(), 0.0
+    for _ in range(LATE):
+        log_size = max(-1.0, min(1.0, log_size + 0.05 * draw.normal()))
+        noise = draw.blocks()
+        base = {k: 0.995 * b + 0.1 * noise[k] for k, b in base.items()}
+        yield {k: 10.0**log_size * b for k, b in base.items()}
+
+
+Rehearsal = Callable[[Draw], Iterator[Blocks]]
+
+
+def rehearse(target: Target, shapes: Shapes, about: Probe, rehearsal: Rehearsal, seed: int) -> list[Move]:
+    """Let a fresh instance of the black box make the steps of a rehearsal, at learning rates changed on the way.
+
+    Returns:
+        Its moves; as far as they are finite.
+    """
+    draw = Draw(shapes, seed)
+    params = [torch.nn.Parameter(0.3 * b) for b in draw.blocks().values()]
+    torch.manual_seed(seed)
+    handle = Handle(target, params)
+    names = list(shapes)
+    length = _size([p.detach() for p in params])
+    anew = rehearsal is not late
+    share = LONG_SHARE if anew else SHARE
+    unit, typical = share * length / max(about.step_per_lr, 1e-300), _size(draw.blocks().values())
+    keep = 1.0 - 1.0 / max(1.0, min(about.memory, 1e6))
+    reach = 0.0  # how large the momentum can be: an update of degree 1 is as large
+    never = {k: torch.ones(s, dtype=torch.bool) for k, s in shapes.items()}  # gradient was 0 in every step so far
+    moves: list[Move] = []
+    for g in rehearsal(draw):
+        reach = max(keep * reach, _size(g.values()))
+        factor = unit * 3.0 ** torch.tanh(torch.tensor(draw.normal())).item() * (typical / reach) ** about.update_degree
+        never = {k: n & (g[k] == 0) for k, n in never.items()}
+        if anew:
+            at = 10.0 ** (0.5 * draw.normal())
+            for p, b in zip(params, draw.blocks().values(), strict=True):
+                p.data.copy_(0.3 * at * b)
+        before = [p.detach().clone() for p in params]
+        handle.set_lr(factor)
+        handle.step(list(g.values()))
+        for p, b, k in zip(params, before, names, strict=True):
+            undefined = torch.isnan(p.detach()) & never[k]
+            if undefined.any():
+                p.data.copy_(torch.where(undefined, b, p.detach()))
+        update = {k: p.detach() - b for k, p, b in zip(names, params, before, strict=True)}
+        larger = [torch.maximum(p.detach().abs(), b.abs()).norm() for p, b in zip(params, before, strict=True)]
+        rounding = {k: 4e-16 * float(size) for k, size in zip(names, larger, strict=True)}
+        if not all(bool(torch.isfinite(u).all()) for u in update.values()):
+            break
+        moves.append(Move(g, factor, update, rounding))
+    return moves
+
+
+def _size(blocks: Iterable[Tensor]) -> float:
+    return float(torch.cat([b.reshape(-1) for b in blocks]).norm())

@@ -1,0 +1,215 @@
+"""Native twins: a black box that provably follows a recursion of the engine is replaced by it in the long run.
+
+The proof is by steps. From one start, over prescribed gradients (:mod:`~maxmargin.verify.lab.twin.gradients`), every
+block of every step of the black box must be that of the engine's recursion, to 1e-10 relative: exactly, at one constant
+ratio of learning rates, for a scale-invariant optimizer; up to one positive number a step, common to all blocks, for
+one of degree 1, whose step's length is a matter of the learning rate.
+
+What may differ at long horizon or extreme scales is excluded like this: a long run feeds a black box gradients rescaled
+to order one, so the scales of the rehearsals are all that it would see; and what changes with the step count shows
+within the five hundred steps of the last rehearsal, or not at all. Randomness, a declared decay and a floor (an eps)
+exclude a twin from the start; low-precision arithmetic and dependence on the weights show in the steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from maxmargin.models.blocks import Shapes
+from maxmargin.solvers.norms import Norm
+from maxmargin.verify.blackbox.handle import Handle
+from maxmargin.verify.blackbox.targets import Target, TargetError
+from maxmargin.verify.lab.probe.probes import EXACT, Probe
+from maxmargin.verify.lab.twin.gradients import Move, absent, changing, late, low_rank, rehearse
+from maxmargin.verify.lab.twin.guesses import candidates, single_norms, whole_norms
+from maxmargin.verify.optimizers.composite import Composite
+from maxmargin.verify.optimizers.core.base import Optimizer
+from maxmargin.verify.optimizers.core.blockwise import Blockwise, Part
+from maxmargin.verify.optimizers.core.logscale import scaled
+
+SAME = 1e-10  # relative to the step of each block
+VISIBLE = 1e-11  # rounding in θ must be below this share of a step for the step to count
+COUNTED = 0.5  # of its steps, a block must make so many that count
+RATIO_TIE = 1e-9  # relative; ratios of learning rates closer than this are one
+
+
+@dataclass(frozen=True)
+class Twin:
+    """An engine optimizer that makes a black box's steps.
+
+    Attributes:
+        optimizer: The engine's.
+        factor: η of the engine per unit of the black box's learning-rate factor; 1 for an optimizer of degree 1, where
+            it is another number each step.
+        difference: The largest relative difference of a block's step.
+        steps: Steps compared.
+        text: For the report.
+    """
+
+    optimizer: Optimizer
+    factor: float
+    difference: float
+    steps: int
+    text: str
+
+
+def find_twin(target: Target, shapes: Shapes, about: Probe, seed: int = 0, norms: Sequence[Norm] = ()) -> Twin | None:
+    """Return the engine's recursion that a black box follows on these shapes, if it follows one.
+
+    Args:
+        target: The black box.
+        shapes: Of the blocks.
+        about: What the probe found on them.
+        seed: Of the prescribed gradients.
+        norms: Suspects for the steepest-descent family, besides the usual ones.
+
+    Returns:
+        The twin; None where none was proved.
+    """
+    if target.native is not None or not _eligible(about):
+        return None
+    try:
+        handle = Handle(target, [torch.nn.Parameter(torch.zeros(s, dtype=torch.float64)) for s in shapes.values()])
+        acts = [rehearse(target, shapes, about, kind, seed + i) for i, kind in enumerate((changing, low_rank, absent))]
+        for optimizer in _guesses(target, handle, shapes, about, acts, norms):
+            proof = _compare(optimizer, acts, about.update_degree)
+            if proof is None:
+                continue
+            whole = [*acts, rehearse(target, shapes, about, late, seed + len(acts))]
+            proof = _compare(optimizer, whole, about.update_degree)
+            return None if proof is None else _twin(optimizer, proof, about.update_degree)
+    except TargetError:
+        return None  # it fails on gradients that a long run may well not show it
+    return None
+
+
+def _eligible(about: Probe) -> bool:
+    free = about.floor == 0 and about.defect <= EXACT and about.update_degree in (0.0, 1.0)
+    return free and about.decay == 0 and about.random == 0
+
+
+def _twin(optimizer: Optimizer, proof: _Proof, degree: float) -> Twin:
+    freely = ", up to a learning rate of its own each step" if degree else ""
+    return Twin(
+        optimizer=optimizer,
+        factor=1.0 if degree else proof.ratio,
+        difference=proof.difference,
+        steps=proof.steps,
+        text=f"follows {optimizer.recursion} to {max(proof.difference, 1e-15):.0e} over {proof.steps} steps{freely}",
+    )
+
+
+def _guesses(
+    target: Target, handle: Handle, shapes: Shapes, about: Probe, acts: Sequence[list[Move]], norms: Sequence[Norm]
+) -> Iterable[Optimizer]:
+    """Candidates for the whole parameter, then what the blocks seem to do one by one."""
+    box = handle.optimizer
+    rates = _rates(handle, shapes)
+    yield from candidates(box, target.kwargs, about, whole_norms(shapes, rates, norms))
+    if about.update_degree == 0 and len(shapes) > 1:
+        parts = []
+        for name, shape in shapes.items():
+            alone = [[_only(name, move) for move in act] for act in acts]
+            fits = (
+                (guess, proof)
+                for guess in candidates(box, target.kwargs, about, single_norms(norms, name, shape))
+                if (proof := _compare(guess, alone, 0.0)) is not None
+            )
+            if (found := next(fits, None)) is None:
+                return
+            parts.append(Part(name, tuple(shape), found[0], found[1].ratio))
+        yield _assemble(parts)
+
+
+def _assemble(parts: Sequence[Part]) -> Optimizer:
+    """Matrices and vectors by one rule each, where these make a hybrid norm; otherwise block by block."""
+    matrices = [p for p in parts if len(p.shape) == 2]
+    vectors = [p for p in parts if len(p.shape) != 2]
+    if matrices and vectors and _alike(matrices, "spectral") and _alike(vectors, "linf"):
+        ratio = _plain(vectors[0].factor / matrices[0].factor)
+        return Composite(matrices[0].optimizer, vectors[0].optimizer, ratio)
+    top = max(p.factor for p in parts)
+    return Blockwise(tuple(Part(p.name, p.shape, p.optimizer, _plain(p.factor / top)) for p in parts))
+
+
+def _alike(parts: Sequence[Part], norm: str) -> bool:
+    """Whether all parts do the same at the same rate, and follow this norm."""
+    first = parts[0]
+    return all(
+        repr(p.optimizer) == repr(first.optimizer)
+        and abs(p.factor - first.factor) <= RATIO_TIE * first.factor
+        and p.optimizer.norm is not None
+        and p.optimizer.norm.name == norm
+        for p in parts
+    )
+
+
+def _plain(ratio: float) -> float:
+    """Without what rounding has left behind the ninth digit."""
+    short = float(f"{ratio:.9g}")
+    return short if abs(short - ratio) <= RATIO_TIE * ratio and len(repr(short)) < 8 else ratio
+
+
+def _only(name: str, move: Move) -> Move:
+    return Move({name: move.gradient[name]}, move.factor, {name: move.update[name]}, {name: move.rounding[name]})
+
+
+def _rates(handle: Handle, shapes: Shapes) -> dict[str, float]:
+    """The learning rate that each block's group declares; 1 where none does."""
+    own = {
+        id(p): float(group["lr"])
+        for group in handle.optimizer.param_groups
+        for p in group["params"]
+        if group.get("lr") is not None and float(group["lr"]) > 0
+    }
+    return {name: own.get(id(p), 1.0) for name, p in zip(shapes, handle.params, strict=True)}
+
+
+@dataclass
+class _Proof:
+    """What a comparison has seen so far: the ratio of learning rates, the worst difference, the steps."""
+
+    ratio: float = 0.0
+    difference: float = 0.0
+    steps: int = 0
+
+
+def _compare(optimizer: Optimizer, acts: Sequence[list[Move]], degree: float) -> _Proof | None:
+    """Whether an engine optimizer makes all these moves; None from the first that it does not make."""
+    proof = _Proof()
+    for act in acts:
+        if not act or not _follows(optimizer, act, degree, proof):
+            return None
+    return proof
+
+
+def _follows(optimizer: Optimizer, act: Sequence[Move], degree: float, proof: _Proof) -> bool:
+    state = optimizer.init({k: torch.zeros_like(g) for k, g in act[0].gradient.items()})
+    counted = dict.fromkeys(act[0].gradient, 0)
+    for t, move in enumerate(act, start=1):
+        gradient = scaled(move.gradient)
+        u, state = optimizer.direction(state, gradient, torch.tensor(float(t), dtype=torch.float64))
+        size = sum(float((b * b).sum()) for b in u.values())
+        along = sum(float((b * move.update[k]).sum()) for k, b in u.items())
+        if not along > 0 or not size > 0:
+            return False
+        ratio = along / size / move.factor
+        if degree == 0:
+            proof.ratio = proof.ratio or ratio
+            ratio = proof.ratio
+        for k, b in u.items():
+            want = ratio * move.factor * b
+            length = max(float(want.norm()), float(move.update[k].norm()))
+            apart = max(0.0, float((move.update[k] - want).norm()) - move.rounding[k])
+            if not apart <= SAME * length:
+                return False
+            if length == 0:
+                counted[k] += 1  # neither moves the block
+            elif length * VISIBLE >= move.rounding[k]:
+                counted[k] += 1
+                proof.difference = max(proof.difference, apart / length)
+        proof.steps += 1
+    return all(n >= COUNTED * len(act) for n in counted.values())

@@ -1,0 +1,163 @@
+"""Results on disk: JSON and npz without pickle, each written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maxmargin.verify.results.verdict import Hypothesis, NormEvidence, Outcome, ProblemVerdict, clean
+
+
+class StoreError(ValueError):
+    """A results directory that cannot be read or written."""
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file through a temporary one beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.chmod(temporary, 0o644)  # mkstemp makes it private
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically; NaN and infinities become null."""
+    write_atomically(path, (json.dumps(clean(value), indent=1, ensure_ascii=False) + "\n").encode())
+
+
+@dataclass(frozen=True)
+class Store:
+    """One results directory: ``results.json``, ``arrays/*.npz`` and, to resume from, what jobs left.
+
+    ``jobs/*.json`` are finished jobs, ``running/*.npz`` snapshots of those under way.
+    """
+
+    root: Path
+
+    @classmethod
+    def at(cls, path: str | Path) -> Store:
+        """Return the store of a directory, created if need be.
+
+        Raises:
+            StoreError: when it is a file or cannot be created.
+        """
+        root = Path(path)
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot use {root} as a results directory: {error.strerror}") from error
+        return cls(root)
+
+    def save(self, key: str, fingerprint: str, verdict: ProblemVerdict) -> ProblemVerdict:
+        """Keep one finished job; the returned verdict names its arrays file."""
+        stored = self.save_arrays(key, verdict)
+        write_json(self.root / "jobs" / f"{key}.json", {"fingerprint": fingerprint, "verdict": stored.to_json()})
+        return stored
+
+    def save_arrays(self, key: str, verdict: ProblemVerdict) -> ProblemVerdict:
+        """Write the arrays of a verdict beside the results; the returned verdict names their file, if there are any."""
+        if not verdict.arrays:
+            return verdict
+        name = f"arrays/{key}.npz"
+        buffer = BytesIO()
+        np.savez_compressed(buffer, **verdict.arrays)
+        write_atomically(self.root / name, buffer.getvalue())
+        return replace(verdict, arrays_file=name)
+
+    def load(self, key: str, fingerprint: str) -> ProblemVerdict | None:
+        """A finished job with the same fingerprint, or None."""
+        path = self.root / "jobs" / f"{key}.json"
+        try:
+            stored = json.loads(path.read_text())
+            if stored["fingerprint"] != fingerprint:
+                return None
+            verdict = problem_verdict(stored["verdict"])
+            kept = verdict.arrays_file is None or (self.root / verdict.arrays_file).is_file()
+            return verdict if kept else None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None  # absent or damaged: the job runs again
+
+    def snapshot(self, key: str) -> Path:
+        """Where a job under way keeps its state."""
+        return self.root / "running" / f"{key}.npz"
+
+    def drop_snapshot(self, key: str) -> None:
+        """Remove the snapshot of a job that is done."""
+        self.snapshot(key).unlink(missing_ok=True)
+
+    def drop_snapshots(self) -> None:
+        """Remove all snapshots, and the temporary file of a process that was killed as it wrote one."""
+        folder = self.root / "running"
+        if folder.is_dir():
+            for file in [*folder.glob("*.npz"), *folder.glob(".*.npz.*")]:
+                file.unlink(missing_ok=True)
+            with suppress(OSError):  # something of somebody else's is in it
+                folder.rmdir()
+
+    def save_results(self, results: Mapping[str, Any]) -> Path:
+        """Write ``results.json``."""
+        path = self.root / "results.json"
+        write_json(path, results)
+        return path
+
+
+def problem_verdict(data: Mapping[str, Any]) -> ProblemVerdict:
+    """The verdict that ``to_json`` wrote."""
+
+    def evidence(row: Mapping[str, Any]) -> NormEvidence:
+        values = dict(row)
+        for key in ("kkt_gap_range", "slope_interval"):
+            ends = values.get(key)
+            values[key] = tuple(float("nan") if v is None else v for v in ends) if ends is not None else None
+        for key in ("kkt_gap", "alignment"):
+            values[key] = float("nan") if values[key] is None else values[key]
+        return NormEvidence(**values)
+
+    return ProblemVerdict(
+        problem=data["problem"],
+        degree=data["degree"],
+        outcome=Outcome(data["outcome"]),
+        steps=data["steps"],
+        final_margin=float("nan") if data["final_margin"] is None else data["final_margin"],
+        evidence={name: evidence(row) for name, row in data["evidence"].items()},
+        hypotheses={name: Hypothesis(row["met"], row["value"]) for name, row in data["hypotheses"].items()},
+        reasons=tuple(data["reasons"]),
+        rung=data["rung"],
+        runs=data["runs"],
+        separated_runs=data["separated_runs"],
+        arrays_file=data.get("arrays"),
+        norm=data.get("norm") or "",
+    )
+
+
+def fingerprint_of(*parts: Any) -> str:
+    """A short hash of what a job depends on."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def file_key(text: str) -> str:
+    """A file name of ASCII letters, digits, dots and dashes, distinct for distinct texts.
+
+    A text that is such a name already is kept. Any other gets an underscore and a hash, which no kept one has.
+
+    Returns:
+        The name, at most 77 characters.
+    """
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in ".-") else "-" for c in text).strip("-.") or "job"
+    return plain if plain == text and len(plain) <= 60 else f"{plain[:60]}_{fingerprint_of(text)}"

@@ -1,0 +1,4 @@
+"""``check`` and ``verify``: jobs spread over processes, measured, judged and kept.
+
+Imports everything of ``verify`` but the command line. Read ``checking.py`` first, then ``campaign.py``.
+"""
