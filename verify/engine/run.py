@@ -1,11 +1,11 @@
-"""The engine: runs of one optimizer, vmapped, in float64 with (mantissa, log-scale) gradients and moments."""
+"""The engine: runs of one optimizer, in float64 with (mantissa, log-scale) gradients and moments."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,13 +17,11 @@ from maxmargin.verify.engine.batches import Order, SampleOrder
 from maxmargin.verify.engine.losses import LOSSES, scaled_gradient
 from maxmargin.verify.engine.schedules import Paced, Schedule
 from maxmargin.verify.engine.snapshots import identity, load, save
-from maxmargin.verify.engine.stepping import CHUNK, WATCHED, Stepping
-from maxmargin.verify.engine.tracing import traced
+from maxmargin.verify.engine.stepping import CHUNK, OneRun
 from maxmargin.verify.engine.trajectory import Trajectory
+from maxmargin.verify.engine.ways import Task, Way, chosen
 from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.progress.report import StepProgress
-
-REFRESH = 8  # chunks between two measurements of the speed, once the run is past its start
 
 
 class EngineError(ValueError):
@@ -92,7 +90,7 @@ def run(
     checkpoints: int = 32,
     norm: Norm | str | None = None,
     device: torch.device | str = "cpu",
-    trace: bool = True,
+    native: bool = True,
     progress: StepProgress | None = None,
     batch_size: int | None = None,
     seed: int = 0,
@@ -113,7 +111,8 @@ def run(
         norm: The norm in which a paced schedule measures; by default the one in which the optimizer's step has a
             known length.
         device: Where to run.
-        trace: Trace the step (the same operators with a tenth of the overhead); False runs plain vmap.
+        native: On a CPU, compile the step where its operators are all known and its first steps agree with torch's;
+            False runs plain vmap, a hundred times slower.
         progress: Called with (steps done, steps): at every checkpoint, and about once a second between them.
         batch_size: Samples whose gradient a step sees, drawn without replacement in epochs; None for all of them.
             The trajectory's gradients remain those of the whole loss, its updates are the steps taken.
@@ -141,129 +140,46 @@ def run(
     for name, shape in first.shapes.items():
         if name not in theta0 or tuple(theta0[name].shape) != (runs, *shape):
             raise EngineError(f"start {name!r}: needed is shape {(runs, *shape)}")
-    X, C = X.to(device), C.to(device)
     own = get_norm(norm) if norm is not None else optimizer.pace_norm
     schedule = schedule or paced_for(optimizer)
     batches = SampleOrder(first.n_samples, batch_size, runs, seed, order) if batch_size is not None else None
-    stepping = Stepping(first, optimizer, LOSSES[loss], own, data_dim, batches is not None)
-
-    theta: Any = {k: theta0[k].to(device=device, dtype=torch.float64).clone() for k in first.shapes}
-    ones = torch.ones(runs, dtype=torch.float64, device=device)
-    now = _Now(
-        theta=theta,
-        state=stepping.init(theta),
-        t=torch.ones((), dtype=torch.float64, device=device),
-        travelled=torch.zeros_like(ones),
-        separated_at=torch.full_like(ones, -1.0),
-        speed=ones,
-        length=torch.full_like(ones, torch.inf),
-        growth=torch.zeros_like(ones),
-    )
-
-    def drawn(done: int) -> tuple[Tensor, ...]:
-        """The next chunk's batches, drawn ahead of it."""
-        if batches is None:
-            return ()
-        return tuple(torch.as_tensor(np.array(a)).to(device) for a in batches.steps(done, CHUNK))
-
-    chunk, speed, growth = stepping.chunk, stepping.speed, stepping.growth
-    if trace:
-        chunk = traced(stepping.step, now.theta, now.state, now.t, ones, X, C, *drawn(0), times=CHUNK)
-        if schedule.needs_speed:
-            growth = traced(growth, theta, X, C)
-            if not first.linear:  # called often enough to pay for its tracing
-                speed = traced(speed, theta, X, C)
-
-    steps = max(CHUNK, steps // CHUNK * CHUNK)
-    marks = set(log_spaced(steps, checkpoints))
-    # A linear model's worst speed is the same everywhere, unless only the margins smallest at θ are watched.
-    fixed_speed = first.linear and first.n_margins <= WATCHED
-
-    def measured(now: _Now, done: int) -> _Now:
-        if not schedule.needs_speed or not _refresh(done):
-            return now
-        if done == 0 or not fixed_speed:
-            worst, length, grows = speed(now.theta, X, C)
-        else:
-            (length, grows), worst = growth(now.theta, X, C), now.speed
-        # A linear model may start at 0, and its margins change as fast as predicted: no cap.
-        return now._replace(speed=worst, length=now.length if first.linear else length, growth=grows)
-
-    def looked(now: _Now, eta: Tensor, order: tuple[Tensor, ...]) -> dict[str, Any]:
-        g, s, q, u = stepping.look(now.theta, now.state, now.t, X, C, *order)
-        return {
-            "theta": now.theta,
-            "gradient": g,
-            "log_scale": s,
-            "margin": q,
-            "eta": eta,
-            "travelled": now.travelled,
-            "update": {k: b * eta.reshape(-1, *[1] * (b.ndim - 1)) for k, b in u.items()},
-        }
-
-    def rates(now: _Now, done: int) -> Tensor:
-        unit = optimizer.step_norm
-        return schedule.rate(done + 1, now.speed * unit, now.length / unit, now.growth * unit)
-
-    everything = [problem] if isinstance(problem, Problem) else list(problem)
-    keeper = _Keeper(snapshot, every) if snapshot is not None else None
+    task = Task(
+        OneRun(first, optimizer, LOSSES[loss], own), schedule, {k: theta0[k] for k in first.shapes}, X.to(device),
+        C.to(device), data_dim, batches,
+    )  # fmt: skip
     with torch.no_grad():
-        held = _Held(0, now, ())
+        way = chosen(task, native=native)
+        steps = max(CHUNK, steps // CHUNK * CHUNK)
+        marks = set(log_spaced(steps, checkpoints))
+        kept: list[dict[str, Any]] = []
+        keeper = _Keeper(snapshot, every) if snapshot is not None else None
         if keeper is not None:
+            everything = [problem] if isinstance(problem, Problem) else list(problem)
             keeper.who = identity(
                 everything, theta0, optimizer=(optimizer, optimizer.recursion), schedule=schedule, loss=loss,
-                steps=steps, checkpoints=checkpoints, norm=own.name, batches=batches, trace=trace, device=str(X.device),
+                steps=steps, checkpoints=checkpoints, norm=own.name, batches=batches, native=native, way=way.name,
+                device=str(X.device),
             )  # fmt: skip
-            held = keeper.resumed(now, looked(now, ones, drawn(0))) or held
+            kept = keeper.resumed(way)
         spoken = time.monotonic()
         try:
             while True:
-                done, now, kept = held
-                batch = drawn(done)
-                now = measured(now, done)
-                eta = rates(now, done)
+                done = way.done
                 marked = done == 0 or done in marks
                 if marked and len(kept) < 1 + sum(m <= done for m in marks):
-                    record = looked(now, eta, batch)
-                    seen = (now.separated_at < 0) & (record["margin"] > 0)
-                    now = now._replace(separated_at=torch.where(seen, float(done), now.separated_at))
-                    kept = (*kept, record)
+                    kept.append(way.look())
                 if progress is not None and (marked or time.monotonic() - spoken >= 1.0):
                     spoken = time.monotonic()
                     progress(done, steps)
                 if done == steps:
-                    held = _Held(done, now, kept)
                     break
-                theta, state, t = chunk(now.theta, now.state, now.t, eta, X, C, *batch)
-                now = now._replace(theta=theta, state=state, t=t, travelled=now.travelled + CHUNK * eta)
-                held = _Held(done + CHUNK, now, kept)  # in one piece: whatever breaks off the loop leaves it whole
+                way.advance(min(m for m in marks if m > done))
                 if keeper is not None and keeper.due():
-                    keeper.keep(held)
+                    keeper.keep(way, kept)
         finally:
             if keeper is not None:
-                keeper.keep(held)
-    return _trajectory(first, optimizer, [0, *sorted(marks)], list(held.kept), held.now.separated_at)
-
-
-class _Now(NamedTuple):
-    """All that the next step depends on."""
-
-    theta: Any
-    state: Any
-    t: Tensor
-    travelled: Tensor
-    separated_at: Tensor
-    speed: Tensor
-    length: Tensor
-    growth: Tensor
-
-
-class _Held(NamedTuple):
-    """A run between two chunks."""
-
-    done: int
-    now: _Now
-    kept: tuple[dict[str, Any], ...]
+                keeper.keep(way, kept)
+    return _trajectory(first, optimizer, [0, *sorted(marks)], kept)
 
 
 class _Keeper:
@@ -276,13 +192,18 @@ class _Keeper:
     def due(self) -> bool:
         return time.monotonic() - self.last >= self.every
 
-    def keep(self, held: _Held) -> None:
-        save(self.path, self.who, held.done, held.now, held.kept)
+    def keep(self, way: Way, kept: Sequence[Any]) -> None:
+        save(self.path, self.who, way.done, way.now, kept)
         self.last = time.monotonic()
 
-    def resumed(self, now: _Now, record: dict[str, Any]) -> _Held | None:
-        found = load(self.path, self.who, now, record)
-        return None if found is None else _Held(found[0], found[1], tuple(found[2]))
+    def resumed(self, way: Way) -> list[dict[str, Any]]:
+        """Put a run where its snapshot left it; the checkpoints so far."""
+        found = load(self.path, self.who, way.now, way.look()) if self.path.exists() else None
+        if found is None:
+            return []
+        done, now, kept = found
+        way.resume(done, now)
+        return kept
 
 
 def paced_for(optimizer: Optimizer) -> Paced:
@@ -295,29 +216,25 @@ def paced_for(optimizer: Optimizer) -> Paced:
     return Paced(pace=min(0.2, 2.0 * optimizer.lag_limit))
 
 
-def _refresh(done: int) -> bool:
-    return done < 256 * CHUNK or done % (REFRESH * CHUNK) == 0
-
-
-def _trajectory(
-    problem: Problem, optimizer: Optimizer, steps: list[int], kept: list[dict[str, Any]], separated_at: Tensor
-) -> Trajectory:
+def _trajectory(problem: Problem, optimizer: Optimizer, steps: list[int], kept: list[dict[str, Any]]) -> Trajectory:
     def stack(field: str) -> np.ndarray:
         return torch.stack([k[field] for k in kept]).cpu().numpy()
 
     def blocks(field: str) -> dict[str, np.ndarray]:
         return {b: torch.stack([k[field][b] for k in kept]).cpu().numpy() for b in problem.shapes}
 
+    margin, at = stack("margin"), np.asarray(steps)
+    separated = margin > 0
     return Trajectory(
         problem=problem.name,
         optimizer=optimizer.recursion,
-        steps=np.asarray(steps),
+        steps=at,
         theta=blocks("theta"),
         gradient=blocks("gradient"),
         update=blocks("update"),
         log_scale=stack("log_scale"),
-        margin=stack("margin"),
+        margin=margin,
         eta=stack("eta"),
         travelled=stack("travelled"),
-        separated_at=separated_at.cpu().numpy().astype(int),
+        separated_at=np.where(separated.any(axis=0), at[separated.argmax(axis=0)], -1),
     )

@@ -60,7 +60,7 @@ class PowerLaw(Schedule):
 
     @override
     def rate(self, step: int, speed: Tensor, length: Tensor, growth: Tensor | None = None) -> Tensor:
-        return torch.full_like(speed, self.eta * step**-self.a)
+        return self.eta * step**-self.a * torch.ones_like(speed)
 
 
 @dataclass(frozen=True)

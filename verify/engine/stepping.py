@@ -1,4 +1,4 @@
-"""One step, one look and one measurement of speed, written for one run and vmapped over all."""
+"""One step, one look and one measurement of speed, written for one run; and vmapped over all."""
 
 from __future__ import annotations
 
@@ -16,82 +16,85 @@ from maxmargin.verify.engine.losses import margins_of, scaled_gradient
 from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.optimizers.core.logscale import Scaled
 
-CHUNK = 8  # steps in one traced call; also the grid on which checkpoints and learning rates lie
+CHUNK = 8  # steps with one learning rate; also the grid on which checkpoints lie
 WATCHED = 256  # at most so many of the smallest margins set the pace
 
 
-class Stepping:
-    """The vmapped pieces of a batch of runs.
+class OneRun:
+    """The pieces of one run, without branches on values: what is compiled, and what is vmapped over runs.
 
-    ``step`` takes (θ, state, t, η, X, contrasts) and, for stochastic gradients, the chunk's batches (rows, absent) as
-    :class:`~maxmargin.verify.engine.batches.SampleOrder` gives them; the step's own is found from t. It returns
-    (θ, state, t + 1).
+    X and contrasts are the data; ``order`` stands for a chunk's batches (rows, absent) of stochastic gradients, as
+    :class:`~maxmargin.verify.engine.batches.SampleOrder` gives them, of which the step's own is found from t.
     """
 
     def __init__(
-        self,
-        first: Problem,
-        optimizer: Optimizer,
-        log_weights: Callable[[Tensor], Tensor],
-        norm: Norm,
-        data_dim: int | None,
-        stochastic: bool,
+        self, problem: Problem, optimizer: Optimizer, log_weights: Callable[[Tensor], Tensor], norm: Norm
     ) -> None:
-        model, degree = first.model, first.degree
-        watched = min(WATCHED, first.n_margins)
+        self.model, self.degree, self.optimizer = problem.model, problem.degree, optimizer
+        self.log_weights, self.norm = log_weights, norm
+        self.watched = min(WATCHED, problem.n_margins)
+        # A linear model's worst speed is the same everywhere, unless only the margins smallest at θ are watched.
+        self.linear = problem.linear
+        self.fixed_speed = problem.linear and problem.n_margins <= WATCHED
 
-        def gradient(theta: Any, t: Tensor, X: Tensor, C: Tensor, *order: Tensor) -> Scaled:
-            if not order:
-                return scaled_gradient(model, log_weights, theta, X, C)
-            now = torch.remainder(t - 1.0, CHUNK).long().reshape(1)
-            rows, absent = (o.index_select(0, now).squeeze(0) for o in order)
+    def _gradient(self, theta: Any, t: Tensor, X: Tensor, C: Tensor, *order: Tensor) -> Scaled:
+        if not order:
+            return scaled_gradient(self.model, self.log_weights, theta, X, C)
+        now = torch.remainder(t - 1.0, CHUNK).long().reshape(1)
+        rows, absent = (o.index_select(0, now).squeeze(0) for o in order)
 
-            def weights(margins: Tensor) -> Tensor:
-                return log_weights(margins) + absent.unsqueeze(-1)
+        def weights(margins: Tensor) -> Tensor:
+            return self.log_weights(margins) + absent.unsqueeze(-1)
 
-            return scaled_gradient(model, weights, theta, X.index_select(0, rows), C.index_select(0, rows))
+        return scaled_gradient(self.model, weights, theta, X.index_select(0, rows), C.index_select(0, rows))
 
-        def step(theta: Any, state: Any, t: Tensor, eta: Tensor, *data: Tensor) -> tuple[Any, Any, Tensor]:
-            u, state = optimizer.direction(state, gradient(theta, t, *data), t)
-            return optimizer.move(theta, u, eta, t), state, t + 1
+    def step(self, theta: Any, state: Any, t: Tensor, eta: Tensor, *data: Tensor) -> tuple[Any, Any, Tensor]:
+        """(θ, state, t + 1)."""
+        u, state = self.optimizer.direction(state, self._gradient(theta, t, *data), t)
+        return self.optimizer.move(theta, u, eta, t), state, t + 1
 
-        def look(theta: Any, state: Any, t: Tensor, X: Tensor, C: Tensor, *order: Tensor) -> tuple[Any, ...]:
-            g = gradient(theta, t, X, C)
-            u, _ = optimizer.direction(state, gradient(theta, t, X, C, *order) if order else g, t)
-            return g.blocks, g.log_scale, margins_of(model, theta, X, C).amin(), u
+    def look(self, theta: Any, state: Any, t: Tensor, X: Tensor, C: Tensor, *order: Tensor) -> tuple[Any, ...]:
+        """The whole loss's gradient and its log-scale, the smallest margin, and the direction of the next step."""
+        g = self._gradient(theta, t, X, C)
+        u, _ = self.optimizer.direction(state, self._gradient(theta, t, X, C, *order) if order else g, t)
+        return g.blocks, g.log_scale, margins_of(self.model, theta, X, C).amin(), u
 
-        def rise(theta: Any, X: Tensor, C: Tensor) -> tuple[Tensor, Tensor, Any, Tensor]:
-            length = norm.value(theta)
-            # A linear model may start at 0: there its margins are 0 in every direction.
-            unit = scale(theta, 1.0 / torch.where(length > 0, length, torch.ones_like(length)))
-            margins = margins_of(model, unit, X, C).reshape(-1)
-            return length, degree * margins.amin() * length ** (degree - 1), unit, margins
+    def _rise(self, theta: Any, X: Tensor, C: Tensor) -> tuple[Tensor, Tensor, Any, Tensor]:
+        length = self.norm.value(theta)
+        # A linear model may start at 0: there its margins are 0 in every direction.
+        unit = scale(theta, 1.0 / torch.where(length > 0, length, torch.ones_like(length)))
+        margins = margins_of(self.model, unit, X, C).reshape(-1)
+        return length, self.degree * margins.amin() * length ** (self.degree - 1), unit, margins
 
-        def growth(theta: Any, X: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
-            return rise(theta, X, C)[:2]
+    def growth(self, theta: Any, X: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
+        """(‖θ‖, change of the smallest margin per unit of η as θ keeps its direction)."""
+        return self._rise(theta, X, C)[:2]
 
-        def speed(theta: Any, X: Tensor, C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            length, grows, unit, margins = rise(theta, X, C)
-            chosen = torch.topk(margins, watched, largest=False).indices
-            rows = torch.nn.functional.one_hot(chosen, margins.shape[0]).to(margins.dtype)
+    def speed(self, theta: Any, X: Tensor, C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(worst change of a watched margin per unit of η, ‖θ‖, growth)."""
+        length, grows, unit, margins = self._rise(theta, X, C)
+        numbers = torch.arange(margins.shape[0], device=margins.device)
+        chosen = numbers
+        if self.watched < margins.shape[0]:
+            chosen = torch.topk(margins, self.watched, largest=False).indices
+        rows = (chosen.unsqueeze(-1) == numbers).to(margins.dtype)
 
-            def dual(row: Tensor) -> Tensor:
-                c = (row.reshape(C.shape[:2]).unsqueeze(-2) @ C).squeeze(-2)
-                return norm.dual(model.pullback(unit, X, c))
+        def dual(row: Tensor) -> Tensor:
+            c = (row.reshape(C.shape[:2]).unsqueeze(-2) @ C).squeeze(-2)
+            return self.norm.dual(self.model.pullback(unit, X, c))
 
-            return vmap(dual)(rows).amax() * length ** (degree - 1), length, grows
+        return vmap(dual)(rows).amax() * length ** (self.degree - 1), length, grows
 
+
+class Stepping:
+    """The same pieces, vmapped over a batch of runs, which share t, and the data unless ``data_dim`` is their axis."""
+
+    def __init__(self, one: OneRun, data_dim: int | None, stochastic: bool) -> None:
         d = data_dim
         order: tuple[int, ...] = (0, 0) if stochastic else ()
         shared: Any = (0, 0, None)  # all runs count the same steps (vmap's annotation does not know None here)
-        self.step = vmap(step, in_dims=(0, 0, None, 0, d, d, *order), out_dims=shared)
-        self.look = vmap(look, in_dims=(0, 0, None, d, d, *order))
-        self.speed = vmap(speed, in_dims=(0, d, d))
-        self.growth = vmap(growth, in_dims=(0, d, d))
-        self.init = vmap(optimizer.init)
-
-    def chunk(self, theta: Any, state: Any, t: Tensor, *rest: Tensor) -> tuple[Any, Any, Tensor]:
-        """CHUNK steps."""
-        for _ in range(CHUNK):
-            theta, state, t = self.step(theta, state, t, *rest)
-        return theta, state, t
+        self.step = vmap(one.step, in_dims=(0, 0, None, 0, d, d, *order), out_dims=shared)
+        self.look = vmap(one.look, in_dims=(0, 0, None, d, d, *order))
+        self.speed = vmap(one.speed, in_dims=(0, d, d))
+        self.growth = vmap(one.growth, in_dims=(0, d, d))
+        self.init = vmap(one.optimizer.init)

@@ -73,6 +73,10 @@ class _Recorder(TorchDispatchMode):
         self.known: dict[int, Ref] = {}
         self.alive: list[Tensor] = []  # an id is a tensor's name only as long as the tensor lives
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # True imports torch._dynamo, sympy and 800 other modules at the first operator: 1.5 s
+
     def new(self, x: Tensor) -> Ref:
         ref = Ref(len(self.graph.metas))
         self.graph.metas.append(Meta(tuple(x.shape), x.dtype))

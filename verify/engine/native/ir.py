@@ -15,6 +15,8 @@ import torch
 
 WIDE = 8
 """Doubles a vector: one AVX-512 register, or two of AVX2."""
+LARGE = 1024
+"""Numbers beyond which a tensor is not kept on the stack."""
 MEMORY = MappingProxyType({torch.float64: "double", torch.int64: "i64", torch.bool: "i8"})
 REGISTER = MappingProxyType({torch.float64: "double", torch.int64: "i64", torch.bool: "i1"})
 
@@ -47,18 +49,20 @@ class Loop:
 class Code:
     """The text of one function's body; instructions go where the writing is."""
 
-    def __init__(self) -> None:
+    def __init__(self, stem: str = "v") -> None:
+        self.stem = stem
         self.entry: list[str] = []
         self.body: list[str] = []
         self.block = "begin"
         self.declared: set[str] = set()
         self.globals: list[str] = []
+        self.heap = 0
         self._count = 0
 
     def name(self) -> str:
         """A name not used before."""
         self._count += 1
-        return f"%v{self._count}"
+        return f"%{self.stem}{self._count}"
 
     def op(self, text: str) -> str:
         """Write an instruction; its result's name."""
@@ -80,8 +84,12 @@ class Code:
         return self.op(f"call {kind} @{function}({given})")
 
     def scratch(self, count: int, kind: str = "double") -> str:
-        """Memory of the function's own."""
+        """Memory of the function's own: on the stack or, where it is large, a part of what ``%heap`` points to."""
         name = self.name()
+        if count > LARGE:
+            self.entry.append(f"  {name} = getelementptr i8, ptr %heap, i64 {8 * self.heap}")
+            self.heap += -(-count // 8) * 8
+            return name
         self.entry.append(f"  {name} = alloca [{max(count, 1)} x {kind}], align 64")
         return name
 
@@ -158,6 +166,16 @@ class Code:
         more = self.op(f"icmp slt i64 {after}, {count}")
         self.do(f"br i1 {more}, label {head}, label {out}")
         self.label(out)
+
+    @contextmanager
+    def when(self, condition: str) -> Iterator[None]:
+        """Do what is written inside only where a condition holds."""
+        inside, after = self.name(), self.name()
+        self.do(f"br i1 {condition}, label {inside}, label {after}")
+        self.label(inside)
+        yield
+        self.do(f"br label {after}")
+        self.label(after)
 
     def function(self, signature: str) -> str:
         """The whole, as ``define void @signature``."""

@@ -112,7 +112,7 @@ class Lowering:
             return Value((), Known(literal(x.item(), x.dtype), x.dtype))
         kind = MEMORY[x.dtype]
         numbers = ", ".join(f"{kind} {literal(v, x.dtype)}" for v in x.to(torch.int64 if kind == "i8" else x.dtype).flatten().tolist())
-        name = f"@constant{len(self.code.globals)}"
+        name = f"@{self.code.stem}constant{len(self.code.globals)}"
         self.code.globals.append(f"{name} = private constant [{x.numel()} x {kind}] [{numbers}], align 64")
         return Value(tuple(x.shape), Leaf(name, 0, contiguous(tuple(x.shape)), x.dtype))
 

@@ -1,0 +1,286 @@
+"""Two ways to take runs forward: compiled to native code, or operator by operator in torch.
+
+On a CPU the first, run after run: a step costs a microsecond, where torch's overhead alone is a hundred. The second
+serves a GPU, whose overhead CUDA graphs take away, and whatever the first cannot do.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+from typing_extensions import override
+
+from maxmargin.verify.engine.batches import SampleOrder
+from maxmargin.verify.engine.native.graph import UnsupportedError, record
+from maxmargin.verify.engine.native.loop import Loop, Pieces
+from maxmargin.verify.engine.schedules import Schedule
+from maxmargin.verify.engine.stepping import CHUNK, OneRun, Stepping
+from maxmargin.verify.engine.tracing import traced
+
+EARLY = 256 * CHUNK  # steps in which the speed is measured at every chunk
+REFRESH = 8 * CHUNK  # steps between two measurements later
+_log = logging.getLogger(__name__)
+
+
+class Now(NamedTuple):
+    """All that the next step depends on."""
+
+    theta: Any
+    state: Any
+    t: Tensor
+    travelled: Tensor
+    speed: Tensor
+    length: Tensor
+    growth: Tensor
+
+
+@dataclass(frozen=True)
+class Task:
+    """B runs to be made.
+
+    Attributes:
+        one: One run's pieces.
+        schedule: Learning rates.
+        theta0: Starts, block → (B, *shape).
+        X: Samples, of all runs or (B, …).
+        C: Contrasts, likewise.
+        data_dim: 0 where each run has data of its own.
+        batches: The order of the samples, None for the whole loss.
+    """
+
+    one: OneRun
+    schedule: Schedule
+    theta0: Mapping[str, Tensor]
+    X: Tensor
+    C: Tensor
+    data_dim: int | None
+    batches: SampleOrder | None
+
+    @property
+    def runs(self) -> int:
+        """How many runs."""
+        return next(iter(self.theta0.values())).shape[0]
+
+    def drawn(self, done: int, count: int = CHUNK) -> tuple[Tensor, ...]:
+        """The batches of the next steps."""
+        if self.batches is None:
+            return ()
+        return tuple(torch.as_tensor(np.array(a)).to(self.X.device) for a in self.batches.steps(done, count))
+
+    def rate(self, step: Any, speed: Tensor, length: Tensor, growth: Tensor) -> Tensor:
+        """η from measurements in the norm of the pace."""
+        unit = self.one.optimizer.step_norm
+        return self.schedule.rate(step, speed * unit, length / unit, growth * unit)
+
+
+class Way(ABC):
+    """Runs under way.
+
+    Attributes:
+        name: For a snapshot's identity.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.stepping = Stepping(task.one, task.data_dim, task.batches is not None)
+        theta = {k: b.to(task.X.device, torch.float64).clone() for k, b in task.theta0.items()}
+        ones = torch.ones(task.runs, dtype=torch.float64, device=task.X.device)
+        self.start = Now(
+            theta, self.stepping.init(theta), ones[0].clone(), torch.zeros_like(ones), ones,
+            torch.full_like(ones, torch.inf), torch.zeros_like(ones),
+        )  # fmt: skip
+
+    @property
+    @abstractmethod
+    def done(self) -> int:
+        """Steps taken."""
+
+    @property
+    @abstractmethod
+    def now(self) -> Now:
+        """Where the runs stand."""
+
+    @abstractmethod
+    def resume(self, done: int, now: Now) -> None:
+        """Go on from there."""
+
+    @abstractmethod
+    def rates(self) -> Tensor:
+        """Measure the speeds where that is due, and choose the next learning rates (B,)."""
+
+    @abstractmethod
+    def advance(self, until: int) -> None:
+        """Take all runs further, for about a second at most and not beyond ``until`` steps."""
+
+    def look(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        eta, now = self.rates(), self.now
+        t = now.t.reshape(-1)[0]
+        g, s, q, u = self.stepping.look(
+            now.theta, now.state, t, self.task.X, self.task.C, *self.task.drawn(self.done)
+        )  # fmt: skip
+        return {
+            "theta": {k: b.clone() for k, b in now.theta.items()},
+            "gradient": g,
+            "log_scale": s,
+            "margin": q,
+            "eta": eta.clone(),
+            "travelled": now.travelled.clone(),
+            "update": {k: b * eta.reshape(-1, *[1] * (b.ndim - 1)) for k, b in u.items()},
+        }
+
+
+class Interpreted(Way):
+    """Operator by operator, all runs at once; on a GPU as a CUDA graph of one chunk."""
+
+    name = "torch"
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self._at = 0, self.start  # in one piece: whatever breaks off a step leaves it whole
+        self._chunk, self._speed, self._growth = self._steps, self.stepping.speed, self.stepping.growth
+        if task.X.device.type == "cuda":
+            now, ones = self.start, torch.ones_like(self.start.speed)
+            data = task.X, task.C
+            self._chunk = traced(self.stepping.step, *now[:3], ones, *data, *task.drawn(0), times=CHUNK)
+            if task.schedule.needs_speed:
+                self._growth = traced(self._growth, now.theta, *data)
+                self._speed = traced(self._speed, now.theta, *data)
+
+    @property
+    @override
+    def done(self) -> int:
+        return self._at[0]
+
+    @property
+    @override
+    def now(self) -> Now:
+        return self._at[1]
+
+    @override
+    def resume(self, done: int, now: Now) -> None:
+        self._at = done, now
+
+    @override
+    def rates(self) -> Tensor:
+        done, now = self._at
+        task, one = self.task, self.task.one
+        if task.schedule.needs_speed and (done < EARLY or done % REFRESH == 0):
+            if done == 0 or not one.fixed_speed:
+                worst, length, grows = self._speed(now.theta, task.X, task.C)
+            else:
+                (length, grows), worst = self._growth(now.theta, task.X, task.C), now.speed
+            # A linear model may start at 0, and its margins change as fast as predicted: no cap.
+            now = now._replace(speed=worst, length=now.length if one.linear else length, growth=grows)
+            self._at = done, now
+        return task.rate(done + 1, now.speed, now.length, now.growth)
+
+    @override
+    def advance(self, until: int) -> None:
+        eta = self.rates()
+        done, now = self._at
+        batch = self.task.drawn(done)
+        theta, state, t = self._chunk(now.theta, now.state, now.t, eta, self.task.X, self.task.C, *batch)
+        self._at = done + CHUNK, now._replace(theta=theta, state=state, t=t, travelled=now.travelled + CHUNK * eta)
+
+    def _steps(self, theta: Any, state: Any, t: Tensor, *rest: Tensor) -> tuple[Any, Any, Tensor]:
+        for _ in range(CHUNK):
+            theta, state, t = self.stepping.step(theta, state, t, *rest)
+        return theta, state, t
+
+
+class Native(Way):
+    """Compiled, run after run.
+
+    Raises:
+        UnsupportedError: naming an operator that has no native form.
+    """
+
+    name = "native"
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        one, paced = task.one, task.schedule.needs_speed
+        measure, names = (one.speed, ("speed", "length", "growth")) if not one.fixed_speed else (
+            one.growth, ("length", "growth")
+        )  # fmt: skip
+        if one.linear:  # no cap: its length stays infinite
+            names = tuple(name if name != "length" else "" for name in names)
+        pieces = Pieces(
+            step=one.step, measure=measure if paced else None, measures=names, rate=self._traceable_rate(),
+            refresh=(EARLY, REFRESH), chunk=CHUNK,
+        )  # fmt: skip
+        now = self.start
+        t = now.t.expand(task.runs)
+        self.loop = Loop(pieces, (now.theta, now.state, t), task.X, task.C, task.drawn(0), shared=task.data_dim is None)
+        for name in ("speed", "length", "growth"):
+            self.loop.numbers[name].copy_(getattr(now, name))
+        if paced and one.fixed_speed:
+            self.loop.numbers["speed"].copy_(self.stepping.speed(now.theta, task.X, task.C)[0])
+
+    def _traceable_rate(self) -> Any:
+        """The schedule as a function of tensors, or None where it has to be asked chunk by chunk.
+
+        Raises:
+            UnsupportedError: for a schedule that looks at the speed and at values.
+        """
+        one = torch.ones((), dtype=torch.float64)
+        try:
+            record(self.task.rate, one, one.clone(), one.clone(), one.clone())
+        except (UnsupportedError, TypeError, RuntimeError):
+            if self.task.schedule.needs_speed:
+                raise
+            return None
+        return self.task.rate
+
+    @property
+    @override
+    def done(self) -> int:
+        return int(self.loop.now[2][0]) - 1
+
+    @property
+    @override
+    def now(self) -> Now:
+        numbers = self.loop.numbers
+        return Now(*self.loop.now, numbers["travelled"], numbers["speed"], numbers["length"], numbers["growth"])
+
+    @override
+    def resume(self, done: int, now: Now) -> None:
+        for mine, x in zip(pytree.tree_leaves(self.now), pytree.tree_leaves(now), strict=True):
+            mine.copy_(x)
+
+    @override
+    def rates(self) -> Tensor:
+        self.loop.measure(self.done)
+        return self.loop.numbers["eta"] if self.loop.pieces.rate is not None else self._given(self.done, 1)[:, 0]
+
+    @override
+    def advance(self, until: int) -> None:
+        self.loop.advance(self.done, until, self.task.drawn, self._given)
+
+    def _given(self, done: int, count: int) -> Tensor:
+        now = self.now
+        each = [self.task.rate(done + 1 + i * CHUNK, now.speed, now.length, now.growth) for i in range(count)]
+        return torch.stack(each, dim=1)
+
+
+def chosen(task: Task, *, native: bool) -> Way:
+    """The way that is fast and right: native code on a CPU, unless an operator is unknown or the first steps differ."""
+    if not native or task.X.device.type != "cpu":
+        return Interpreted(task)
+    try:
+        way = Native(task)
+    except UnsupportedError as missing:
+        _log.warning("%s has no native form: torch runs the steps, a hundred times slower", missing)
+        return Interpreted(task)
+    return way
