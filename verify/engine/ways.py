@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -25,6 +25,8 @@ from maxmargin.verify.engine.schedules import Schedule
 from maxmargin.verify.engine.stepping import CHUNK, OneRun, Stepping
 from maxmargin.verify.engine.tracing import traced
 
+TRIED = 2 * CHUNK  # steps of the first run that are compared with torch's before it starts
+CLOSE = 1e-12  # largest difference allowed there, relative to each tensor's largest number
 EARLY = 256 * CHUNK  # steps in which the speed is measured at every chunk
 REFRESH = 8 * CHUNK  # steps between two measurements later
 _log = logging.getLogger(__name__)
@@ -68,6 +70,13 @@ class Task:
     def runs(self) -> int:
         """How many runs."""
         return next(iter(self.theta0.values())).shape[0]
+
+    def alone(self) -> Task:
+        """Its first run."""
+        theta0 = {k: b[:1] for k, b in self.theta0.items()}
+        X, C = (x if self.data_dim is None else x[:1] for x in (self.X, self.C))
+        batches = None if self.batches is None else replace(self.batches, runs=1)
+        return replace(self, theta0=theta0, X=X, C=C, batches=batches)
 
     def drawn(self, done: int, count: int = CHUNK) -> tuple[Tensor, ...]:
         """The batches of the next steps."""
@@ -223,10 +232,9 @@ class Native(Way):
         now = self.start
         t = now.t.expand(task.runs)
         self.loop = Loop(pieces, (now.theta, now.state, t), task.X, task.C, task.drawn(0), shared=task.data_dim is None)
-        for name in ("speed", "length", "growth"):
-            self.loop.numbers[name].copy_(getattr(now, name))
         if paced and one.fixed_speed:
-            self.loop.numbers["speed"].copy_(self.stepping.speed(now.theta, task.X, task.C)[0])
+            self.start = now._replace(speed=self.stepping.speed(now.theta, task.X, task.C)[0])
+        self.resume(0, self.start)
 
     def _traceable_rate(self) -> Any:
         """The schedule as a function of tensors, or None where it has to be asked chunk by chunk.
@@ -257,7 +265,7 @@ class Native(Way):
     @override
     def resume(self, done: int, now: Now) -> None:
         for mine, x in zip(pytree.tree_leaves(self.now), pytree.tree_leaves(now), strict=True):
-            mine.copy_(x)
+            mine.copy_(x)  # t, which torch's way shares, too
 
     @override
     def rates(self) -> Tensor:
@@ -283,4 +291,28 @@ def chosen(task: Task, *, native: bool) -> Way:
     except UnsupportedError as missing:
         _log.warning("%s has no native form: torch runs the steps, a hundred times slower", missing)
         return Interpreted(task)
+    apart = _difference(way, Interpreted(task.alone()))
+    if apart is not None:
+        _log.warning("native steps differ from torch's (%s): torch runs them, a hundred times slower", apart)
+        return Interpreted(task)
+    way.resume(0, way.start)
     return way
+
+
+def _difference(way: Way, plain: Way) -> str | None:
+    """Take runs some steps natively, and the first one by torch's operators: the tensor that differs most, and by how
+    much; None where all are equal to rounding."""
+    for each in (way, plain):
+        while each.done < TRIED:
+            each.advance(TRIED)
+        each.rates()
+    found = []
+    for (path, a), b in zip(pytree.tree_flatten_with_path(way.now)[0], pytree.tree_leaves(plain.now), strict=True):
+        mine, theirs = a[0].to(torch.float64), b.reshape(a[0].shape).to(torch.float64)
+        same = (mine == theirs) | (torch.isnan(mine) & torch.isnan(theirs))
+        if not bool(same.all()):
+            size = float(torch.where(torch.isfinite(theirs), theirs.abs(), 0.0).amax())
+            apart = float(torch.where(same, 0.0, (mine - theirs).abs()).nan_to_num(torch.inf).amax())
+            found.append((apart / size if size else torch.inf, pytree.keystr(path)))
+    worst, name = max(found, default=(0.0, ""))
+    return f"{name} by {worst:.1e} of its size after {TRIED} steps" if worst > CLOSE else None

@@ -101,11 +101,11 @@ class _Recorder(TorchDispatchMode):
             raise UnsupportedError("a branch on a tensor's value")
         if func._schema.is_mutable:
             raise UnsupportedError(f"{func}, which writes into its argument")
-        taken = pytree.tree_map(self.of, (args, kwargs or {}))
+        taken = tuple(_mapped(self.of, a) for a in args), {k: _mapped(self.of, a) for k, a in (kwargs or {}).items()}
         out = func(*args, **(kwargs or {}))
         leaves = out if isinstance(out, (tuple, list)) else (out,)
         outputs = tuple(self.new(x) if isinstance(x, Tensor) else None for x in leaves)
-        self.graph.nodes.append(Node(func, tuple(taken[0]), taken[1], outputs))
+        self.graph.nodes.append(Node(func, *taken, outputs))
         return out
 
 
@@ -137,7 +137,16 @@ def record(function: Callable[..., Any], *example: Any) -> tuple[Graph, Any]:
 
 def references(node: Node) -> list[Ref]:
     """The tensors that a call takes."""
-    return [x for x in pytree.tree_leaves((node.args, node.kwargs)) if isinstance(x, Ref)]
+    found: list[Ref] = []
+    for argument in (*node.args, *node.kwargs.values()):
+        parts = argument if isinstance(argument, (list, tuple)) else (argument,)
+        found += [x for x in parts if isinstance(x, Ref)]
+    return found
+
+
+def _mapped(function: Callable[[Any], Any], argument: Any) -> Any:
+    """A function of an operator's argument, or of each in a list of tensors."""
+    return [function(a) for a in argument] if isinstance(argument, (list, tuple)) else function(argument)
 
 
 def _alive(graph: Graph) -> None:

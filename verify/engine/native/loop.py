@@ -26,10 +26,6 @@ PACE = ("speed", "length", "growth", "eta", "travelled")
 """A run's numbers beside its state, in the order in which they lie behind it."""
 CALL = 0.4
 """Seconds a call is to last, so that progress, snapshots and Ctrl-C come about once a second."""
-TRIED = 16
-"""Steps that are compared with torch's before a run."""
-CLOSE = 1e-12
-"""Largest difference allowed there, relative to each tensor's largest number."""
 Orders = Callable[[int, int], Sequence[Tensor]]
 Rates = Callable[[int, int], Tensor]
 _log = logging.getLogger(__name__)
@@ -137,6 +133,10 @@ class Loop:
             Steps taken then.
         """
         count = max(1, min((until - done) // self.pieces.chunk, int(CALL / self._chunk_seconds)))
+        self._chunk_seconds = max(self._call(done, count, orders, rates) / count, 1e-9)
+        return done + count * self.pieces.chunk
+
+    def _call(self, done: int, count: int, orders: Orders, rates: Rates) -> float:
         order = [x.contiguous() for x in orders(done, count * self.pieces.chunk)]
         eta = self._heap if self.pieces.rate is not None else rates(done, count).contiguous()
         began = time.perf_counter()
@@ -145,8 +145,7 @@ class Loop:
             *[x.data_ptr() for x in self.data], *([x.data_ptr() for x in order] or [0, 0]), eta.data_ptr(),
             self.runs, done, count,
         )  # fmt: skip
-        self._chunk_seconds = max((time.perf_counter() - began) / count, 1e-9)
-        return done + count * self.pieces.chunk
+        return time.perf_counter() - began
 
 
 class _Writer:
