@@ -7,6 +7,9 @@ in an operator of its own (``torch.ops.maxmargin.polar``) that make_fx and Torch
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from math import prod
 from typing import Any
 
@@ -64,6 +67,19 @@ def svd_polar(A: Tensor) -> Tensor:
     return (U * kept.unsqueeze(-2)) @ Vt
 
 
+@contextmanager
+def as_one_operator() -> Iterator[None]:
+    """Within it every factor is ``torch.ops.maxmargin.polar``, for whoever records operators."""
+    token = _whole.set(True)
+    try:
+        yield
+    finally:
+        _whole.reset(token)
+
+
+_whole: ContextVar[bool] = ContextVar("_whole", default=False)
+
+
 class _Polar(torch.autograd.Function):
     """The choice by shape and device, made where the whole batch is seen: below every vmap."""
 
@@ -72,7 +88,7 @@ class _Polar(torch.autograd.Function):
         m, n = G.shape[-2:]
         small = 2 <= min(m, n) <= WIDEST and G.dtype == torch.float64
         many = small and prod(G.shape[:-2]) >= fewest(min(m, n))
-        if many or G.device.type != "cpu":
+        if many or _whole.get() or G.device.type != "cpu":
             return torch.ops.maxmargin.polar(G)
         return _svd_polar(G)
 

@@ -24,6 +24,7 @@ import llvmlite.binding as llvm
 from maxmargin.verify.results.store import write_atomically
 
 FORMAT = b"maxmargin native 1\n"
+DGESDD = "maxmargin_dgesdd"
 _log = logging.getLogger(__name__)
 _lock = threading.Lock()
 _numbers = itertools.count()
@@ -101,7 +102,23 @@ def _linked(jit: Any, code: bytes, exports: Sequence[str]) -> Library:
     builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
     for name in exports:
         builder.export_symbol(name)
+    if DGESDD.encode() in code:
+        builder.import_symbol(DGESDD, _lapack("dgesdd"))
     return Library(builder.link(jit, f"maxmargin{next(_numbers)}"))
+
+
+@cache
+def _lapack(name: str) -> int:
+    """The address of a LAPACK routine, from scipy."""
+    from scipy.linalg import cython_lapack
+
+    capsule = cython_lapack.__pyx_capi__[name]
+    kind = ctypes.pythonapi.PyCapsule_GetName
+    kind.restype, kind.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    found: int = pointer(capsule, kind(capsule))
+    return found
 
 
 def _folder() -> Path | None:

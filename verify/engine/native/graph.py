@@ -8,7 +8,7 @@ warm start waits for.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from typing_extensions import override
+
+from maxmargin.solvers.norms.polar.factor import as_one_operator
 
 
 class UnsupportedError(Exception):
@@ -39,7 +41,7 @@ class Meta:
 
 @dataclass(frozen=True)
 class Node:
-    """One call of an operator: arguments with :class:`Ref` for tensors, and the tensors that came out."""
+    """One call of an operator: arguments with :class:`Ref` for tensors, and the tensors that came out and are used."""
 
     target: Any
     args: tuple[Any, ...]
@@ -127,7 +129,7 @@ def record(function: Callable[..., Any], *example: Any) -> tuple[Graph, Any]:
     recorder = _Recorder(graph)
     with torch.no_grad():
         graph.inputs = [recorder.new(x) for x in leaves]
-        with recorder:
+        with as_one_operator(), recorder:
             out = function(*example)
     found, spec = pytree.tree_flatten(out)
     graph.outputs = [recorder.of(x) for x in found]
@@ -155,7 +157,7 @@ def _alive(graph: Graph) -> None:
     kept = []
     for node in reversed(graph.nodes):
         if any(out in used for out in node.outputs):
-            kept.append(node)
+            kept.append(replace(node, outputs=tuple(out if out in used else None for out in node.outputs)))
             used.update(references(node))
     graph.nodes = kept[::-1]
     graph.constants = {n: x for n, x in graph.constants.items() if Ref(n) in used}

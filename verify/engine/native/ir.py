@@ -40,10 +40,11 @@ def suffix(kind: str, width: int) -> str:
 
 
 class Loop:
-    """A loop under way: its index, the values it carries, and what they become."""
+    """A loop under way: its index, the values it carries, what they become, and an i1 without which it ends early."""
 
     def __init__(self, index: str, carried: list[str]) -> None:
         self.index, self.carried, self.next = index, carried, list(carried)
+        self.while_ = ""
 
 
 class Code:
@@ -164,6 +165,8 @@ class Code:
         self.body[place:place] = phis
         self.do(f"{after} = add nuw nsw i64 {index}, {step}")
         more = self.op(f"icmp slt i64 {after}, {count}")
+        if now.while_:
+            more = self.op(f"and i1 {more}, {now.while_}")
         self.do(f"br i1 {more}, label {head}, label {out}")
         self.label(out)
 

@@ -62,7 +62,7 @@ def product(self: Lowering, meta: Meta, a: Value, b: Value) -> Value:
     if meta.dtype != torch.float64:
         raise UnsupportedError(f"a product in {meta.dtype}")
     place = self.space(meta.shape)
-    return Value(meta.shape, _multiply(self, place.tree, self.memory(a), self.memory(b)))
+    return Value(meta.shape, multiply(self, place.tree, self.memory(a), self.memory(b)))
 
 
 def batched_product(self: Lowering, meta: Meta, a: Value, b: Value) -> Value:
@@ -83,11 +83,11 @@ def batched_product(self: Lowering, meta: Meta, a: Value, b: Value) -> Value:
             return Leaf(code.at(leaf.base, where), 0, leaf.strides[1:], leaf.dtype)
 
         parts = [Value(x.shape[1:], at(x.tree)) for x in (a, b)]
-        _multiply(self, at(place.tree), *parts)
+        multiply(self, at(place.tree), *parts)
     return place
 
 
-def _multiply(self: Lowering, out: Leaf, a: Value, b: Value) -> Leaf:
+def multiply(self: Lowering, out: Leaf, a: Value, b: Value) -> Leaf:
     """Write a product's loops into ``out`` or, where that is faster, into its transpose.
 
     Returns:
@@ -111,7 +111,7 @@ def _multiply(self: Lowering, out: Leaf, a: Value, b: Value) -> Leaf:
         _rows(self, out, a, b)
     else:
         flipped = replace(out, strides=(out.strides[1], out.strides[0]))
-        _rows(self, flipped, _transposed(b), _transposed(a))
+        _rows(self, flipped, transposed(b), transposed(a))
     return out
 
 
@@ -119,7 +119,8 @@ def _vectors(count: int) -> int:
     return sum(times for _, times, _ in pieces(count))
 
 
-def _transposed(x: Value) -> Value:
+def transposed(x: Value) -> Value:
+    """A matrix in memory, transposed."""
     leaf = x.tree
     return Value(x.shape[::-1], replace(leaf, strides=leaf.strides[::-1]))
 
@@ -133,7 +134,8 @@ def _packed(self: Lowering, x: Value) -> Leaf:
     return place.tree
 
 
-def _fma(code: Code, width: int, a: str, b: str, c: str) -> str:
+def fma(code: Code, width: int, a: str, b: str, c: str) -> str:
+    """The sum a b + c, rounded once where the processor can."""
     kind = vector("double", width)
     return code.call(f"llvm.fmuladd.{suffix('double', width)}", kind, (kind, a), (kind, b), (kind, c))
 
@@ -163,7 +165,7 @@ def _rows(self: Lowering, out: Leaf, a: Value, b: Value) -> None:
                         x = code.splat(x, "double", width)
                         at = code.offset([(inner.index, right.strides[0]), (column, 1)], right.offset)
                         inner.next = [
-                            _fma(
+                            fma(
                                 code, width, x,
                                 code.load(code.at(right.base, code.offset([(at, 1)], j * width)), width=width),
                                 inner.carried[j],
@@ -197,7 +199,7 @@ def _dots(code: Code, out: Leaf, a: Value, b: Value) -> None:
                     code.load(code.at(base, code.offset([(inner.index, 1), (start, 1)], first)), width=width)
                     for base, start in ((a.tree.base, left), (b.tree.base, right))
                 )
-                inner.next = [_fma(code, width, x, y, inner.carried[0])]
+                inner.next = [fma(code, width, x, y, inner.carried[0])]
             got = inner.next[0]
             if width > 1:
                 name = f"llvm.vector.reduce.fadd.{suffix('double', width)}"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from math import inf, log, prod
+from math import inf, prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from maxmargin.verify.engine.native import kernels
+from maxmargin.verify.engine.native import factorizations, kernels
 from maxmargin.verify.engine.native.graph import Graph, Meta, Node, Ref, UnsupportedError, references
 from maxmargin.verify.engine.native.ir import MEMORY, REGISTER, Code, literal, suffix, vector
 from maxmargin.verify.engine.native.reductions import largest_index, reduce
@@ -81,6 +81,7 @@ class Lowering:
             raise UnsupportedError(str(node.target) + (f" in {bad}" if bad is not None else ""))
         args = [self._taken(a) for a in node.args]
         kwargs = {k: self._taken(a) for k, a in node.kwargs.items()}
+        self.wanted = [out is not None for out in node.outputs]
         found = RULES[node.target](self, metas[0] if metas else None, *args, **kwargs)
         for out, value in zip(node.outputs, found if isinstance(found, tuple) else (found,), strict=True):
             if out is None:
@@ -97,7 +98,8 @@ class Lowering:
         node = users[0]
         if node is None:
             return True
-        result = self.graph.metas[node.outputs[0].number]  # type: ignore[union-attr]
+        first = next(out for out in node.outputs if out is not None)
+        result = self.graph.metas[first.number]
         return node.target in ONCE and (node.target not in POINTWISE or prod(result.shape) == prod(meta.shape))
 
     def _taken(self, argument: Any) -> Any:
@@ -829,4 +831,16 @@ def _(self: Lowering, meta: Meta, x: Value, a: Value, b: Value, beta: float = 1,
     return pointwise(meta, _add(meta.dtype), _times(x, beta, meta), _times(found, alpha, meta))
 
 
-del log
+@rule(torch.ops.maxmargin.polar.default)
+def _(self: Lowering, meta: Meta, x: Value) -> Value:
+    return factorizations.polar(self, meta, x)
+
+
+@rule(aten._linalg_svd.default)
+def _(self: Lowering, meta: Meta, x: Value, full_matrices: bool = False, compute_uv: bool = True, **_options: Any) -> Any:
+    if x.dtype != torch.float64 or (full_matrices and compute_uv and x.shape[-1] != x.shape[-2]):
+        raise UnsupportedError(f"a full singular value decomposition of {x.shape} {x.dtype}")
+    if compute_uv and (self.wanted[0] or self.wanted[2]):
+        return factorizations.svd(self, x)
+    nothing = Value((0,), Known(literal(0.0, torch.float64), torch.float64))
+    return nothing, factorizations.singular_values(self, x), nothing
