@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.func import vmap
+from torch.utils import _pytree as pytree
 
 from maxmargin.models.blocks import scale
 from maxmargin.models.problem import Problem
@@ -87,14 +88,35 @@ class OneRun:
 
 
 class Stepping:
-    """The same pieces, vmapped over a batch of runs, which share t, and the data unless ``data_dim`` is their axis."""
+    """The same pieces over a batch of runs, which share t, and the data unless ``data_dim`` is their axis.
 
-    def __init__(self, one: OneRun, data_dim: int | None, stochastic: bool) -> None:
+    By vmap, which takes some 500 µs a call; a single run goes without it.
+    """
+
+    def __init__(self, one: OneRun, runs: int, data_dim: int | None, stochastic: bool) -> None:
         d = data_dim
         order: tuple[int, ...] = (0, 0) if stochastic else ()
         shared: Any = (0, 0, None)  # all runs count the same steps (vmap's annotation does not know None here)
-        self.step = vmap(one.step, in_dims=(0, 0, None, 0, d, d, *order), out_dims=shared)
-        self.look = vmap(one.look, in_dims=(0, 0, None, d, d, *order))
-        self.speed = vmap(one.speed, in_dims=(0, d, d))
-        self.growth = vmap(one.growth, in_dims=(0, d, d))
-        self.init = vmap(one.optimizer.init)
+        over: Any = vmap if runs > 1 else _single
+        self.step = over(one.step, in_dims=(0, 0, None, 0, d, d, *order), out_dims=shared)
+        self.look = over(one.look, in_dims=(0, 0, None, d, d, *order))
+        self.speed = over(one.speed, in_dims=(0, d, d))
+        self.growth = over(one.growth, in_dims=(0, d, d))
+        self.init = over(one.optimizer.init)
+
+
+def _single(function: Callable[..., Any], in_dims: Any = 0, out_dims: Any = 0) -> Callable[..., Any]:
+    """What vmap is over a batch of one."""
+
+    def call(*arguments: Any) -> Any:
+        dims = in_dims if isinstance(in_dims, tuple) else (in_dims,) * len(arguments)
+        out = function(*(_each(a, lambda x: x[0]) if d == 0 else a for a, d in zip(arguments, dims, strict=True)))
+        if not isinstance(out_dims, tuple):
+            return _each(out, lambda x: x.unsqueeze(0))
+        return tuple(_each(o, lambda x: x.unsqueeze(0)) if d == 0 else o for o, d in zip(out, out_dims, strict=True))
+
+    return call
+
+
+def _each(tree: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    return pytree.tree_map(change, tree)

@@ -164,6 +164,9 @@ def grown(root: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
     both = torch.cat([root, columns], dim=1)
     top = both.abs().amax()
     U, sigma, _ = torch.linalg.svd(torch.where(torch.isfinite(top), both, torch.zeros_like(both)), full_matrices=False)
+    # Singular vectors are known up to their signs; one of the two, so that every library keeps the same root.
+    mostly = U.T @ torch.arange(2.0, 2.0 + len(U), dtype=U.dtype, device=U.device).sqrt()
+    U = torch.where(mostly < 0, -U, U)
     return U, U * (sigma + (top - top))
 
 

@@ -104,16 +104,16 @@ class _Polar(torch.autograd.Function):
         return (_Polar.apply(G), None) if axis is None else (_Polar.apply(G.movedim(axis, 0)), 0)
 
 
-@torch.library.custom_op("maxmargin::polar", mutates_args=())
 def _polar(G: Tensor) -> Tensor:
     """Factors of (…, m, n)."""
     batch = G.reshape(-1, *G.shape[-2:])
     return (_many(batch) if G.device.type == "cpu" else _without_host(batch)).reshape(G.shape)
 
 
-@_polar.register_fake
-def _(G: Tensor) -> Tensor:
-    return torch.empty(G.shape, dtype=G.dtype, device=G.device)
+# As a plain definition: the decorator ``torch.library.custom_op`` imports torch's compiler at the first call, for 2 s.
+_library = torch.library.Library("maxmargin", "DEF")
+_library.define("polar(Tensor G) -> Tensor")
+_library.impl("polar", _polar, "CompositeExplicitAutograd")
 
 
 def _svd_polar(A: Tensor) -> Tensor:

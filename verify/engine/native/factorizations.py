@@ -350,22 +350,19 @@ def svd(self: Lowering, x: Value) -> tuple[Value, Value, Value]:
         raise UnsupportedError("a decomposition of several matrices at once")
     code, (m, n) = self.code, x.shape
     k = min(m, n)
-    lwork = _workspace(n, m)
-    # Row by row in memory is column by column of the transpose, whose left singular vectors are V.
-    work = self.space((m, n))
-    assign(code, [work.tree], x)
-    U, sigma, Vt = self.space((m, k)), self.space((k,)), self.space((k, n))
-    space, whole = self.space((lwork,)), code.scratch(8 * k, "i64")
-    info = code.scratch(1, "i64")
-    numbers = {}
-    for value in {n, m, k, lwork}:
-        numbers[value] = code.scratch(1, "i64")
-        code.store(str(value), numbers[value], "i64")
-    job = code.scratch(8, "i8")
+    lwork = _workspace(m, n)
+    # Column by column, as LAPACK wants it and as torch calls it: the signs of singular vectors then are torch's.
+    work, U, Vt = (Leaf(self.space((c, r)).tree.base, 0, (1, r), torch.float64) for r, c in ((m, n), (m, k), (k, n)))
+    assign(code, [work], x)
+    sigma, space = self.space((k,)).tree, self.space((lwork,)).tree
+    numbers = {value: code.scratch(1, "i64") for value in (n, m, k, lwork)}
+    for value, where in numbers.items():
+        code.store(str(value), where, "i64")
+    job, integers, info = code.scratch(8, "i8"), code.scratch(8 * k, "i64"), code.scratch(1, "i64")
     code.store("83", job, "i8")  # 'S'
     given = [
-        job, numbers[n], numbers[m], work.tree.base, numbers[n], sigma.tree.base, Vt.tree.base, numbers[n],
-        U.tree.base, numbers[k], space.tree.base, numbers[lwork], whole, info,
+        job, numbers[m], numbers[n], work.base, numbers[m], sigma.base, U.base, numbers[m], Vt.base, numbers[k],
+        space.base, numbers[lwork], integers, info,
     ]  # fmt: skip
     code.call(DGESDD, "void", *[("ptr", name) for name in given])
     failed = code.op(f"icmp ne i32 {code.op(f'load i32, ptr {info}')}, 0")
@@ -374,7 +371,10 @@ def svd(self: Lowering, x: Value) -> tuple[Value, Value, Value]:
     def spoilt(code: Code, width: int, value: str) -> str:
         return code.op(f"fadd {vector('double', width)} {value}, {code.splat(lost, 'double', width)}")
 
-    return tuple(Value(v.shape, Apply(spoilt, (v.tree,), torch.float64)) for v in (U, sigma, Vt))  # type: ignore[return-value]
+    return tuple(
+        Value(shape, Apply(spoilt, (leaf,), torch.float64))
+        for shape, leaf in (((m, k), U), ((k,), sigma), ((k, n), Vt))
+    )  # type: ignore[return-value]
 
 
 @cache

@@ -17,13 +17,15 @@ WIDE = 8
 """Doubles a vector: one AVX-512 register, or two of AVX2."""
 LARGE = 1024
 """Numbers beyond which a tensor is not kept on the stack."""
-MEMORY = MappingProxyType({torch.float64: "double", torch.int64: "i64", torch.bool: "i8"})
-REGISTER = MappingProxyType({torch.float64: "double", torch.int64: "i64", torch.bool: "i1"})
+BITS = MappingProxyType({torch.float32: 23, torch.bfloat16: 7})
+"""Shorter kinds of numbers and their mantissas: kept as doubles, every result rounded to so many bits."""
+MEMORY = MappingProxyType({torch.float64: "double", torch.int64: "i64", torch.bool: "i8"} | dict.fromkeys(BITS, "double"))
+REGISTER = MappingProxyType(dict(MEMORY) | {torch.bool: "i1"})
 
 
 def literal(value: float, dtype: torch.dtype) -> str:
     """A constant, to the last bit."""
-    if dtype == torch.float64:
+    if dtype.is_floating_point:
         return "0x" + struct.pack(">d", float(value)).hex().upper()
     return ("true" if value else "false") if dtype == torch.bool else str(int(value))
 

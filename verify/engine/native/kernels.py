@@ -59,9 +59,9 @@ def product(self: Lowering, meta: Meta, a: Value, b: Value) -> Value:
     """The matrix product of (m, k) and (k, n)."""
     from maxmargin.verify.engine.native.graph import UnsupportedError
 
-    if meta.dtype != torch.float64:
+    if not meta.dtype.is_floating_point:
         raise UnsupportedError(f"a product in {meta.dtype}")
-    place = self.space(meta.shape)
+    place = self.space(meta.shape, meta.dtype)
     return Value(meta.shape, multiply(self, place.tree, self.memory(a), self.memory(b)))
 
 
@@ -69,9 +69,9 @@ def batched_product(self: Lowering, meta: Meta, a: Value, b: Value) -> Value:
     """Products of (B, m, k) and (B, k, n), one after the other."""
     from maxmargin.verify.engine.native.graph import UnsupportedError
 
-    if meta.dtype != torch.float64:
+    if not meta.dtype.is_floating_point:
         raise UnsupportedError(f"a product in {meta.dtype}")
-    place = self.space(meta.shape)
+    place = self.space(meta.shape, meta.dtype)
     a, b = self.memory(a), self.memory(b)
     code = self.code
     if meta.shape[0] == 0:

@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 
 from maxmargin.verify.engine.native.compiler import load
 from maxmargin.verify.engine.native.graph import UnsupportedError, record
-from maxmargin.verify.engine.native.ir import Code, literal
+from maxmargin.verify.engine.native.ir import BITS, Code, literal
 from maxmargin.verify.engine.native.lowering import Lowering
 from maxmargin.verify.engine.native.values import Known, Leaf, Value, contiguous
 
@@ -77,6 +77,7 @@ class Loop:
     Attributes:
         now: (θ, state, t) as the tree of one run, each leaf a view (B, …) into the memory.
         numbers: The pace: ``speed``, ``length``, ``growth``, ``eta``, ``travelled``, each a view (B,).
+        coarsest: The shortest kind of number that a step computes in.
     """
 
     def __init__(
@@ -104,7 +105,9 @@ class Loop:
         self.data = X.contiguous(), C.contiguous()
         self.shared = shared
         example = [*(x if shared else x[0] for x in self.data), *(x[0] for x in order)]
-        text, heap = _Writer(pieces, self.memory, self._one(0), example, shared).module()
+        writer = _Writer(pieces, self.memory, self._one(0), example, shared)
+        text, heap = writer.module()
+        self.coarsest = writer.coarsest
         library = load(text, ["advance", "measure"], "a step and its loop")
         self._advance, self._measure = library.function("advance", 11), library.function("measure", 6)
         self._other = torch.zeros(self.memory.words, dtype=torch.float64)
@@ -200,6 +203,7 @@ class _Writer:
             return [Leaf(base, at * 8 // x.element_size(), contiguous(x.shape), x.dtype) for x, at in each]
 
         inputs = [Value(tuple(x.shape), leaf) for x, leaf in zip(leaves, laid("%from"), strict=True)]
+        self.coarsest = max((m.dtype for m in graph.metas), key=lambda kind: -BITS.get(kind, 52))
         code = Code("s")
         Lowering(code).write(graph, [*inputs, Value((), self._number("eta")), *self._data()], laid("%to"))
         pointers = ("%from", "%to", "%pace", "%X", "%C", "%rows", "%absent", "%heap")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from maxmargin.verify.engine.native import factorizations, kernels
 from maxmargin.verify.engine.native.graph import Graph, Meta, Node, Ref, UnsupportedError, references
-from maxmargin.verify.engine.native.ir import MEMORY, REGISTER, Code, literal, suffix, vector
+from maxmargin.verify.engine.native.ir import BITS, MEMORY, REGISTER, Code, literal, suffix, vector
 from maxmargin.verify.engine.native.reductions import largest_index, reduce
 from maxmargin.verify.engine.native.values import (
     Apply, Known, Leaf, Value, assign, contiguous, evaluate, reshaped_strides, restride,
@@ -66,6 +66,9 @@ class Lowering:
                 uses.setdefault(ref, []).append(node)
         for ref in graph.outputs:
             uses.setdefault(ref, []).append(None)
+        for ref in (*graph.inputs, *graph.outputs):
+            if graph.metas[ref.number].dtype in BITS:
+                raise UnsupportedError(f"an argument or a result in {graph.metas[ref.number].dtype}")
         for node in graph.nodes:
             self._node(node, uses)
         results = [self.values[ref.number] for ref in graph.outputs]
@@ -86,6 +89,8 @@ class Lowering:
         for out, value in zip(node.outputs, found if isinstance(found, tuple) else (found,), strict=True):
             if out is None:
                 continue
+            if value.dtype in BITS and node.target not in VIEWS:
+                value = Value(value.shape, Apply(_rounded(value.dtype), (value.tree,), value.dtype))  # noqa: PLW2901
             meta = self.graph.metas[out.number]
             if value.shape != meta.shape or value.dtype != meta.dtype:
                 raise UnsupportedError(f"{node.target}, whose result came out as {value.shape} instead of {meta}")
@@ -142,6 +147,27 @@ class Lowering:
         return Value(shape, Leaf(base, 0, contiguous(shape), dtype))
 
 
+def _rounded(dtype: torch.dtype) -> Callable[..., str]:
+    """To the nearest number of a shorter kind, ties to even; exponents are not limited."""
+    dropped = 52 - BITS[dtype]
+
+    def build(code: Code, width: int, x: str) -> str:
+        kind, whole = vector("double", width), vector("i64", width)
+
+        def number(value: int) -> str:
+            return code.splat(str(value), "i64", width)
+
+        bits = code.op(f"bitcast {kind} {x} to {whole}")
+        odd = code.op(f"and {whole} {code.op(f'lshr {whole} {bits}, {number(dropped)}')}, {number(1)}")
+        more = code.op(f"add {whole} {odd}, {number((1 << (dropped - 1)) - 1)}")
+        cut = code.op(f"and {whole} {code.op(f'add {whole} {bits}, {more}')}, {number(-(1 << dropped))}")
+        near = code.op(f"bitcast {whole} {cut} to {kind}")
+        none = code.op(f"fcmp uno {kind} {x}, {x}")
+        return _select(code, width, none, "double", x, near)
+
+    return build
+
+
 # ---- values from Python numbers, kinds, shapes
 
 
@@ -158,6 +184,8 @@ def cast(value: Value, dtype: torch.dtype) -> Value:
         if dtype == torch.float64 and value.dtype == torch.int64:
             return Value(value.shape, Known(literal(int(number), dtype), dtype))
     source, target = REGISTER[value.dtype], REGISTER[dtype]
+    if source == target == "double":  # rounding comes with the operator
+        return Value(value.shape, Apply(lambda code, width, x: x, (value.tree,), dtype))
 
     def build(code: Code, width: int, x: str) -> str:
         a, b = vector(source, width), vector(target, width)
@@ -198,7 +226,7 @@ def pointwise(meta: Meta, build: Callable[..., str], *args: Any, kind: torch.dty
 def _promoted(args: Sequence[Any]) -> torch.dtype:
     kinds = [a.dtype if isinstance(a, Value) else torch.tensor(a).dtype for a in args]
     if any(k.is_floating_point for k in kinds):
-        return torch.float64
+        return torch.float64  # comparisons do not care which
     return torch.int64 if torch.int64 in kinds else torch.bool
 
 
@@ -369,7 +397,7 @@ def _unary(target: Any, build: Callable[..., str]) -> None:
     @rule(target, once=True)
     def lowered(self: Lowering, meta: Meta, x: Value) -> Value:
         del self
-        if meta.dtype != torch.float64:
+        if not meta.dtype.is_floating_point:
             raise UnsupportedError(f"{target} of {x.dtype}")
         return pointwise(meta, build, x)
 
@@ -393,7 +421,7 @@ def _comparison(name: str) -> None:
         kind = _promoted((a, b))
 
         def build(code: Code, width: int, x: str, y: str) -> str:
-            compare = f"fcmp {double}" if kind == torch.float64 else f"icmp {whole}"
+            compare = f"fcmp {double}" if kind.is_floating_point else f"icmp {whole}"
             return code.op(f"{compare} {vector(REGISTER[kind], width)} {x}, {y}")
 
         del self
@@ -441,7 +469,7 @@ def _(self: Lowering, meta: Meta, a: Value, b: Any) -> Value:
 
 @point(aten.div.Tensor_mode, aten.div.Scalar_mode)
 def _(self: Lowering, meta: Meta, a: Value, b: Any, rounding_mode: str | None = None) -> Value:
-    if meta.dtype != torch.float64 or rounding_mode not in ("floor", "trunc"):
+    if not meta.dtype.is_floating_point or rounding_mode not in ("floor", "trunc"):
         raise UnsupportedError(f"div with rounding_mode={rounding_mode} of {a.dtype}")
 
     def build(code: Code, width: int, x: str, y: str) -> str:
@@ -458,7 +486,7 @@ def _(self: Lowering, meta: Meta, a: Value, b: Any, rounding_mode: str | None = 
 
 @point(aten.remainder.Scalar, aten.remainder.Tensor)
 def _(self: Lowering, meta: Meta, a: Value, b: Any) -> Value:
-    if meta.dtype != torch.float64:
+    if not meta.dtype.is_floating_point:
         raise UnsupportedError(f"remainder of {a.dtype}")
     return pointwise(meta, _remainder, a, b)
 
@@ -475,7 +503,7 @@ def _(self: Lowering, meta: Meta, a: Value, b: Value) -> Value:
 
 @point(aten.clamp.default, aten.clamp.Tensor)
 def _(self: Lowering, meta: Meta, x: Value, min: Any = None, max: Any = None) -> Value:  # noqa: A002 - torch's names
-    if meta.dtype != torch.float64:
+    if not meta.dtype.is_floating_point:
         raise UnsupportedError(f"clamp of {x.dtype}")
     if min is not None:
         x = pointwise(meta, _clamped("olt"), x, min)

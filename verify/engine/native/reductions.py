@@ -183,7 +183,7 @@ def largest_index(self: Lowering, meta: Meta, x: Value, dim: int | None) -> Valu
     from maxmargin.verify.engine.native.graph import UnsupportedError
     from maxmargin.verify.engine.native.values import Known
 
-    if not (dim is None or len(x.shape) == 1) or x.dtype != torch.float64 or x.numel == 0:
+    if not (dim is None or len(x.shape) == 1) or not x.dtype.is_floating_point or x.numel == 0:
         raise UnsupportedError("argmax along one of several axes")
     code = self.code
     flat = self.space(x.shape)
