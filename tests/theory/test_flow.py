@@ -41,7 +41,7 @@ def apart(problem, optimizer, norm):
             schedule=PowerLaw(eta),
             loss="exponential",
             checkpoints=2,
-            trace=False,
+            native=False,
         )
         assert path.travelled[-1, 0] == pytest.approx(N)
         last = path.at(-1, 0)

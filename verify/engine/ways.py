@@ -23,7 +23,7 @@ from maxmargin.verify.engine.native.graph import UnsupportedError, record
 from maxmargin.verify.engine.native.loop import Loop, Pieces
 from maxmargin.verify.engine.schedules import Schedule
 from maxmargin.verify.engine.stepping import CHUNK, OneRun, Stepping
-from maxmargin.verify.engine.tracing import traced
+from maxmargin.verify.engine.tracing import captured, traced
 
 CLOSE = 1e-12  # largest difference between native steps and torch's, relative to each tensor's largest number
 TRIED = 2  # chunks that are compared before a run; all must agree
@@ -162,7 +162,7 @@ class Interpreted(Way):
         if task.X.device.type == "cuda":
             now, ones = self.start, torch.ones_like(self.start.speed)
             data = task.X, task.C
-            self._chunk = traced(self.stepping.step, *now[:3], ones, *data, *task.drawn(0), times=CHUNK)
+            self._chunk = captured(self.stepping.step, *now[:3], ones, *data, *task.drawn(0), times=CHUNK)
             if task.schedule.needs_speed:
                 self._growth = traced(self._growth, now.theta, *data)
                 self._speed = traced(self._speed, now.theta, *data)

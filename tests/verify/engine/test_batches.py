@@ -78,7 +78,7 @@ def test_stochastic_steps_are_those_of_a_plain_loop(name, batch):
     X, y = problem.X.numpy(), problem.labels
     theta0 = starts(problem, 2, seed=5, scale=0.3)
     got = run(
-        problem, get_optimizer(name), theta0, steps=200, checkpoints=9, trace=False, schedule=PowerLaw(0.02),
+        problem, get_optimizer(name), theta0, steps=200, checkpoints=9, native=False, schedule=PowerLaw(0.02),
         batch_size=batch, seed=6,
     )  # fmt: skip
     plans = _present(SampleOrder(7, batch, runs=2, seed=6), 0, 208)
@@ -106,7 +106,7 @@ def test_batches_of_all_samples_are_the_full_gradient_and_smaller_ones_are_not()
     theta0 = starts(problem, 2, seed=2)
 
     def train(**batches):
-        return run(problem, get_optimizer("muon"), theta0, steps=64, trace=False, **batches).theta["W"][-1]
+        return run(problem, get_optimizer("muon"), theta0, steps=64, native=False, **batches).theta["W"][-1]
 
     np.testing.assert_allclose(train(batch_size=8), train(), rtol=1e-9, atol=1e-11)
     assert np.abs(train(batch_size=4) - train()).max() > 1e-3
@@ -117,9 +117,9 @@ def test_a_stochastic_batch_is_its_runs_one_by_one_and_traced_is_untraced(spec):
     problem = problems.get(spec)
     theta0 = starts(problem, 3, seed=2, scale=0.3)
     options = {"steps": 80, "batch_size": 3, "seed": 9}
-    together = run(problem, get_optimizer("signum"), theta0, trace=False, **options)
+    together = run(problem, get_optimizer("signum"), theta0, native=False, **options)
     script = run(problem, get_optimizer("signum"), theta0, **options)
-    first = run(problem, get_optimizer("signum"), {k: b[:1] for k, b in theta0.items()}, trace=False, **options)
+    first = run(problem, get_optimizer("signum"), {k: b[:1] for k, b in theta0.items()}, native=False, **options)
     for k in problem.shapes:
         np.testing.assert_allclose(script.theta[k], together.theta[k], rtol=1e-10, atol=1e-12)
         np.testing.assert_allclose(first.theta[k][:, 0], together.theta[k][:, 0], rtol=1e-10, atol=1e-12)
@@ -128,7 +128,7 @@ def test_a_stochastic_batch_is_its_runs_one_by_one_and_traced_is_untraced(spec):
 def test_data_sets_in_a_stochastic_batch():
     each = [problems.get(f"binary:seed={s}@linear") for s in (6, 7)]
     theta0 = starts(each[0], 2, seed=2)
-    options = {"steps": 80, "batch_size": 2, "seed": 9, "trace": False}
+    options = {"steps": 80, "batch_size": 2, "seed": 9, "native": False}
     together = run(each, get_optimizer("ngd"), theta0, **options)
     alone = run(each[0], get_optimizer("ngd"), {k: b[:1] for k, b in theta0.items()}, **options)
     np.testing.assert_allclose(together.theta["w"][:, 0], alone.theta["w"][:, 0], rtol=1e-10, atol=1e-12)

@@ -14,8 +14,9 @@ from maxmargin.models.problem import Problem
 from maxmargin.solvers.kkt.gap import GapEvaluator
 from maxmargin.solvers.norms import get_norm
 from maxmargin.verify.engine import run as engine
-from maxmargin.verify.engine.run import CHUNK, WATCHED, EngineError, log_spaced, paced_for, run, starts
+from maxmargin.verify.engine.run import EngineError, log_spaced, paced_for, run, starts
 from maxmargin.verify.engine.schedules import Paced, PowerLaw
+from maxmargin.verify.engine.stepping import CHUNK, WATCHED
 from maxmargin.verify.optimizers import get_optimizer
 
 LINEAR, NETWORK = "multiclass@linear", "binary@relu2:h=6"
@@ -111,7 +112,7 @@ def test_200_steps_are_those_of_a_plain_loop(spec, name):
     problem = problems.get(spec)
     theta0 = starts(problem, 3, seed=4, scale=0.5)
     eta = 0.003 if spec == NETWORK else 0.02
-    got = run(problem, get_optimizer(name), theta0, steps=200, schedule=PowerLaw(eta), checkpoints=10, trace=False)
+    got = run(problem, get_optimizer(name), theta0, steps=200, schedule=PowerLaw(eta), checkpoints=10, native=False)
     assert got.runs == 3
     for i in range(3):
         thetas, gradients, updates, stiff = _plain_run(spec, name, _run_of(theta0, i), eta, 200)
@@ -129,7 +130,7 @@ def test_200_steps_are_those_of_a_plain_loop(spec, name):
 def _separating_start(spec, margin):
     """A start whose smallest margin is ``margin``: the direction that 300 steps reach, blown up."""
     problem = problems.get(spec)
-    path = run(problem, get_optimizer("momentum-gd"), starts(problem, 1, seed=3), steps=304, trace=False)
+    path = run(problem, get_optimizer("momentum-gd"), starts(problem, 1, seed=3), steps=304, native=False)
     assert path.separated.all()
     factor = (margin / path.margin[-1, 0]) ** (1 / problem.degree)
     return {k: torch.as_tensor(factor * b[-1]) for k, b in path.theta.items()}
@@ -156,7 +157,7 @@ def test_beyond_float64_the_steps_are_those_of_a_long_double_loop(spec, name):
     problem = problems.get(spec)
     theta0 = _separating_start(spec, 900.0) if spec == NETWORK else _balanced_start(900.0)
     eta = 0.002 if spec == NETWORK else 0.05
-    got = run(problem, get_optimizer(name), theta0, steps=120, schedule=PowerLaw(eta), checkpoints=6, trace=False)
+    got = run(problem, get_optimizer(name), theta0, steps=120, schedule=PowerLaw(eta), checkpoints=6, native=False)
     assert (got.margin > 850).all()
     assert (got.log_scale < -850).all()
     thetas, _, updates, stiff = _plain_run(spec, name, _run_of(theta0, 0), eta, 120, np.longdouble)
@@ -178,7 +179,7 @@ def test_margins_of_a_million(name):
     """θ scaled until q = 10⁶: updates stay finite and of full size, and every coordinate keeps moving."""
     problem = problems.get("blocks@linear")
     theta0 = _separating_start("blocks@linear", 1e6)
-    got = run(problem, get_optimizer(name), theta0, steps=200, schedule=PowerLaw(0.01), checkpoints=4, trace=False)
+    got = run(problem, get_optimizer(name), theta0, steps=200, schedule=PowerLaw(0.01), checkpoints=4, native=False)
     assert (got.log_scale < -9e5).all()
     assert (np.diff(got.margin[:, 0]) > 0).all()
     for block in got.update.values():
@@ -204,7 +205,7 @@ def _same(a, b, run_a, run_b, rtol=1e-12, atol=1e-13):
 def test_traced_equals_untraced(spec, name):
     problem = problems.get(spec)
     theta0 = starts(problem, 2, seed=1, scale=0.1)
-    one, other = (run(problem, get_optimizer(name), theta0, steps=160, trace=trace) for trace in (True, False))
+    one, other = (run(problem, get_optimizer(name), theta0, steps=160, native=native) for native in (True, False))
     for i in range(2):
         _same(one, other, i, i, rtol=1e-10, atol=1e-12)
 
@@ -215,19 +216,19 @@ def test_a_batch_is_its_runs_one_by_one(name):
     problem = problems.get(NETWORK)
     theta0 = starts(problem, 3, seed=2, scale=0.3)
     theta0 = {k: b * torch.tensor([1.0, 10.0, 0.1]).reshape(-1, *[1] * (b.ndim - 1)) for k, b in theta0.items()}
-    together = run(problem, get_optimizer(name), theta0, steps=120, trace=False)
+    together = run(problem, get_optimizer(name), theta0, steps=120, native=False)
     for i in range(3):
-        alone = run(problem, get_optimizer(name), {k: b[i : i + 1] for k, b in theta0.items()}, steps=120, trace=False)
+        alone = run(problem, get_optimizer(name), {k: b[i : i + 1] for k, b in theta0.items()}, steps=120, native=False)
         _same(together, alone, i, 0, rtol=1e-10, atol=1e-11)
 
 
 def test_data_sets_in_a_batch_are_data_sets_one_by_one():
     each = [problems.get(f"binary:seed={s}@relu2:h=4") for s in (6, 7, 8)]
     theta0 = starts(each[0], 3, seed=2, scale=0.3)
-    together = run(each, get_optimizer("signum"), theta0, steps=120, trace=False)
+    together = run(each, get_optimizer("signum"), theta0, steps=120, native=False)
     for i, problem in enumerate(each):
         alone = run(
-            problem, get_optimizer("signum"), {k: b[i : i + 1] for k, b in theta0.items()}, steps=120, trace=False
+            problem, get_optimizer("signum"), {k: b[i : i + 1] for k, b in theta0.items()}, steps=120, native=False
         )
         _same(together, alone, i, 0, rtol=1e-10, atol=1e-11)
     assert len({float(q) for q in together.margin[-1]}) == 3
@@ -238,8 +239,8 @@ def test_one_diverging_run_leaves_the_others_alone():
     theta0 = starts(problem, 2, seed=0)
     spoilt = {k: b.clone() for k, b in theta0.items()}
     spoilt["W"][1, 0, 0] = torch.nan
-    clean = run(problem, get_optimizer("muon"), theta0, steps=80, trace=False, schedule=PowerLaw(0.1))
-    dirty = run(problem, get_optimizer("muon"), spoilt, steps=80, trace=False, schedule=PowerLaw(0.1))
+    clean = run(problem, get_optimizer("muon"), theta0, steps=80, native=False, schedule=PowerLaw(0.1))
+    dirty = run(problem, get_optimizer("muon"), spoilt, steps=80, native=False, schedule=PowerLaw(0.1))
     _same(dirty, clean, 0, 0)
     assert dirty.separated.tolist() == [clean.separated[0], False]
 
@@ -269,7 +270,7 @@ def test_what_a_trajectory_holds():
         starts(problem, 2, seed=3),
         steps=101,
         checkpoints=100,
-        trace=False,
+        native=False,
         progress=lambda done, steps: seen.append((done, steps)),
     )
     assert got.steps.tolist() == list(range(0, 97, 8))  # 101 is rounded down to 96
@@ -289,7 +290,7 @@ def test_progress_is_told_about_once_a_second_between_checkpoints(monkeypatch):
     monkeypatch.setattr(engine.time, "monotonic", lambda: next(now))
     problem, seen = problems.get(LINEAR), []
     got = run(
-        problem, get_optimizer("ngd"), starts(problem, 1), steps=400, checkpoints=3, trace=False,
+        problem, get_optimizer("ngd"), starts(problem, 1), steps=400, checkpoints=3, native=False,
         progress=lambda done, steps: seen.append(done),
     )  # fmt: skip
     assert set(got.steps.tolist()) < set(seen)
@@ -334,7 +335,7 @@ def test_paced_steps_are_as_fast_as_they_may_and_no_faster(spec, name, kwargs):
         steps=400,
         schedule=schedule,
         checkpoints=60,
-        trace=False,
+        native=False,
     )
     norm, lengths = optimizer.pace_norm, []
     for t, done in enumerate(got.steps):
@@ -364,7 +365,7 @@ def test_a_linear_problem_with_more_margins_than_are_watched_is_paced_by_the_sma
     problem = problems.get("multiclass:n=300,d=6,k=3,seed=0")
     assert problem.n_margins > WATCHED
     optimizer = get_optimizer("signum")
-    got = run(problem, optimizer, starts(problem, 1, scale=0.01), steps=240, checkpoints=6, trace=False)
+    got = run(problem, optimizer, starts(problem, 1, scale=0.01), steps=240, checkpoints=6, native=False)
     norm, schedule = get_norm("linf"), paced_for(optimizer)
     rows = problem.jacobian(got.at(0, 0))["W"]
     speeds = np.abs(rows).sum(axis=(1, 2))
@@ -400,7 +401,7 @@ def test_on_easy_data_the_smallest_margin_sets_the_pace(lead):
 
 def test_a_linear_model_may_start_at_zero():
     problem = problems.get(LINEAR)
-    got = run(problem, get_optimizer("momentum-gd"), starts(problem, 1, scale=0.0), steps=160, trace=False)
+    got = run(problem, get_optimizer("momentum-gd"), starts(problem, 1, scale=0.0), steps=160, native=False)
     assert got.separated.all()
     assert np.isfinite(got.eta).all()
 
@@ -449,10 +450,10 @@ def test_what_cannot_be_batched_is_refused(spoil, text):
     problem = problems.get(LINEAR)
     bad_problem, bad_start = spoil(problem, starts(problem, 2))
     with pytest.raises(EngineError, match=text):
-        run(bad_problem, get_optimizer("ngd"), bad_start, steps=8, trace=False)
+        run(bad_problem, get_optimizer("ngd"), bad_start, steps=8, native=False)
 
 
 def test_an_unknown_loss_is_refused():
     problem = problems.get(LINEAR)
     with pytest.raises(EngineError, match="unknown loss 'hinge'; needed is one of exponential, logistic"):
-        run(problem, get_optimizer("ngd"), starts(problem, 1), steps=8, loss="hinge", trace=False)
+        run(problem, get_optimizer("ngd"), starts(problem, 1), steps=8, loss="hinge", native=False)

@@ -33,7 +33,7 @@ def _stop_at(step, kind=Stop):
 
 def _train(spec=LINEAR, name="signum", **options):
     problem = problems.get(spec)
-    given = {"steps": 400, "checkpoints": 12, "trace": False} | options
+    given = {"steps": 400, "checkpoints": 12, "native": False} | options
     return run(problem, get_optimizer(name), starts(problem, 2, seed=3, scale=0.1), **given)
 
 
@@ -49,12 +49,12 @@ def _equal(a, b):
 @pytest.mark.parametrize(
     ("spec", "name", "options"),
     [
-        (LINEAR, "muon", {"trace": True}),
+        (LINEAR, "muon", {"native": True}),
         (NETWORK, "muon-adam", {"steps": 304}),
         (NETWORK, "adam", {}),
         (LINEAR, "ngd", {"schedule": PowerLaw(0.1, 0.5)}),
         ("multiclass:n=300,d=6,k=3,seed=0", "momentum-gd", {"steps": 160}),
-        (LINEAR, "adam", {"batch_size": 3, "seed": 5, "trace": True}),
+        (LINEAR, "adam", {"batch_size": 3, "seed": 5, "native": True}),
         (LINEAR, "signum", {"batch_size": 1, "order": "cyclic"}),
     ],
 )
@@ -62,7 +62,7 @@ def test_broken_off_and_resumed_is_the_same_bit_for_bit(tmp_path, spec, name, op
     whole = _train(spec, name, **options)
     path = tmp_path / "run.npz"
     # Three breaks, each after going on from the one before; where the step is traced anew each time, one.
-    for step in (296,) if options.get("trace") else (8, 100, 300):
+    for step in (296,) if options.get("native") else (8, 100, 300):
         with pytest.raises(Stop):
             _train(spec, name, **options, snapshot=path, progress=_stop_at(min(step, whole.steps[-1])))
     done = []
@@ -111,7 +111,7 @@ def test_a_finished_run_is_read_back_without_training(tmp_path):
         ({"loss": "exponential"}, "loss"),
         ({"norm": "l2"}, "norm"),
         ({"batch_size": 2}, "batches"),
-        ({"trace": True}, "trace"),
+        ({"native": True}, "native"),
         ({"name": "muon"}, "optimizer"),
         ({"spec": "multiclass:seed=76@linear"}, "data"),
     ],
@@ -131,10 +131,10 @@ def test_other_starts_are_another_run(tmp_path):
     for seed in (3, 4):
         theta0 = starts(problem, 2, seed=seed)
         if seed == 3:
-            run(problem, get_optimizer("ngd"), theta0, steps=8, trace=False, snapshot=path)
+            run(problem, get_optimizer("ngd"), theta0, steps=8, native=False, snapshot=path)
         else:
             with pytest.raises(SnapshotError, match="start: there"):
-                run(problem, get_optimizer("ngd"), theta0, steps=8, trace=False, snapshot=path)
+                run(problem, get_optimizer("ngd"), theta0, steps=8, native=False, snapshot=path)
 
 
 def _truncated(path):
@@ -187,7 +187,7 @@ def test_a_snapshot_that_lies_about_a_moment_changes_the_run(tmp_path):
 def test_the_identity_sees_the_data_of_every_run(tmp_path):
     each = [problems.get(f"binary:seed={s}@linear") for s in (6, 7)]
     theta0, path = starts(each[0], 2), tmp_path / "run.npz"
-    run(each, get_optimizer("ngd"), theta0, steps=8, trace=False, snapshot=path)
+    run(each, get_optimizer("ngd"), theta0, steps=8, native=False, snapshot=path)
     moved = replace(each[1], X=each[1].X + torch.eye(6, dtype=torch.float64) * 1e-12)
     with pytest.raises(SnapshotError, match="data: there"):
-        run([each[0], moved], get_optimizer("ngd"), theta0, steps=8, trace=False, snapshot=path)
+        run([each[0], moved], get_optimizer("ngd"), theta0, steps=8, native=False, snapshot=path)

@@ -20,7 +20,7 @@ NETWORK = problems.get("binary@relu2:h=8")
 
 @pytest.mark.parametrize("name", sorted(OPTIMIZERS))
 def test_it_separates_an_easy_problem(name):
-    path = run(PROBLEM, get_optimizer(name), starts(PROBLEM, 2, scale=0.01), steps=96, checkpoints=2, trace=False)
+    path = run(PROBLEM, get_optimizer(name), starts(PROBLEM, 2, scale=0.01), steps=96, checkpoints=2, native=False)
     assert path.separated.all()
     assert all(np.isfinite(b).all() for b in (*path.theta.values(), *path.update.values()))
     assert isfinite(path.margin.sum())

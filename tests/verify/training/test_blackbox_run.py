@@ -123,7 +123,7 @@ def _start(spec, margin=None, seed=3):
     problem = problems.get(spec)
     if margin is None:
         return problem, starts(problem, 1, seed=seed, scale=0.1)
-    path = run(problem, get_optimizer("momentum-gd"), starts(problem, 1, seed=seed), steps=304, trace=False)
+    path = run(problem, get_optimizer("momentum-gd"), starts(problem, 1, seed=seed), steps=304, native=False)
     factor = (margin / path.margin[-1, 0]) ** (1 / problem.degree)
     return problem, {k: torch.as_tensor(factor * b[-1]) for k, b in path.theta.items()}
 
@@ -571,7 +571,7 @@ def test_engine_and_black_box_are_two_roads_to_one_place():
     """At a constant learning rate, which the controller is made to keep, torch's Adam and ours coincide."""
     problem, theta0 = _start(LINEAR)
     adam = get_optimizer("adam", {"beta1": 0.5, "beta2": 0.7})
-    engine = run(problem, adam, theta0, steps=80, schedule=PowerLaw(0.02), checkpoints=4, trace=False)
+    engine = run(problem, adam, theta0, steps=80, schedule=PowerLaw(0.02), checkpoints=4, native=False)
     optimizer = ShortAdam(params := [torch.nn.Parameter(theta0["W"][0].clone())], lr=0.02)
     for _ in range(80):
         params[0].grad = _true_gradient(problem, {"W": params[0].detach()})["W"]

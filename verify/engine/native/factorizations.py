@@ -15,13 +15,12 @@ import torch
 
 from maxmargin.verify.engine.native import kernels
 from maxmargin.verify.engine.native.compiler import DGESDD
-from maxmargin.verify.engine.native.graph import UnsupportedError
+from maxmargin.verify.engine.native.graph import Meta, UnsupportedError
 from maxmargin.verify.engine.native.ir import WIDE, Code, literal, pieces, suffix, vector
 from maxmargin.verify.engine.native.reductions import reduce
-from maxmargin.verify.engine.native.values import Apply, Known, Leaf, Value, assign, contiguous, leaves
+from maxmargin.verify.engine.native.values import Apply, Known, Leaf, Value, assign, contiguous, leaves, restride
 
 if TYPE_CHECKING:
-    from maxmargin.verify.engine.native.graph import Meta
     from maxmargin.verify.engine.native.lowering import Lowering
 
 EPS = 2.0**-52
@@ -313,8 +312,6 @@ def _across(code: Code, width: int, value: str) -> str:
 
 
 def _turned(tree: Any) -> Any:
-    from maxmargin.verify.engine.native.values import restride
-
     return restride(tree, lambda leaf: replace(leaf, strides=leaf.strides[::-1]))
 
 

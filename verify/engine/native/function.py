@@ -37,14 +37,18 @@ def compiled(function: Callable[..., Any], *example: Any) -> Callable[..., Any]:
     call = library.function("function", len(takes) + len(gives) + 1)
     space = torch.empty(heap, dtype=torch.float64)
 
+    # Python's part of a call is most of it: plain tensors in, a plain tuple out, take no detour through trees.
+    plain_in = all(isinstance(x, Tensor) for x in example)
+    plain_out = spec.type is tuple and all(child.is_leaf() for child in spec.children())
+
     def run(*arguments: Any) -> Any:
-        leaves: list[Tensor] = [x.contiguous() for x in pytree.tree_leaves(arguments)]
+        leaves: list[Tensor] = [x.contiguous() for x in (arguments if plain_in else pytree.tree_leaves(arguments))]
         for x, meta in zip(leaves, takes, strict=True):
             if x.shape != meta.shape or x.dtype != meta.dtype:
                 raise ValueError(f"an argument is {tuple(x.shape)} {x.dtype}; needed is {meta.shape} {meta.dtype}")
         out = [torch.empty(meta.shape, dtype=meta.dtype) for meta in gives]
         call(*[x.data_ptr() for x in leaves], *[x.data_ptr() for x in out], space.data_ptr())
-        return pytree.tree_unflatten(out, spec)
+        return tuple(out) if plain_out else pytree.tree_unflatten(out, spec)
 
     return run
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from maxmargin.verify.engine.native.ir import MEMORY, WIDE, Code, literal, pieces, suffix, vector
-from maxmargin.verify.engine.native.values import Leaf, Value, assign, nest
+from maxmargin.verify.engine.native.graph import Meta, UnsupportedError
+from maxmargin.verify.engine.native.ir import MEMORY, Code, literal, pieces, suffix, vector
+from maxmargin.verify.engine.native.values import Known, Leaf, Value, assign, nest, put
 
 if TYPE_CHECKING:
-    from maxmargin.verify.engine.native.graph import Meta
     from maxmargin.verify.engine.native.lowering import Lowering
 
 COLUMNS = 4
@@ -57,8 +57,6 @@ def hypot(code: Code, width: int, a: str, b: str) -> str:
 
 def product(self: Lowering, meta: Meta, a: Value, b: Value) -> Value:
     """The matrix product of (m, k) and (k, n)."""
-    from maxmargin.verify.engine.native.graph import UnsupportedError
-
     if not meta.dtype.is_floating_point:
         raise UnsupportedError(f"a product in {meta.dtype}")
     place = self.space(meta.shape, meta.dtype)
@@ -67,8 +65,6 @@ def product(self: Lowering, meta: Meta, a: Value, b: Value) -> Value:
 
 def batched_product(self: Lowering, meta: Meta, a: Value, b: Value) -> Value:
     """Products of (B, m, k) and (B, k, n), one after the other."""
-    from maxmargin.verify.engine.native.graph import UnsupportedError
-
     if not meta.dtype.is_floating_point:
         raise UnsupportedError(f"a product in {meta.dtype}")
     place = self.space(meta.shape, meta.dtype)
@@ -97,8 +93,6 @@ def multiply(self: Lowering, out: Leaf, a: Value, b: Value) -> Leaf:
     if m * n == 0:
         return out
     if k == 0:
-        from maxmargin.verify.engine.native.values import Known
-
         assign(self.code, [out], Value((m, n), Known(literal(0.0, torch.float64), torch.float64)))
         return out
     by_rows = m * k * _vectors(n) + (0 if b.tree.strides[1] == 1 or n == 1 else n * k)
@@ -178,8 +172,6 @@ def _rows(self: Lowering, out: Leaf, a: Value, b: Value) -> None:
 
 
 def _put(code: Code, value: str, out: Leaf, row: str, column: str, width: int) -> None:
-    from maxmargin.verify.engine.native.values import put
-
     put(code, value, out, (row, column), width)
 
 
@@ -230,5 +222,3 @@ def gathered(self: Lowering, meta: Meta, x: Value, dim: int, index: Value) -> Va
         assign(code, [sliced(place.tree, loop.index)], Value(shape, sliced(x.tree, chosen)))
     return place
 
-
-del WIDE

@@ -13,7 +13,7 @@ from torch import Tensor
 from maxmargin.verify.engine.native import factorizations, kernels
 from maxmargin.verify.engine.native.graph import Graph, Meta, Node, Ref, UnsupportedError, references
 from maxmargin.verify.engine.native.ir import BITS, MEMORY, REGISTER, Code, literal, suffix, vector
-from maxmargin.verify.engine.native.reductions import largest_index, reduce
+from maxmargin.verify.engine.native.reductions import largest_index, ranked, reduce
 from maxmargin.verify.engine.native.values import (
     Apply, Known, Leaf, Value, assign, contiguous, evaluate, reshaped_strides, restride,
 )  # fmt: skip
@@ -562,7 +562,7 @@ def _(self: Lowering, meta: Meta, x: Value) -> Value:
     return pointwise(meta, lambda code, width, a: code.op(f"fcmp uno {vector('double', width)} {a}, {a}"), x)
 
 
-@point(aten.where.self, aten.where.ScalarSelf, aten.where.ScalarOther, aten.where.Scalar)
+@point(aten.where.self, aten.where.ScalarSelf, aten.where.ScalarOther)
 def _(self: Lowering, meta: Meta, condition: Value, a: Any, b: Any) -> Value:
     kind = REGISTER[meta.dtype]
     parts = [expanded(cast(_value(x, meta.dtype), meta.dtype), meta.shape).tree for x in (a, b)]
@@ -603,7 +603,7 @@ def _(self: Lowering, meta: Meta, *_args: Any, **_options: Any) -> Value:
     return Value(meta.shape, Known(literal(1, meta.dtype), meta.dtype))
 
 
-@rule(aten.full.default, aten.new_full.default, aten.full_like.default)
+@rule(aten.full.default, aten.full_like.default)
 def _(self: Lowering, meta: Meta, _like: Any, value: Any, *_args: Any, **_options: Any) -> Value:
     return Value(meta.shape, Known(literal(value, meta.dtype), meta.dtype))
 
@@ -635,7 +635,7 @@ def _viewed(value: Value, shape: Sequence[int], change: Callable[[Leaf], Leaf]) 
     return Value(tuple(shape), restride(value.tree, change))
 
 
-@rule(aten.view.default, aten._unsafe_view.default, aten.reshape.default, view=True)
+@rule(aten.view.default, aten._unsafe_view.default, view=True)
 def _(self: Lowering, meta: Meta, x: Value, _shape: Any) -> Value:
     def fits(tree: Any) -> bool:
         if isinstance(tree, Leaf):
@@ -826,6 +826,14 @@ def _(self: Lowering, meta: Meta, x: Value, ord: float = 2, dim: Any = None, kee
 @rule(aten.argmax.default)
 def _(self: Lowering, meta: Meta, x: Value, dim: int | None = None, keepdim: bool = False) -> Value:
     return largest_index(self, meta, self.memory(x), dim)
+
+
+@rule(aten.topk.default)
+def _(self: Lowering, meta: Meta, x: Value, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:  # noqa: A002
+    del sorted
+    if len(x.shape) != 1 or k == 0:
+        raise UnsupportedError("topk of several rows")
+    return ranked(self, self.memory(x), k, largest)
 
 
 # ---- products and factorizations

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from maxmargin.verify.engine.native.graph import Meta, UnsupportedError
 from maxmargin.verify.engine.native.ir import REGISTER, Code, literal, pieces, suffix, vector
-from maxmargin.verify.engine.native.values import Leaf, Value, collapsed, evaluate, leaves, nest, put, restride
+from maxmargin.verify.engine.native.values import Known, Leaf, Value, assign, collapsed, evaluate, leaves, nest, put, restride
 
 if TYPE_CHECKING:
-    from maxmargin.verify.engine.native.graph import Meta
     from maxmargin.verify.engine.native.lowering import Lowering
 
 # A first value, and the intrinsic or instruction that joins two.
@@ -54,8 +54,6 @@ def reduce(self: Lowering, how: str, x: Value, dim: Any, keepdim: bool) -> Value
     if prod(outer) == 1:
         alone = restride(ordered, lambda leaf: replace(leaf, strides=leaf.strides[len(kept) :]))
         found = reduced(alone, inner)
-        from maxmargin.verify.engine.native.values import Known
-
         return Value(shape, Known(found, x.dtype))
     place = self.space(shape, x.dtype)
     if place.numel == 0:
@@ -108,8 +106,6 @@ class _Fold:
         first, self.name = _KINDS[how]
         if self.kind != "double" and how in ("sum", "max", "min"):
             if how != "sum":
-                from maxmargin.verify.engine.native.graph import UnsupportedError
-
                 raise UnsupportedError(f"{how} of {dtype}")
             self.name = "add"
         self._first = first
@@ -178,17 +174,41 @@ class _Fold:
         return total
 
 
+def ranked(self: Lowering, x: Value, count: int, largest: bool) -> tuple[Value, Value]:
+    """The ``count`` largest or smallest numbers of a row, in order, and their places; of equal ones the first.
+
+    By one walk for each of them: a row is looked at once in eight steps at most, and is some hundred numbers long.
+    """
+    code, taken = self.code, self.space(x.shape, torch.bool)
+    values, places = self.space((count,)), self.space((count,), torch.int64)
+    assign(code, [taken.tree], Value(x.shape, Known("false", torch.bool)))
+    leaf: Leaf = x.tree
+    worst = literal(-inf if largest else inf, torch.float64)
+    with code.loop(count) as turn:
+        with code.loop(x.numel, [("i64", "-1"), ("double", worst)]) as walk:
+            now = code.load(code.at(leaf.base, code.offset([(walk.index, leaf.strides[0])], leaf.offset)))
+            free = code.load(code.at(taken.tree.base, walk.index, "i8"), "i8")
+            free = code.op(f"icmp eq i8 {free}, 0")
+            # NaN is larger than any number, as torch orders them.
+            beats = code.op(f"fcmp {'ugt' if largest else 'olt'} double {now}, {walk.carried[1]}")
+            first = code.op(f"icmp slt i64 {walk.carried[0]}, 0")
+            better = code.op(f"and i1 {free}, {code.op(f'or i1 {beats}, {first}')}")
+            walk.next = [
+                code.op(f"select i1 {better}, i64 {walk.index}, i64 {walk.carried[0]}"),
+                code.op(f"select i1 {better}, double {now}, double {walk.carried[1]}"),
+            ]
+        code.store("1", code.at(taken.tree.base, walk.next[0], "i8"), "i8")
+        code.store(walk.next[1], code.at(values.tree.base, turn.index))
+        code.store(walk.next[0], code.at(places.tree.base, turn.index, "i64"), "i64")
+    return values, places
+
+
 def largest_index(self: Lowering, meta: Meta, x: Value, dim: int | None) -> Value:
     """The place of the largest number; of the first one where several are, of a NaN where there is one."""
-    from maxmargin.verify.engine.native.graph import UnsupportedError
-    from maxmargin.verify.engine.native.values import Known
-
     if not (dim is None or len(x.shape) == 1) or not x.dtype.is_floating_point or x.numel == 0:
         raise UnsupportedError("argmax along one of several axes")
     code = self.code
     flat = self.space(x.shape)
-    from maxmargin.verify.engine.native.values import assign
-
     assign(code, [flat.tree], x)
     base: Leaf = flat.tree
     with code.loop(x.numel, [("i64", "0"), ("double", literal(-inf, torch.float64))]) as loop:
