@@ -88,7 +88,8 @@ class Task:
     def rate(self, step: Any, speed: Tensor, length: Tensor, growth: Tensor) -> Tensor:
         """η from measurements in the norm of the pace."""
         unit = self.one.optimizer.step_norm
-        return self.schedule.rate(step, speed * unit, length / unit, growth * unit)
+        found = self.schedule.rate(step, speed * unit, length / unit, growth * unit)
+        return found[: self.runs] if found.ndim else found  # of a schedule for more runs, those of the first ones
 
 
 class Way(ABC):
@@ -245,7 +246,9 @@ class Native(Way):
         """
         one = torch.ones((), dtype=torch.float64)
         try:
-            record(self.task.rate, one, one.clone(), one.clone(), one.clone())
+            graph, _ = record(self.task.rate, one, one.clone(), one.clone(), one.clone())
+            if graph.metas[graph.outputs[0].number].shape != ():
+                return None  # rates of several runs
         except (UnsupportedError, TypeError, RuntimeError):
             if self.task.schedule.needs_speed:
                 raise

@@ -55,7 +55,9 @@ def _machine() -> tuple[Any, Any, str]:
     def machine() -> Any:
         return target.create_target_machine(cpu=name, features=features, opt=2, jit=True, codemodel="jitdefault")
 
-    words = f"{llvm.get_process_triple()} {name} {features} llvmlite {llvmlite.__version__} LLVM {llvm.llvm_version_info}"
+    words = (
+        f"{llvm.get_process_triple()} {name} {features} llvmlite {llvmlite.__version__} LLVM {llvm.llvm_version_info}"
+    )
     return machine(), llvm.create_lljit_compiler(machine()), words
 
 
@@ -144,4 +146,4 @@ def _write(path: Path | None, code: bytes) -> None:
     try:
         write_atomically(path, hashlib.sha256(code).digest() + code)
     except OSError as error:  # a read-only or full disk: the next run compiles again
-        _log.info("compiled code is not kept: %s", error)
+        _log.info("object code is not kept: %s", error)

@@ -16,7 +16,7 @@ import torch
 from maxmargin.verify.engine.native import kernels
 from maxmargin.verify.engine.native.compiler import DGESDD
 from maxmargin.verify.engine.native.graph import Meta, UnsupportedError
-from maxmargin.verify.engine.native.ir import WIDE, Code, literal, pieces, suffix, vector
+from maxmargin.verify.engine.native.ir import Code, literal, pieces, suffix, vector
 from maxmargin.verify.engine.native.reductions import reduce
 from maxmargin.verify.engine.native.values import Apply, Known, Leaf, Value, assign, contiguous, leaves, restride
 
@@ -155,21 +155,15 @@ class _Rotated:
         """Make two columns orthogonal; whether they were not before."""
         code = self.code
 
-        def f(name: str, *operands: str) -> str:
-            return code.op(f"f{name} double {', '.join(operands)}")
-
-        parts = {
-            width: [(first, count) for first, count, w in pieces(self.stride) if w == width]
-            for width in (WIDE, WIDE // 2, WIDE // 4, 1)
-        }
         columns = [
-            (first + i * width, width) for width, each in parts.items() for first, count in each for i in range(count)
+            (begin + first + i * width, width)
+            for begin, size in ((0, self.long), (self.long, self.stride - self.long))
+            for first, count, width in pieces(size)
+            for i in range(count)
         ]
         if len(columns) > 8:
             return self._rotate_long(p, q)
-        held = [
-            (at, w, *(code.load(code.at(base, str(at)), width=w) for base in (p, q))) for at, w in columns
-        ]
+        held = [(at, w, *(code.load(code.at(base, str(at)), width=w) for base in (p, q))) for at, w in columns]
         a, b, c = self._dots([(w, x, y) for at, w, x, y in held if at < self.long])
         first, second, off = self._angle(a, b, c)
         for at, w, x, y in held:
@@ -186,7 +180,8 @@ class _Rotated:
                 at = code.offset([(loop.index, 1)], start)
                 x, y = (code.load(code.at(base, at), width=w) for base in (p, q))
                 loop.next = [
-                    kernels.fma(code, w, u, v, s) for (u, v), s in zip(((x, x), (y, y), (x, y)), loop.carried, strict=True)
+                    kernels.fma(code, w, u, v, s)
+                    for (u, v), s in zip(((x, x), (y, y), (x, y)), loop.carried, strict=True)
                 ]
             sums = [code.op(f"fadd double {s}, {_across(code, w, v)}") for s, v in zip(sums, loop.next, strict=True)]
         first, second, off = self._angle(*sums)
@@ -363,7 +358,9 @@ def svd(self: Lowering, x: Value) -> tuple[Value, Value, Value]:
     ]  # fmt: skip
     code.call(DGESDD, "void", *[("ptr", name) for name in given])
     failed = code.op(f"icmp ne i32 {code.op(f'load i32, ptr {info}')}, 0")
-    lost = code.op(f"select i1 {failed}, double {literal(float('nan'), torch.float64)}, double {literal(0.0, torch.float64)}")
+    lost = code.op(
+        f"select i1 {failed}, double {literal(float('nan'), torch.float64)}, double {literal(0.0, torch.float64)}"
+    )
 
     def spoilt(code: Code, width: int, value: str) -> str:
         return code.op(f"fadd {vector('double', width)} {value}, {code.splat(lost, 'double', width)}")

@@ -19,7 +19,9 @@ LARGE = 1024
 """Numbers beyond which a tensor is not kept on the stack."""
 BITS = MappingProxyType({torch.float32: 23, torch.bfloat16: 7})
 """Shorter kinds of numbers and their mantissas: kept as doubles, every result rounded to so many bits."""
-MEMORY = MappingProxyType({torch.float64: "double", torch.int64: "i64", torch.bool: "i8"} | dict.fromkeys(BITS, "double"))
+MEMORY = MappingProxyType(
+    {torch.float64: "double", torch.int64: "i64", torch.bool: "i8"} | dict.fromkeys(BITS, "double")
+)
 REGISTER = MappingProxyType(dict(MEMORY) | {torch.bool: "i1"})
 
 

@@ -221,4 +221,3 @@ def gathered(self: Lowering, meta: Meta, x: Value, dim: int, index: Value) -> Va
         shape = (*meta.shape[:dim], *meta.shape[dim + 1 :])
         assign(code, [sliced(place.tree, loop.index)], Value(shape, sliced(x.tree, chosen)))
     return place
-

@@ -221,7 +221,9 @@ class _Writer:
         ]
         names = self.pieces.measures
         Lowering(code).write(graph, [*inputs, *self._data()[:2]], [self._number(n) if n else None for n in names])
-        self._add(code, "@look(ptr noalias %from, ptr noalias %pace, ptr noalias %X, ptr noalias %C, ptr noalias %heap)")
+        self._add(
+            code, "@look(ptr noalias %from, ptr noalias %pace, ptr noalias %X, ptr noalias %C, ptr noalias %heap)"
+        )
 
     def _rate(self) -> None:
         assert self.pieces.rate is not None
@@ -273,7 +275,11 @@ class _Writer:
                     so_far = code.at(pace, str(PACE.index("travelled")))
                     moved = code.op(f"fmul double {code.load(eta)}, {literal(chunk, torch.float64)}")
                     code.store(code.op(f"fadd double {code.load(so_far)}, {moved}"), so_far)
-        pointers = [p for p in ("%memory", "%other", "%heap", "%X", "%C", "%rows", "%absent", "%rates") if p in more or p in ("%memory", "%heap", "%X", "%C")]
+        pointers = [
+            p
+            for p in ("%memory", "%other", "%heap", "%X", "%C", "%rows", "%absent", "%rates")
+            if p in more or p in ("%memory", "%heap", "%X", "%C")
+        ]
         numbers = ["%runs", "%done", *(["%count"] if more else [])]
         given = [*(f"ptr {p}" for p in pointers), *(f"i64 {n}" for n in numbers)]
         self._add(code, f"@{name}({', '.join(given)})")

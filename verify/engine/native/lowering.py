@@ -15,7 +15,15 @@ from maxmargin.verify.engine.native.graph import Graph, Meta, Node, Ref, Unsuppo
 from maxmargin.verify.engine.native.ir import BITS, MEMORY, REGISTER, Code, literal, suffix, vector
 from maxmargin.verify.engine.native.reductions import largest_index, ranked, reduce
 from maxmargin.verify.engine.native.values import (
-    Apply, Known, Leaf, Value, assign, contiguous, evaluate, reshaped_strides, restride,
+    Apply,
+    Known,
+    Leaf,
+    Value,
+    assign,
+    contiguous,
+    evaluate,
+    reshaped_strides,
+    restride,
 )  # fmt: skip
 
 aten = torch.ops.aten
@@ -90,7 +98,7 @@ class Lowering:
             if out is None:
                 continue
             if value.dtype in BITS and node.target not in VIEWS:
-                value = Value(value.shape, Apply(_rounded(value.dtype), (value.tree,), value.dtype))  # noqa: PLW2901
+                value = Value(value.shape, Apply(_rounded(value.dtype), (value.tree,), value.dtype))
             meta = self.graph.metas[out.number]
             if value.shape != meta.shape or value.dtype != meta.dtype:
                 raise UnsupportedError(f"{node.target}, whose result came out as {value.shape} instead of {meta}")
@@ -118,7 +126,9 @@ class Lowering:
         if x.ndim == 0:
             return Value((), Known(literal(x.item(), x.dtype), x.dtype))
         kind = MEMORY[x.dtype]
-        numbers = ", ".join(f"{kind} {literal(v, x.dtype)}" for v in x.to(torch.int64 if kind == "i8" else x.dtype).flatten().tolist())
+        numbers = ", ".join(
+            f"{kind} {literal(v, x.dtype)}" for v in x.to(torch.int64 if kind == "i8" else x.dtype).flatten().tolist()
+        )
         name = f"@{self.code.stem}constant{len(self.code.globals)}"
         self.code.globals.append(f"{name} = private constant [{x.numel()} x {kind}] [{numbers}], align 64")
         return Value(tuple(x.shape), Leaf(name, 0, contiguous(tuple(x.shape)), x.dtype))
@@ -250,7 +260,9 @@ def _libm(name: str) -> Callable[..., str]:
         out, whole = "poison", vector("double", width)
         for i in range(width):
             each = [code.op(f"extractelement {whole} {x}, i64 {i}") for x in operands]
-            out = code.op(f"insertelement {whole} {out}, double {code.call(name, 'double', *[('double', x) for x in each])}, i64 {i}")
+            out = code.op(
+                f"insertelement {whole} {out}, double {code.call(name, 'double', *[('double', x) for x in each])}, i64 {i}"
+            )
         return out
 
     return build
@@ -502,7 +514,7 @@ def _(self: Lowering, meta: Meta, a: Value, b: Value) -> Value:
 
 
 @point(aten.clamp.default, aten.clamp.Tensor)
-def _(self: Lowering, meta: Meta, x: Value, min: Any = None, max: Any = None) -> Value:  # noqa: A002 - torch's names
+def _(self: Lowering, meta: Meta, x: Value, min: Any = None, max: Any = None) -> Value:
     if not meta.dtype.is_floating_point:
         raise UnsupportedError(f"clamp of {x.dtype}")
     if min is not None:
@@ -562,7 +574,7 @@ def _(self: Lowering, meta: Meta, x: Value) -> Value:
     return pointwise(meta, lambda code, width, a: code.op(f"fcmp uno {vector('double', width)} {a}, {a}"), x)
 
 
-@point(aten.where.self, aten.where.ScalarSelf, aten.where.ScalarOther)
+@point(aten.where.self)
 def _(self: Lowering, meta: Meta, condition: Value, a: Any, b: Any) -> Value:
     kind = REGISTER[meta.dtype]
     parts = [expanded(cast(_value(x, meta.dtype), meta.dtype), meta.shape).tree for x in (a, b)]
@@ -585,7 +597,9 @@ def _(self: Lowering, meta: Meta, x: Value, **_options: Any) -> Value:
     return cast(x, meta.dtype)
 
 
-@point(aten.detach.default, aten.clone.default, aten.alias.default, aten.lift_fresh.default, aten.lift_fresh_copy.default)
+@point(
+    aten.detach.default, aten.clone.default, aten.alias.default, aten.lift_fresh.default, aten.lift_fresh_copy.default
+)
 def _(self: Lowering, meta: Meta, x: Value, **_options: Any) -> Value:
     return x
 
@@ -646,7 +660,9 @@ def _(self: Lowering, meta: Meta, x: Value, _shape: Any) -> Value:
         place = self.space(x.shape, x.dtype)
         assign(self.code, [place.tree], x)
         x = place
-    return _viewed(x, meta.shape, lambda leaf: replace(leaf, strides=reshaped_strides(x.shape, leaf.strides, meta.shape)))
+    return _viewed(
+        x, meta.shape, lambda leaf: replace(leaf, strides=reshaped_strides(x.shape, leaf.strides, meta.shape))
+    )
 
 
 @rule(aten.permute.default, view=True)
@@ -685,7 +701,9 @@ def _(self: Lowering, meta: Meta, x: Value, dim: int, index: int) -> Value:
 
 
 @rule(aten.slice.Tensor, view=True)
-def _(self: Lowering, meta: Meta, x: Value, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Value:
+def _(
+    self: Lowering, meta: Meta, x: Value, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+) -> Value:
     dim %= len(x.shape)
     first = range(x.shape[dim])[slice(start, end, step)]
 
@@ -810,7 +828,9 @@ def _(self: Lowering, meta: Meta, x: Value, dim: Any = None, keepdim: bool = Fal
 
 
 @rule(aten.linalg_vector_norm.default, once=True)
-def _(self: Lowering, meta: Meta, x: Value, ord: float = 2, dim: Any = None, keepdim: bool = False, **_options: Any) -> Value:  # noqa: A002 - torch's name
+def _(
+    self: Lowering, meta: Meta, x: Value, ord: float = 2, dim: Any = None, keepdim: bool = False, **_options: Any
+) -> Value:
     entry = Meta(x.shape, torch.float64)
     if ord == 2:
         return pointwise(meta, _intrinsic("sqrt"), reduce(self, "squares", x, dim, keepdim))
@@ -829,7 +849,7 @@ def _(self: Lowering, meta: Meta, x: Value, dim: int | None = None, keepdim: boo
 
 
 @rule(aten.topk.default)
-def _(self: Lowering, meta: Meta, x: Value, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:  # noqa: A002
+def _(self: Lowering, meta: Meta, x: Value, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
     del sorted
     if len(x.shape) != 1 or k == 0:
         raise UnsupportedError("topk of several rows")
@@ -873,7 +893,9 @@ def _(self: Lowering, meta: Meta, x: Value) -> Value:
 
 
 @rule(aten._linalg_svd.default)
-def _(self: Lowering, meta: Meta, x: Value, full_matrices: bool = False, compute_uv: bool = True, **_options: Any) -> Any:
+def _(
+    self: Lowering, meta: Meta, x: Value, full_matrices: bool = False, compute_uv: bool = True, **_options: Any
+) -> Any:
     if x.dtype != torch.float64 or (full_matrices and compute_uv and x.shape[-1] != x.shape[-2]):
         raise UnsupportedError(f"a full singular value decomposition of {x.shape} {x.dtype}")
     if compute_uv and (self.wanted[0] or self.wanted[2]):

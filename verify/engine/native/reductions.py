@@ -11,7 +11,18 @@ import torch
 
 from maxmargin.verify.engine.native.graph import Meta, UnsupportedError
 from maxmargin.verify.engine.native.ir import REGISTER, Code, literal, pieces, suffix, vector
-from maxmargin.verify.engine.native.values import Known, Leaf, Value, assign, collapsed, evaluate, leaves, nest, put, restride
+from maxmargin.verify.engine.native.values import (
+    Known,
+    Leaf,
+    Value,
+    assign,
+    collapsed,
+    evaluate,
+    leaves,
+    nest,
+    put,
+    restride,
+)
 
 if TYPE_CHECKING:
     from maxmargin.verify.engine.native.lowering import Lowering
@@ -37,7 +48,9 @@ def reduce(self: Lowering, how: str, x: Value, dim: Any, keepdim: bool) -> Value
         A number in a register, or memory.
     """
     code, rank = self.code, len(x.shape)
-    axes = list(range(rank)) if dim is None or dim == [] else [d % rank for d in ([dim] if isinstance(dim, int) else dim)]
+    axes = (
+        list(range(rank)) if dim is None or dim == [] else [d % rank for d in ([dim] if isinstance(dim, int) else dim)]
+    )
     kept = [d for d in range(rank) if d not in axes]
     shape = tuple((1 if d in axes else n) for d, n in enumerate(x.shape) if keepdim or d not in axes)
     fold = _Fold(code, how, x.dtype)
@@ -71,10 +84,16 @@ def reduce(self: Lowering, how: str, x: Value, dim: Any, keepdim: bool) -> Value
                         ordered,
                         lambda leaf: replace(
                             leaf,
-                            strides=(*leaf.strides[: len(kept) - 1], *leaf.strides[len(kept) :], leaf.strides[len(kept) - 1]),
+                            strides=(
+                                *leaf.strides[: len(kept) - 1],
+                                *leaf.strides[len(kept) :],
+                                leaf.strides[len(kept) - 1],
+                            ),
                         ),
                     )
-                    got = fold.over(inner, lambda own, w=width, l=last: evaluate(code, turned, [*at, *own, l], w), width)
+                    got = fold.over(
+                        inner, lambda own, w=width, l=last: evaluate(code, turned, [*at, *own, l], w), width
+                    )
                     put(code, got, target, [*at, last], width)
 
         nest(code, outer[:-1], columns)
@@ -158,7 +177,9 @@ class _Fold:
 
             kind = vector(self.kind, width)
 
-            def level(rest: Sequence[int], at: list[str], before: str, w: int = width, n: int = count, k: str = kind) -> str:
+            def level(
+                rest: Sequence[int], at: list[str], before: str, w: int = width, n: int = count, k: str = kind
+            ) -> str:
                 size, step = (n * w, w) if len(rest) == 1 else (rest[0], 1)
                 with self.code.loop(size, [(k, before)], step=step) as loop:
                     here = [*at, loop.index]
