@@ -1,26 +1,35 @@
 """Run-steps a second of the engine against a plain torch.optim loop: ``python tests/benchmarks/bench_engine.py``.
 
-    python tests/benchmarks/bench_engine.py [--quick] [--paced] [--batch 1 8 …] [--device cuda] [--json FILE]
+    python tests/benchmarks/bench_engine.py [--quick] [--paced] [--batch 1 8 …] [--problem P …] [--optimizer NAME …]
+        [--before FOLDER] [--device cuda] [--json FILE]
 
-One core, float64, a squared-ReLU network with W (8, 5) and a (8,), n = 12 samples, logistic loss. The engine is timed
-as a user gets it, through ``run``, from its first checkpoints (tracing is over by then) to the last; learning rates
-are constant, as the loop's are, or paced with ``--paced``. The loop is autograd and an optimizer over one network:
-torch.optim.SGD with momentum, momentum and its sign, torch.optim.Adam, momentum and one SVD a matrix; it is timed
-before and after each cell. On a CPU both are timed in processor time of the one thread, so other work on the machine
-counts little. Targets at batch 256 and more: 150 times the loop for Signum, MomentumGD and Adam, 20 times for Muon.
+One core, float64, cross-entropy. The engine is timed as a user gets it, through ``run``, from its first checkpoints
+(compilation is over by then) to the last; learning rates are constant, as the loop's are, or paced with ``--paced``.
+The loop is autograd and an optimizer over one model: torch.optim.SGD with momentum, momentum and its sign,
+torch.optim.Adam, momentum and one SVD a matrix. With ``--before`` another version of the package, as the folder that
+holds it, is timed for each cell in a process of its own between two measurements of ours. On a CPU all are timed in
+processor time of the one thread, so other work on the machine counts little.
+
+The last column is the arithmetic of one step: its floating-point operations at the speed of torch's largest matrix
+products and its exponentials, logarithms and roots at the speed of torch's on long rows, as a share of our time.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,9 +39,8 @@ from maxmargin.verify.engine import run as engine
 from maxmargin.verify.engine.schedules import PowerLaw
 from maxmargin.verify.optimizers import get_optimizer
 
-SPEC = "binary:n=12,d=5@relu2:h=8"
-BATCHES = [1, 8, 64, 256, 1024, 4096]
-TARGETS = {"signum": 150, "momentum-gd": 150, "adam": 150, "muon": 20}
+PROBLEMS = ["binary@relu2:h=8", "multiclass@linear", "digits-3@linear"]
+BATCHES = [1, 2, 4, 8, 64, 1024]
 
 
 class Momentum(torch.optim.Optimizer):
@@ -68,14 +76,20 @@ LOOPS: dict[str, Callable[[list[Tensor]], torch.optim.Optimizer]] = {
 
 def loop_step(name: str, problem: Problem, steps: int, device: str) -> float:
     """Seconds a step of the plain loop: written out for this model, the least that a user would write."""
-    X, y = problem.X.to(device), problem.contrasts[:, 0, 0].to(device)
+    X, labels = problem.X.to(device), torch.as_tensor(np.unique(problem.labels, return_inverse=True)[1], device=device)
     theta = {k: b.to(device).requires_grad_() for k, b in problem.model.init(0).items()}
     optimizer = LOOPS[name](list(theta.values()))
+    y = problem.contrasts[:, 0, 0].to(device)
+
+    def loss() -> Tensor:
+        if set(theta) == {"W"}:
+            return torch.nn.functional.cross_entropy(X @ theta["W"].T, labels, reduction="sum")
+        scores = torch.relu(X @ theta["W"].T).square() @ theta["a"]
+        return torch.nn.functional.softplus(-y * scores).sum()
 
     def step() -> None:
         optimizer.zero_grad()
-        scores = torch.relu(X @ theta["W"].T).square() @ theta["a"]
-        torch.nn.functional.softplus(-y * scores).sum().backward()
+        loss().backward()
         optimizer.step()
 
     for _ in range(20):
@@ -86,25 +100,26 @@ def loop_step(name: str, problem: Problem, steps: int, device: str) -> float:
     return (_now(device) - began) / steps
 
 
-def engine_step(name: str, problem: Problem, batch: int, steps: int, device: str, paced: bool) -> float:
+def engine_step(name: str, problem: Problem, batch: int, seconds: float, device: str, paced: bool) -> float:
     """Seconds a step of the whole batch, as :func:`maxmargin.verify.engine.run.run` runs it."""
-    few = engine.starts(problem, min(batch, 32))
+    few = engine.starts(problem, min(batch, 8), scale=0.1)
     theta = {k: b.repeat(-(-batch // b.shape[0]), *[1] * (b.ndim - 1))[:batch] for k, b in few.items()}
     theta = {k: b + 1e-3 * torch.randn(b.shape, dtype=b.dtype) for k, b in theta.items()}
     seen: list[tuple[int, float]] = []
 
-    def note(done: int, of: int) -> None:
-        del of
-        seen.append((done, _now(device)))
+    def once(steps: int) -> float:
+        seen.clear()
+        engine.run(
+            problem, get_optimizer(name), theta, steps=steps, schedule=None if paced else PowerLaw(1e-3),
+            loss="cross-entropy", checkpoints=10, progress=lambda done, of: seen.append((done, _now(device))),
+            device=device,
+        )  # fmt: skip
+        # A pace is measured at every chunk at first, later at every eighth.
+        first = next(mark for mark in seen if mark[0] >= (2048 if paced and steps > 4096 else steps // 8))
+        return (seen[-1][1] - first[1]) / (seen[-1][0] - first[0])
 
-    schedule = None if paced else PowerLaw(1e-3)
-    engine.run(
-        problem, get_optimizer(name), theta, steps=steps, schedule=schedule, loss="logistic", checkpoints=8,
-        progress=note, device=device,
-    )  # fmt: skip
-    # A pace is measured at every chunk at first, later at every eighth.
-    first = next(mark for mark in seen if mark[0] >= (2048 if paced and steps > 4096 else steps // 8))
-    return (seen[-1][1] - first[1]) / (seen[-1][0] - first[0])
+    guess = once(8192 if paced else 512)
+    return once(max(8192 if paced else 512, int(seconds / guess) // 8 * 8))
 
 
 def _now(device: str) -> float:
@@ -114,56 +129,127 @@ def _now(device: str) -> float:
     return time.process_time()
 
 
-def cell(name: str, problem: Problem, batch: int, seconds: float, device: str, paced: bool) -> dict[str, Any]:
-    """Time one optimizer at one batch size."""
+def arithmetic(name: str, problem: Problem) -> tuple[int, int]:
+    """Floating-point operations of one step, and its exponentials, logarithms, roots and divisions; polar factors not
+    counted.
+    """
+    from maxmargin.verify.engine.losses import LOSSES
+    from maxmargin.verify.engine.native.graph import record
+    from maxmargin.verify.engine.native.lowering import POINTWISE
+    from maxmargin.verify.engine.stepping import OneRun
+
+    optimizer, one = get_optimizer(name), torch.ones((), dtype=torch.float64)
+    theta = problem.model.init(0)
+    run = OneRun(problem, optimizer, LOSSES["cross-entropy"], optimizer.pace_norm)
+    graph, _ = record(run.step, theta, optimizer.init(theta), one, one.clone(), problem.X, problem.contrasts)
+    operations = slow = 0
+    for node in graph.nodes:
+        kind = str(node.target).split(".")[1]
+        numbers = [prod(graph.metas[ref.number].shape) for ref in node.outputs if ref is not None][0]
+        taken = [graph.metas[a.number].shape for a in node.args if hasattr(a, "number")]
+        if kind in ("mm", "bmm", "mv"):
+            operations += 2 * numbers * taken[0][-1]
+        elif kind in ("exp", "log", "log1p", "sqrt", "div", "hypot", "pow"):
+            slow += numbers
+        elif node.target in POINTWISE or kind in ("sum", "amax", "amin", "linalg_vector_norm"):
+            operations += max(numbers, prod(taken[0]) if taken else 0)
+    return operations, slow
+
+
+def speeds() -> tuple[float, float]:
+    """Floating-point operations a second of a large matrix product, and exponentials a second on long rows."""
+    A, x = torch.randn(700, 700, dtype=torch.float64), torch.randn(4096, dtype=torch.float64)
+
+    def rate(work: Callable[[], Any], count: float, times: int) -> float:
+        work()
+        began = time.process_time()
+        for _ in range(times):
+            work()
+        return count * times / (time.process_time() - began)
+
+    return rate(lambda: A @ A, 2 * 700.0**3, 10), rate(lambda: torch.exp(x), 4096.0, 500)
+
+
+def before(folder: Path, name: str, spec: str, batch: int, seconds: float, paced: bool) -> float:
+    """Seconds a step of another version of the package."""
+    env = os.environ | {"PYTHONPATH": str(folder)}
+    args = [sys.executable, __file__, "--one", name, spec, str(batch), str(seconds), *(["--paced"] if paced else [])]
+    done = subprocess.run(args, env=env, capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def cell(name: str, spec: str, batch: int, args: argparse.Namespace) -> dict[str, Any]:
+    """Time one optimizer on one problem at one batch size."""
+    problem, seconds = problems.get(spec), args.seconds
     count = max(50, int(seconds / 4 / 3e-4))
-    before = loop_step(name, problem, count, device)
-    guess = 1e-4 + batch * 1.5e-6
-    ours = engine_step(name, problem, batch, max(256, int(seconds / guess) // 8 * 8), device, paced)
-    plain = statistics.mean([before, loop_step(name, problem, count, device)])
+    plain = [loop_step(name, problem, count, args.device)]
+    ours = [engine_step(name, problem, batch, seconds / 2, args.device, args.paced)]
+    old = before(args.before, name, spec, batch, seconds, args.paced) if args.before else None
+    ours.append(engine_step(name, problem, batch, seconds / 2, args.device, args.paced))
+    plain.append(loop_step(name, problem, count, args.device))
+    step, loop = statistics.mean(ours), statistics.mean(plain)
     return {
+        "problem": spec,
         "optimizer": name,
         "batch": batch,
-        "us a step": 1e6 * ours,
-        "run-steps/s": batch / ours,
-        "loop us a step": 1e6 * plain,
-        "ratio": batch * plain / ours,
+        "us a run-step": 1e6 * step / batch,
+        "run-steps/s": batch / step,
+        "loop us a step": 1e6 * loop,
+        "ratio": batch * loop / step,
+        "before us a run-step": None if old is None else 1e6 * old / batch,
+        "ratio before": None if old is None else batch * loop / old,
     }
 
 
 def main() -> None:
     """Print the table, write the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a fifth of the time, batches 1, 256 and 4096")
+    parser.add_argument("--quick", action="store_true", help="a fifth of the time, batches 1, 4 and 1024")
     parser.add_argument("--batch", type=int, nargs="+")
+    parser.add_argument("--problem", nargs="+", default=PROBLEMS)
     parser.add_argument("--optimizer", nargs="+", choices=LOOPS, default=list(LOOPS))
-    parser.add_argument("--seconds", type=float, help="about so long a cell (default 3, with --quick 0.6)")
+    parser.add_argument("--seconds", type=float, help="about so long a cell and version (default 2, with --quick 0.4)")
     parser.add_argument("--paced", action="store_true", help="the engine's default schedule, its measurements included")
+    parser.add_argument("--before", type=Path, help="a folder with another version of the package, to compare with")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--json", type=Path, help="write the rows here")
+    parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    seconds = args.seconds or (0.6 if args.quick else 3.0)
-    batches = args.batch or ([1, 256, 4096] if args.quick else BATCHES)
-    problem = problems.get(SPEC)
+    if args.one:
+        name, spec, batch, seconds = args.one
+        print(engine_step(name, problems.get(spec), int(batch), float(seconds), args.device, args.paced))
+        return
+    args.seconds = args.seconds or (0.4 if args.quick else 2.0)
+    batches = args.batch or ([1, 4, 1024] if args.quick else BATCHES)
     where = torch.cuda.get_device_name() if args.device == "cuda" else f"{platform.machine()}, one core"
-    print(f"{SPEC}, {where}, torch {torch.__version__}: run-steps a second (times a plain loop on the same device)\n")
-    print(f"| optimizer | plain loop | {' | '.join(f'batch {b}' for b in batches)} |")
-    print("|---" * (2 + len(batches)) + "|", flush=True)
+    flops, exponentials = speeds()
+    print(f"{where}, torch {torch.__version__}; µs a step of one run (times a plain loop's speed; times before's)")
+    print(f"{flops / 1e9:.0f} GFlop/s in matrix products, {exponentials / 1e6:.0f} M exponentials/s\n")
+    print(f"| problem | optimizer | plain loop | {' | '.join(f'batch {b}' for b in batches)} | arithmetic |")
+    print("|---" * (4 + len(batches)) + "|", flush=True)
     rows = []
-    for name in args.optimizer:
-        cells = [cell(name, problem, batch, seconds, args.device, args.paced) for batch in batches]
-        rows += cells
-        plain = statistics.median(c["loop us a step"] for c in cells)
-        shown = " | ".join(f"{_short(c['run-steps/s'])} ({c['ratio']:.3g}×)" for c in cells)
-        print(f"| {name} (target {TARGETS[name]}×) | {_short(1e6 / plain)} | {shown} |", flush=True)
+    for spec in args.problem:
+        for name in args.optimizer:
+            cells = [cell(name, spec, batch, args) for batch in batches]
+            rows += cells
+            operations, slow = arithmetic(name, problems.get(spec))
+            least = 1e6 * (operations / flops + slow / exponentials)
+            shown = " | ".join(_shown(c) for c in cells)
+            plain = statistics.median(c["loop us a step"] for c in cells)
+            share = least / cells[0]["us a run-step"]
+            print(
+                f"| {spec} | {name} | {plain:.0f} | {shown} | {operations} + {slow} slow: {least:.2f} µs, {share:.0%} |",
+                flush=True,
+            )
     if args.json:
         args.json.write_text(json.dumps({"device": where, "torch": torch.__version__, "rows": rows}, indent=1))
 
 
-def _short(rate: float) -> str:
-    return f"{rate / 1e6:.2f} M" if rate >= 1e6 else f"{rate / 1e3:.3g} k"
+def _shown(c: dict[str, Any]) -> str:
+    faster = "" if c["before us a run-step"] is None else f"; {c['before us a run-step'] / c['us a run-step']:.3g}×"
+    return f"{c['us a run-step']:.2f} ({c['ratio']:.3g}×{faster})"
 
 
 if __name__ == "__main__":
