@@ -1,4 +1,4 @@
-"""Passes over a traced graph of torch operators: nothing computed twice, no view that changes nothing, fewer kernels."""
+"""Passes over a traced graph of torch operators: nothing computed twice, no idle views, fewer kernels."""
 
 from __future__ import annotations
 

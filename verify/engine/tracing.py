@@ -43,7 +43,7 @@ def traced(function: Callable[..., Any], *example: Any) -> Callable[..., Any]:
 
 
 def captured(function: Callable[..., Any], *example: Any, times: int = 1) -> Callable[..., Any]:
-    """The same on a GPU: arguments are copied into a CUDA graph's memory, one launch replays it, results are copied out.
+    """The same on a GPU: arguments are copied into a CUDA graph's memory, one launch replays it, results come out.
 
     Args:
         function: Of tensor trees, without branches on tensor values.

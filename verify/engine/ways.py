@@ -241,19 +241,21 @@ class Native(Way):
     def _traceable_rate(self) -> Any:
         """The schedule as a function of tensors, or None where it has to be asked chunk by chunk.
 
+        Returns:
+            A function, or None.
+
         Raises:
             UnsupportedError: for a schedule that looks at the speed and at values.
         """
-        one = torch.ones((), dtype=torch.float64)
+        schedule = self.task.schedule
         try:
-            graph, _ = record(self.task.rate, one, one.clone(), one.clone(), one.clone())
-            if graph.metas[graph.outputs[0].number].shape != ():
-                return None  # rates of several runs
-        except (UnsupportedError, TypeError, RuntimeError):
-            if self.task.schedule.needs_speed:
-                raise
+            graph, _ = record(self.task.rate, *torch.ones(4, dtype=torch.float64).unbind())
+        except (UnsupportedError, TypeError, RuntimeError) as error:
+            if schedule.needs_speed:
+                raise UnsupportedError(f"the rate of {type(schedule).__name__} ({error})") from error
             return None
-        return self.task.rate
+        single = graph.metas[graph.outputs[0].number].shape == ()
+        return self.task.rate if single else None  # a schedule of several runs gives several
 
     @property
     def coarsest(self) -> torch.dtype:

@@ -1,8 +1,8 @@
 """The pseudo-polar factor of a matrix, or of a batch of them: what an exact Muon steps along.
 
-``torch.linalg.svd`` costs one LAPACK call a matrix. A batch of many small ones goes to Newton's iteration over the
-whole batch instead, and only what that cannot answer as well goes to LAPACK. This is a choice by value, so it lives
-in an operator of its own (``torch.ops.maxmargin.polar``) that make_fx and TorchScript keep as one node.
+LAPACK's singular value decomposition on a CPU, Jacobi rotations on a GPU. The choice lives in an operator of its own,
+``torch.ops.maxmargin.polar``, which whoever records operators sees as one; the engine's native steps have a kernel of
+their own for it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,19 +18,12 @@ from torch import Tensor
 
 from maxmargin.models.blocks import Array
 from maxmargin.solvers.norms.polar.jacobi import jacobi_polar
-from maxmargin.solvers.norms.polar.newton import newton_polar
-
-WIDEST = 16
-"""Columns beyond which LAPACK's own blocking wins."""
-WORKING_SET = 100_000
-"""Numbers of a batch worked on at a time: what fits a core's second-level cache with its temporaries."""
 
 
 def polar(G: Array) -> Array:
     """U Vᵀ over the singular values σ_i > max(m, n)·eps·σ_1 of each matrix; 0 of a zero matrix.
 
-    A matrix with a NaN or an infinity gives NaN and leaves the others alone. float64 on a CPU goes the fast way where
-    there are many matrices, on a GPU there is no host synchronization.
+    A matrix with a NaN or an infinity gives NaN and leaves the others alone. On a GPU there is no host synchronization.
 
     Args:
         G: (…, m, n), numpy or torch.
@@ -49,22 +41,14 @@ def polar(G: Array) -> Array:
     return _Polar.apply(torch.as_tensor(np.ascontiguousarray(G))).numpy()
 
 
-def fewest(columns: int) -> int:
-    """Matrices from which Newton's iteration over the batch beats a LAPACK call each.
-
-    Measured: 480 of 3 columns, 390 of 4, 220 of 5 and 140 of 10.
-
-    Returns:
-        Their number.
-    """
-    return 1600 // columns
-
-
 def svd_polar(A: Tensor) -> Tensor:
     """The factors of finite matrices (…, m, n) by LAPACK: the reference."""
     U, sigma, Vt = torch.linalg.svd(A, full_matrices=False)
     kept = sigma > max(A.shape[-2:]) * torch.finfo(A.dtype).eps * sigma[..., :1]
     return (U * kept.unsqueeze(-2)) @ Vt
+
+
+_whole: ContextVar[bool] = ContextVar("_whole", default=False)
 
 
 @contextmanager
@@ -77,20 +61,12 @@ def as_one_operator() -> Iterator[None]:
         _whole.reset(token)
 
 
-_whole: ContextVar[bool] = ContextVar("_whole", default=False)
-
-
 class _Polar(torch.autograd.Function):
-    """The choice by shape and device, made where the whole batch is seen: below every vmap."""
+    """The choice by device, made where the whole batch is seen: below every vmap."""
 
     @staticmethod
     def forward(G: Tensor) -> Tensor:
-        m, n = G.shape[-2:]
-        small = 2 <= min(m, n) <= WIDEST and G.dtype == torch.float64
-        many = small and prod(G.shape[:-2]) >= fewest(min(m, n))
-        if many or _whole.get() or G.device.type != "cpu":
-            return torch.ops.maxmargin.polar(G)
-        return _svd_polar(G)
+        return torch.ops.maxmargin.polar(G) if _whole.get() or G.device.type != "cpu" else _svd_polar(G)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
@@ -106,8 +82,9 @@ class _Polar(torch.autograd.Function):
 
 def _polar(G: Tensor) -> Tensor:
     """Factors of (…, m, n)."""
-    batch = G.reshape(-1, *G.shape[-2:])
-    return (_many(batch) if G.device.type == "cpu" else _without_host(batch)).reshape(G.shape)
+    if G.device.type == "cpu":
+        return _svd_polar(G)
+    return _without_host(G.reshape(-1, *G.shape[-2:])).reshape(G.shape)
 
 
 # As a plain definition: the decorator ``torch.library.custom_op`` imports torch's compiler at the first call, for 2 s.
@@ -120,24 +97,6 @@ def _svd_polar(A: Tensor) -> Tensor:
     """As :func:`svd_polar`, for matrices of any scale, NaN in some."""
     scaled, spoilt = _normalized(A, (-2, -1))
     return svd_polar(scaled) + spoilt
-
-
-def _many(A: Tensor) -> Tensor:
-    """Of a big batch (B, m, n), block by block."""
-    m, n = A.shape[1:]
-    tall, back = ((1, 2, 0), (2, 0, 1)) if m >= n else ((2, 1, 0), (2, 1, 0))
-    block = 2 ** max(8, (WORKING_SET // (m * n)).bit_length() - 1)
-    parts = -(-A.shape[0] // block)
-    out = torch.empty(A.shape, dtype=A.dtype)
-    for a, o in zip(A.tensor_split(parts), out.tensor_split(parts), strict=True):
-        # The batch goes last and stays there: one copy in, one copy out.
-        scaled, spoilt = _normalized(a.permute(tall).contiguous(), (0, 1))
-        P, good = newton_polar(scaled)
-        o.copy_((P + spoilt).permute(back))
-        if not bool(good.all()):
-            rest = torch.nonzero(~good).squeeze(1)
-            o[rest] = _svd_polar(a[rest])
-    return out
 
 
 def _without_host(A: Tensor) -> Tensor:

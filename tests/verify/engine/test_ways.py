@@ -16,7 +16,7 @@ from maxmargin.models import problems
 from maxmargin.solvers.norms import get_norm
 from maxmargin.verify.engine import ways
 from maxmargin.verify.engine.losses import LOSSES
-from maxmargin.verify.engine.native import lowering
+from maxmargin.verify.engine.native import lowering, pointwise
 from maxmargin.verify.engine.native.lowering import RULES
 from maxmargin.verify.engine.run import paced_for, run, starts
 from maxmargin.verify.engine.schedules import Paced, PowerLaw, PowerLaws, Schedule
@@ -170,7 +170,7 @@ def test_a_wrong_kernel_is_seen_and_torch_runs(target, off, name, monkeypatch, w
     honest = RULES[target]
 
     def wrong(self, meta, *args, **kwargs):
-        return lowering.pointwise(meta, lowering._mul(torch.float64), honest(self, meta, *args, **kwargs), 1 + off)
+        return lowering.pointwise(meta, pointwise.multiply(torch.float64), honest(self, meta, *args, **kwargs), 1 + off)
 
     problem = problems.get(NETWORK)
     theta0 = starts(problem, 1, seed=3, scale=0.3)

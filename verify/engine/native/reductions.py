@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from math import inf, prod
 from typing import TYPE_CHECKING, Any
 
@@ -75,25 +76,16 @@ def reduce(self: Lowering, how: str, x: Value, dim: Any, keepdim: bool) -> Value
     down = any(leaf.strides[len(kept) - 1] == 1 for leaf in leaves(ordered)) and prod(inner) > 0
 
     if down:  # vectors along the last kept axis, a loop over what is reduced inside
+        turned = restride(ordered, partial(_moved_last, axis=len(kept) - 1))
+
+        def column(at: list[str], last: str, width: int, own: list[str]) -> str:
+            return evaluate(code, turned, [*at, *own, last], width)
 
         def columns(at: list[str]) -> None:
             for first, count, width in pieces(outer[-1]):
                 with code.loop(count * width, step=width) as loop:
                     last = code.offset([(loop.index, 1)], first)
-                    turned = restride(
-                        ordered,
-                        lambda leaf: replace(
-                            leaf,
-                            strides=(
-                                *leaf.strides[: len(kept) - 1],
-                                *leaf.strides[len(kept) :],
-                                leaf.strides[len(kept) - 1],
-                            ),
-                        ),
-                    )
-                    got = fold.over(
-                        inner, lambda own, w=width, l=last: evaluate(code, turned, [*at, *own, l], w), width
-                    )
+                    got = fold.over(inner, partial(column, at, last, width), width)
                     put(code, got, target, [*at, last], width)
 
         nest(code, outer[:-1], columns)
@@ -108,6 +100,10 @@ def reduce(self: Lowering, how: str, x: Value, dim: Any, keepdim: bool) -> Value
 
     nest(code, outer, rows)
     return place
+
+
+def _moved_last(leaf: Leaf, axis: int) -> Leaf:
+    return replace(leaf, strides=(*leaf.strides[:axis], *leaf.strides[axis + 1 :], leaf.strides[axis]))
 
 
 def _kept_strides(place: Value, x: Value, axes: Sequence[int], keepdim: bool) -> list[tuple[int, int]]:
@@ -225,7 +221,11 @@ def ranked(self: Lowering, x: Value, count: int, largest: bool) -> tuple[Value, 
 
 
 def largest_index(self: Lowering, meta: Meta, x: Value, dim: int | None) -> Value:
-    """The place of the largest number; of the first one where several are, of a NaN where there is one."""
+    """The place of the largest number; of the first one where several are, of a NaN where there is one.
+
+    Returns:
+        An integer.
+    """
     if not (dim is None or len(x.shape) == 1) or not x.dtype.is_floating_point or x.numel == 0:
         raise UnsupportedError("argmax along one of several axes")
     code = self.code

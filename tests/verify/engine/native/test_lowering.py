@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from maxmargin.solvers.norms.polar.factor import polar
-from maxmargin.verify.engine.native import lowering
+from maxmargin.verify.engine.native import lowering, pointwise
 from maxmargin.verify.engine.native.function import compiled
 from maxmargin.verify.engine.native.graph import UnsupportedError, record
 from maxmargin.verify.engine.native.lowering import RULES
@@ -172,7 +172,7 @@ def _off_by_a_little(rule):
     def spoiled(self, meta, *args, **kwargs):
         found = rule(self, meta, *args, **kwargs)
         return (
-            lowering.pointwise(meta, lowering._add(torch.float64), found, 1e-10)
+            lowering.pointwise(meta, pointwise.add(torch.float64), found, 1e-10)
             if meta.dtype == torch.float64
             else found
         )
