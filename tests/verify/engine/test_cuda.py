@@ -13,8 +13,8 @@ from maxmargin.solvers.norms.polar import factor as polar
 from maxmargin.verify.engine.losses import LOSSES
 from maxmargin.verify.engine.run import run, starts
 from maxmargin.verify.engine.schedules import PowerLaw
-from maxmargin.verify.engine.stepping import Stepping
-from maxmargin.verify.engine.tracing import traced
+from maxmargin.verify.engine.stepping import OneRun, Stepping
+from maxmargin.verify.engine.tracing import captured
 from maxmargin.verify.optimizers import get_optimizer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
@@ -49,13 +49,13 @@ def test_the_gpu_follows_the_cpu(name):
 def test_steps_never_wait_for_the_host(name, no_waiting):
     torch.cuda.set_sync_debug_mode("default")  # building may wait
     problem, optimizer = problems.get(NETWORK).to("cuda"), get_optimizer(name)
-    stepping = Stepping(problem, optimizer, LOSSES["logistic"], optimizer.pace_norm, None, False)
+    stepping = Stepping(OneRun(problem, optimizer, LOSSES["logistic"], optimizer.pace_norm), 64, None, False)
     theta = {k: b.cuda() for k, b in starts(problems.get(NETWORK), 64).items()}
     t = torch.ones((), dtype=torch.float64, device="cuda")
     eta = torch.full((64,), 1e-3, dtype=torch.float64, device="cuda")
     rest = (eta, problem.X, problem.contrasts)
     state = stepping.init(theta)
-    chunk = traced(stepping.step, theta, state, t, *rest, times=8)
+    chunk = captured(stepping.step, theta, state, t, *rest, times=8)
     torch.cuda.set_sync_debug_mode("error")
     fast = (theta, state, t)
     for _ in range(25):
@@ -77,7 +77,7 @@ def test_what_would_wait_is_caught(no_waiting):
 
 def test_results_survive_the_next_replay():
     x = torch.arange(6.0, dtype=torch.float64, device="cuda").reshape(3, 2)
-    double = traced(lambda x: x * 2, x, times=3)
+    double = captured(lambda x: x * 2, x, times=3)
     first = double(x)
     second = double(first)
     assert torch.equal(first, 8 * x)
