@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-PACKAGES = ("maxmargin", "numpy", "scipy", "cvxpy", "torch", "clarabel", "scs", "highspy", "osqp", "python-flint")
+PACKAGES = ("maxmargin", "numpy", "scipy", "cvxpy", "torch", "clarabel", "scs", "highspy", "osqp", "python-flint", "llvmlite")
 
 
 def versions() -> dict[str, str]:

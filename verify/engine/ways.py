@@ -222,15 +222,15 @@ class Native(Way):
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         one, paced = task.one, task.schedule.needs_speed
-        measure, names = (one.speed, ("speed", "length", "growth")) if not one.fixed_speed else (
-            one.growth, ("length", "growth")
-        )  # fmt: skip
-        if one.linear:  # no cap: its length stays infinite
-            names = tuple(name if name != "length" else "" for name in names)
+        length = "" if one.linear else "length"  # no cap: it stays infinite
         pieces = Pieces(
-            step=one.step, measure=measure if paced else None, measures=names, rate=self._traceable_rate(),
-            refresh=(EARLY, REFRESH), chunk=CHUNK,
-        )  # fmt: skip
+            step=one.step,
+            measure=None if not paced else one.growth if one.fixed_speed else one.speed,
+            measures=(length, "growth") if one.fixed_speed else ("speed", length, "growth"),
+            rate=self._traceable_rate(),
+            refresh=(EARLY, REFRESH),
+            chunk=CHUNK,
+        )
         now = self.start
         t = now.t.expand(task.runs)
         self.loop = Loop(pieces, (now.theta, now.state, t), task.X, task.C, task.drawn(0), shared=task.data_dim is None)
@@ -270,8 +270,9 @@ class Native(Way):
     @property
     @override
     def now(self) -> Now:
+        theta, state, t = self.loop.now
         numbers = self.loop.numbers
-        return Now(*self.loop.now, numbers["travelled"], numbers["speed"], numbers["length"], numbers["growth"])
+        return Now(theta, state, t, numbers["travelled"], numbers["speed"], numbers["length"], numbers["growth"])
 
     @override
     def resume(self, done: int, now: Now) -> None:

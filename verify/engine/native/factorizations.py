@@ -154,7 +154,6 @@ class _Rotated:
     def _rotate(self, p: str, q: str) -> str:
         """Make two columns orthogonal; whether they were not before."""
         code = self.code
-
         columns = [
             (begin + first + i * width, width)
             for begin, size in ((0, self.long), (self.long, self.stride - self.long))
@@ -163,7 +162,10 @@ class _Rotated:
         ]
         if len(columns) > 8:
             return self._rotate_long(p, q)
-        held = [(at, w, *(code.load(code.at(base, str(at)), width=w) for base in (p, q))) for at, w in columns]
+        held = [
+            (at, w, code.load(code.at(p, str(at)), width=w), code.load(code.at(q, str(at)), width=w))
+            for at, w in columns
+        ]
         a, b, c = self._dots([(w, x, y) for at, w, x, y in held if at < self.long])
         first, second, off = self._angle(a, b, c)
         for at, w, x, y in held:

@@ -70,9 +70,13 @@ def _(self: Lowering, meta: Meta, x: Value, _shape: Any) -> Value:
         place = self.space(x.shape, x.dtype)
         assign(self.code, [place.tree], x)
         x = place
-    return _viewed(
-        x, meta.shape, lambda leaf: replace(leaf, strides=reshaped_strides(x.shape, leaf.strides, meta.shape))
-    )
+
+    def change(leaf: Leaf) -> Leaf:
+        strides = reshaped_strides(x.shape, leaf.strides, meta.shape)
+        assert strides is not None  # that is what ``fits`` asked
+        return replace(leaf, strides=strides)
+
+    return _viewed(x, meta.shape, change)
 
 
 @rule(aten.permute.default, view=True)
