@@ -42,8 +42,8 @@ def test_it_separates_an_easy_problem(name):
 def test_traced_or_not_is_the_same_on_a_network(name, kwargs):
     optimizer, theta0 = get_optimizer(name, kwargs), starts(NETWORK, 2, scale=0.3)
     one, other = (
-        run(NETWORK, optimizer, theta0, steps=40, checkpoints=2, schedule=PowerLaw(1e-2), trace=trace)
-        for trace in (True, False)
+        run(NETWORK, optimizer, theta0, steps=40, checkpoints=2, schedule=PowerLaw(1e-2), native=native)
+        for native in (True, False)
     )
     for k in NETWORK.shapes:
         assert np.abs(one.theta[k] - theta0[k].numpy()).max() > 1e-2

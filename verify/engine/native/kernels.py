@@ -1,9 +1,9 @@
-"""Matrix products, gathers, and functions that the C library has only number by number."""
+"""Matrix products and gathers."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -16,43 +16,6 @@ if TYPE_CHECKING:
 
 COLUMNS = 4
 """Vectors of a row of a product that are accumulated at once."""
-
-
-def _scalar(name: str) -> Any:
-    def build(code: Code, width: int, x: str) -> str:
-        if width == 1:
-            return code.call(name, "double", ("double", x))
-        out, whole = "poison", vector("double", width)
-        for i in range(width):
-            each = code.op(f"extractelement {whole} {x}, i64 {i}")
-            out = code.op(f"insertelement {whole} {out}, double {code.call(name, 'double', ('double', each))}, i64 {i}")
-        return out
-
-    return build
-
-
-exp, log, log1p = _scalar("exp"), _scalar("log"), _scalar("log1p")
-
-
-def hypot(code: Code, width: int, a: str, b: str) -> str:
-    """√(a² + b²) without overflow or underflow: the larger one times √(1 + ratio²)."""
-    kind, flag = vector("double", width), vector("i1", width)
-
-    def one(name: str, *operands: str) -> str:
-        return code.call(f"llvm.{name}.{suffix('double', width)}", kind, *[(kind, x) for x in operands])
-
-    a, b = one("fabs", a), one("fabs", b)
-    large, small = one("maximum", a, b), one("minimum", a, b)
-    ratio = code.op(f"fdiv {kind} {small}, {large}")
-    # 0/0 of two zeros and inf/inf: there the larger one is the answer.
-    plain = code.op(f"fcmp oeq {kind} {large}, {code.splat(literal(0.0, torch.float64), 'double', width)}")
-    full = code.op(f"fcmp oeq {kind} {large}, {code.splat(literal(float('inf'), torch.float64), 'double', width)}")
-    square = code.op(f"fmul {kind} {ratio}, {ratio}")
-    ones = code.splat(literal(1.0, torch.float64), "double", width)
-    root = one("sqrt", code.op(f"fadd {kind} {square}, {ones}"))
-    found = code.op(f"fmul {kind} {large}, {root}")
-    either = code.op(f"or {flag} {plain}, {full}")
-    return code.op(f"select {flag} {either}, {kind} {large}, {kind} {found}")
 
 
 def product(self: Lowering, meta: Meta, a: Value, b: Value) -> Value:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from maxmargin.verify.engine.native import kernels
+from maxmargin.verify.engine.native import functions
 from maxmargin.verify.engine.native.graph import Meta, UnsupportedError
 from maxmargin.verify.engine.native.ir import REGISTER, Code, literal, suffix, vector
 from maxmargin.verify.engine.native.lowering import (
@@ -151,12 +151,12 @@ def _remainder(code: Code, width: int, a: str, b: str) -> str:
 UNARY: dict[Any, Callable[..., str]] = {
     aten.abs.default: intrinsic("fabs"),
     aten.neg.default: _negated,
-    aten.exp.default: kernels.exp,
+    aten.exp.default: functions.exp,
     aten.exp2.default: _libm("exp2"),
     aten.expm1.default: _libm("expm1"),
-    aten.log.default: kernels.log,
+    aten.log.default: functions.log,
     aten.log2.default: _libm("log2"),
-    aten.log1p.default: kernels.log1p,
+    aten.log1p.default: functions.log1p,
     aten.sqrt.default: intrinsic("sqrt"),
     aten.rsqrt.default: lambda code, width, x: _inverted(code, width, intrinsic("sqrt")(code, width, x)),
     aten.reciprocal.default: _inverted,
@@ -169,7 +169,7 @@ UNARY: dict[Any, Callable[..., str]] = {
     aten.tanh.default: _libm("tanh"),
     aten.sigmoid.default: lambda code, width, x: _inverted(
         code, width, code.op(
-            f"fadd {vector('double', width)} {kernels.exp(code, width, _negated(code, width, x))}, "
+            f"fadd {vector('double', width)} {functions.exp(code, width, _negated(code, width, x))}, "
             f"{_constant(code, width, 1.0)}"
         ),
     ),
@@ -313,7 +313,7 @@ def _(self: Lowering, meta: Meta, x: Value, bound: Any) -> Value:
 
 @point(aten.hypot.default)
 def _(self: Lowering, meta: Meta, a: Value, b: Value) -> Value:
-    return pointwise(meta, kernels.hypot, a, b)
+    return pointwise(meta, functions.hypot, a, b)
 
 
 @point(aten.copysign.Tensor)
