@@ -106,13 +106,14 @@ def _run_of(theta, i):
     return {k: b[i] for k, b in theta.items()}
 
 
+@pytest.mark.parametrize("native", [False, True])
 @pytest.mark.parametrize("name", ["signum", "adam", "momentum-gd", "muon"])
 @pytest.mark.parametrize("spec", [LINEAR, NETWORK])
-def test_200_steps_are_those_of_a_plain_loop(spec, name):
+def test_200_steps_are_those_of_a_plain_loop(spec, name, native):
     problem = problems.get(spec)
     theta0 = starts(problem, 3, seed=4, scale=0.5)
     eta = 0.003 if spec == NETWORK else 0.02
-    got = run(problem, get_optimizer(name), theta0, steps=200, schedule=PowerLaw(eta), checkpoints=10, native=False)
+    got = run(problem, get_optimizer(name), theta0, steps=200, schedule=PowerLaw(eta), checkpoints=10, native=native)
     assert got.runs == 3
     for i in range(3):
         thetas, gradients, updates, stiff = _plain_run(spec, name, _run_of(theta0, i), eta, 200)
@@ -145,6 +146,7 @@ def _balanced_start(margin):
     return {"W": theta["W"].unsqueeze(0)}
 
 
+@pytest.mark.parametrize("native", [False, True])
 @pytest.mark.skipif(np.finfo(np.longdouble).minexp > -16000, reason="no 80-bit long double on this platform")
 @pytest.mark.parametrize(
     ("spec", "name"),
@@ -152,12 +154,12 @@ def _balanced_start(margin):
     # (Muon on the network: few samples count there, so m is nearly singular and its polar factor hardly defined.)
     + [(NETWORK, n) for n in ("signum", "adam", "momentum-gd")],
 )
-def test_beyond_float64_the_steps_are_those_of_a_long_double_loop(spec, name):
+def test_beyond_float64_the_steps_are_those_of_a_long_double_loop(spec, name, native):
     """Margins from 900 on: e^(−900) is 0 in float64, its square too in every Adam; long double reaches e^(−11000)."""
     problem = problems.get(spec)
     theta0 = _separating_start(spec, 900.0) if spec == NETWORK else _balanced_start(900.0)
     eta = 0.002 if spec == NETWORK else 0.05
-    got = run(problem, get_optimizer(name), theta0, steps=120, schedule=PowerLaw(eta), checkpoints=6, native=False)
+    got = run(problem, get_optimizer(name), theta0, steps=120, schedule=PowerLaw(eta), checkpoints=6, native=native)
     assert (got.margin > 850).all()
     assert (got.log_scale < -850).all()
     thetas, _, updates, stiff = _plain_run(spec, name, _run_of(theta0, 0), eta, 120, np.longdouble)
@@ -234,13 +236,14 @@ def test_data_sets_in_a_batch_are_data_sets_one_by_one():
     assert len({float(q) for q in together.margin[-1]}) == 3
 
 
-def test_one_diverging_run_leaves_the_others_alone():
+@pytest.mark.parametrize("native", [False, True])
+def test_one_diverging_run_leaves_the_others_alone(native):
     problem = problems.get(LINEAR)
     theta0 = starts(problem, 2, seed=0)
     spoilt = {k: b.clone() for k, b in theta0.items()}
     spoilt["W"][1, 0, 0] = torch.nan
-    clean = run(problem, get_optimizer("muon"), theta0, steps=80, native=False, schedule=PowerLaw(0.1))
-    dirty = run(problem, get_optimizer("muon"), spoilt, steps=80, native=False, schedule=PowerLaw(0.1))
+    clean = run(problem, get_optimizer("muon"), theta0, steps=80, native=native, schedule=PowerLaw(0.1))
+    dirty = run(problem, get_optimizer("muon"), spoilt, steps=80, native=native, schedule=PowerLaw(0.1))
     _same(dirty, clean, 0, 0)
     assert dirty.separated.tolist() == [clean.separated[0], False]
 
@@ -335,7 +338,6 @@ def test_paced_steps_are_as_fast_as_they_may_and_no_faster(spec, name, kwargs):
         steps=400,
         schedule=schedule,
         checkpoints=60,
-        native=False,
     )
     norm, lengths = optimizer.pace_norm, []
     for t, done in enumerate(got.steps):
@@ -365,7 +367,7 @@ def test_a_linear_problem_with_more_margins_than_are_watched_is_paced_by_the_sma
     problem = problems.get("multiclass:n=300,d=6,k=3,seed=0")
     assert problem.n_margins > WATCHED
     optimizer = get_optimizer("signum")
-    got = run(problem, optimizer, starts(problem, 1, scale=0.01), steps=240, checkpoints=6, native=False)
+    got = run(problem, optimizer, starts(problem, 1, scale=0.01), steps=240, checkpoints=6)
     norm, schedule = get_norm("linf"), paced_for(optimizer)
     rows = problem.jacobian(got.at(0, 0))["W"]
     speeds = np.abs(rows).sum(axis=(1, 2))
@@ -401,7 +403,7 @@ def test_on_easy_data_the_smallest_margin_sets_the_pace(lead):
 
 def test_a_linear_model_may_start_at_zero():
     problem = problems.get(LINEAR)
-    got = run(problem, get_optimizer("momentum-gd"), starts(problem, 1, scale=0.0), steps=160, native=False)
+    got = run(problem, get_optimizer("momentum-gd"), starts(problem, 1, scale=0.0), steps=160)
     assert got.separated.all()
     assert np.isfinite(got.eta).all()
 
