@@ -5,7 +5,9 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-PACKAGES = ("maxmargin", "numpy", "scipy", "cvxpy", "torch", "clarabel", "scs", "highspy", "osqp", "python-flint", "llvmlite")
+PACKAGES = (
+    "maxmargin", "numpy", "scipy", "cvxpy", "torch", "llvmlite", "clarabel", "scs", "highspy", "osqp", "python-flint"
+)  # fmt: skip
 
 
 def versions() -> dict[str, str]:

@@ -10,8 +10,9 @@ torch.optim.Adam, momentum and one SVD a matrix. With ``--before`` another versi
 holds it, is timed for each cell in a process of its own between two measurements of ours. On a CPU all are timed in
 processor time of the one thread, so other work on the machine counts little.
 
-The last column is the arithmetic of one step: its floating-point operations at the speed of torch's largest matrix
-products and its exponentials, logarithms and roots at the speed of torch's on long rows, as a share of our time.
+The last column is the arithmetic of one step: additions and multiplications at the speed of torch's large matrix
+products, quotients and roots, and exponentials and logarithms, at the speed of torch's on rows that fit the first-level
+cache; and what share of our time that is. Polar factors are not counted.
 """
 
 from __future__ import annotations
@@ -129,10 +130,8 @@ def _now(device: str) -> float:
     return time.process_time()
 
 
-def arithmetic(name: str, problem: Problem) -> tuple[int, int]:
-    """Floating-point operations of one step, and its exponentials, logarithms, roots and divisions; polar factors not
-    counted.
-    """
+def arithmetic(name: str, problem: Problem) -> tuple[int, int, int]:
+    """Additions and multiplications of one step; quotients and roots; exponentials and logarithms."""
     from maxmargin.verify.engine.losses import LOSSES
     from maxmargin.verify.engine.native.graph import record
     from maxmargin.verify.engine.native.lowering import POINTWISE
@@ -142,23 +141,26 @@ def arithmetic(name: str, problem: Problem) -> tuple[int, int]:
     theta = problem.model.init(0)
     run = OneRun(problem, optimizer, LOSSES["cross-entropy"], optimizer.pace_norm)
     graph, _ = record(run.step, theta, optimizer.init(theta), one, one.clone(), problem.X, problem.contrasts)
-    operations = slow = 0
+    operations = quotients = exponentials = 0
     for node in graph.nodes:
         kind = str(node.target).split(".")[1]
-        numbers = [prod(graph.metas[ref.number].shape) for ref in node.outputs if ref is not None][0]
+        numbers = next(prod(graph.metas[ref.number].shape) for ref in node.outputs if ref is not None)
         taken = [graph.metas[a.number].shape for a in node.args if hasattr(a, "number")]
         if kind in ("mm", "bmm", "mv"):
             operations += 2 * numbers * taken[0][-1]
-        elif kind in ("exp", "log", "log1p", "sqrt", "div", "hypot", "pow"):
-            slow += numbers
+        elif kind in ("sqrt", "div", "hypot"):
+            quotients += numbers
+        elif kind in ("exp", "log", "log1p", "pow"):
+            exponentials += numbers
         elif node.target in POINTWISE or kind in ("sum", "amax", "amin", "linalg_vector_norm"):
             operations += max(numbers, prod(taken[0]) if taken else 0)
-    return operations, slow
+    return operations, quotients, exponentials
 
 
-def speeds() -> tuple[float, float]:
-    """Floating-point operations a second of a large matrix product, and exponentials a second on long rows."""
-    A, x = torch.randn(700, 700, dtype=torch.float64), torch.randn(4096, dtype=torch.float64)
+def speeds() -> tuple[float, float, float]:
+    """Additions and multiplications a second of a large product; quotients and exponentials a second on rows."""
+    A, x = torch.randn(700, 700, dtype=torch.float64), torch.rand(2048, dtype=torch.float64) + 1
+    out = torch.empty_like(x)
 
     def rate(work: Callable[[], Any], count: float, times: int) -> float:
         work()
@@ -167,7 +169,8 @@ def speeds() -> tuple[float, float]:
             work()
         return count * times / (time.process_time() - began)
 
-    return rate(lambda: A @ A, 2 * 700.0**3, 10), rate(lambda: torch.exp(x), 4096.0, 500)
+    quotients = rate(lambda: torch.div(x, x, out=out), 2048.0, 2000)
+    return rate(lambda: A @ A, 2 * 700.0**3, 10), quotients, rate(lambda: torch.exp(x, out=out), 2048.0, 2000)
 
 
 def before(folder: Path, name: str, spec: str, batch: int, seconds: float, paced: bool) -> float:
@@ -224,9 +227,9 @@ def main() -> None:
     args.seconds = args.seconds or (0.4 if args.quick else 2.0)
     batches = args.batch or ([1, 4, 1024] if args.quick else BATCHES)
     where = torch.cuda.get_device_name() if args.device == "cuda" else f"{platform.machine()}, one core"
-    flops, exponentials = speeds()
+    fast = speeds()
     print(f"{where}, torch {torch.__version__}; µs a step of one run (times a plain loop's speed; times before's)")
-    print(f"{flops / 1e9:.0f} GFlop/s in matrix products, {exponentials / 1e6:.0f} M exponentials/s\n")
+    print(f"{fast[0] / 1e9:.0f} GFlop/s, {fast[1] / 1e9:.1f} G quotients/s, {fast[2] / 1e9:.2f} G exponentials/s\n")
     print(f"| problem | optimizer | plain loop | {' | '.join(f'batch {b}' for b in batches)} | arithmetic |")
     print("|---" * (4 + len(batches)) + "|", flush=True)
     rows = []
@@ -234,15 +237,13 @@ def main() -> None:
         for name in args.optimizer:
             cells = [cell(name, spec, batch, args) for batch in batches]
             rows += cells
-            operations, slow = arithmetic(name, problems.get(spec))
-            least = 1e6 * (operations / flops + slow / exponentials)
+            counts = arithmetic(name, problems.get(spec))
+            least = 1e6 * sum(count / speed for count, speed in zip(counts, fast, strict=True))
             shown = " | ".join(_shown(c) for c in cells)
             plain = statistics.median(c["loop us a step"] for c in cells)
             share = least / cells[0]["us a run-step"]
-            print(
-                f"| {spec} | {name} | {plain:.0f} | {shown} | {operations} + {slow} slow: {least:.2f} µs, {share:.0%} |",
-                flush=True,
-            )
+            limit = f"{' + '.join(map(str, counts))}: {least:.2f} µs, {share:.0%}"
+            print(f"| {spec} | {name} | {plain:.0f} | {shown} | {limit} |", flush=True)
     if args.json:
         args.json.write_text(json.dumps({"device": where, "torch": torch.__version__, "rows": rows}, indent=1))
 

@@ -26,6 +26,7 @@ from maxmargin.verify.engine.stepping import CHUNK, OneRun, Stepping
 from maxmargin.verify.engine.tracing import captured, traced
 
 CLOSE = 1e-12  # largest difference between native steps and torch's, relative to each tensor's largest number
+NOISE = 100  # times that is allowed where rounding alone takes torch's own steps further apart
 TRIED = 2  # chunks that are compared before a run; all must agree
 TRIED_COARSE = 8  # chunks where a step rounds to shorter numbers; one must agree
 EARLY = 256 * CHUNK  # steps in which the speed is measured at every chunk
@@ -78,6 +79,10 @@ class Task:
         X, C = (x if self.data_dim is None else x[:1] for x in (self.X, self.C))
         batches = None if self.batches is None else replace(self.batches, runs=1)
         return replace(self, theta0=theta0, X=X, C=C, batches=batches)
+
+    def turned(self) -> Task:
+        """The same with the samples in the opposite order."""
+        return replace(self, X=self.X.flip(-2), C=self.C.flip(-3))
 
     def drawn(self, done: int, count: int = CHUNK) -> tuple[Tensor, ...]:
         """The batches of the next steps."""
@@ -314,9 +319,11 @@ def chosen(task: Task, *, native: bool) -> Way:
 def _difference(way: Native, plain: Interpreted) -> str | None:
     """Take runs some chunks natively, and the first run by torch's operators, from the same states.
 
-    Sums in another order are rounded differently. In float64 that is 1e-16; where a step rounds them to bfloat16 once
-    more, now and then the next number comes out, which Newton-Schulz steps make large. So there agreement in one chunk
-    to the last digits is asked for, which no wrong code reaches.
+    Sums in another order are rounded differently. In float64 that is 1e-16, and what steps make of it is measured: by
+    how much torch's own come apart with the samples in another order, from a state with other last digits (Muon on a
+    nearly singular matrix takes 1e-16 to 1e-6). Where a step rounds to bfloat16, now and then the next number comes out, which
+    Newton-Schulz steps make large; so there agreement in one chunk to the last digits is asked for, which no wrong
+    code reaches.
 
     Returns:
         The tensor that differs most, and by how much; None where they agree.
@@ -324,31 +331,51 @@ def _difference(way: Native, plain: Interpreted) -> str | None:
     coarse, apart = way.coarsest != torch.float64, ""
     plain.rates()
     for _ in range(TRIED_COARSE if coarse else TRIED):
-        way.resume(plain.done, plain.now)
-        until = plain.done + CHUNK
+        done, before = plain.done, plain.now
+        way.resume(done, before)
         for each in (way, plain):
-            each.advance(until)
+            each.advance(done + CHUNK)
             each.rates()
         size, name = _farthest(way.now, plain.now)
-        if coarse and size <= CLOSE:
+        agree = size <= CLOSE
+        if agree and coarse:
             return None
-        if not size <= CLOSE:
+        if not agree and not coarse:
+            other = Interpreted(plain.task.turned() if plain.task.batches is None else plain.task)
+            other.resume(done, _other_digits(before))
+            other.advance(done + CHUNK)
+            other.rates()
+            agree = size <= NOISE * _farthest(other.now, plain.now)[0]
+        if not agree:
             apart = f"{name} by {size:.1e} of its size after {plain.done} steps"
             if not coarse:
                 break
     return apart or None
 
 
+def _other_digits(now: Now) -> Now:
+    """The same weights and state, some eps away."""
+    draw = torch.Generator().manual_seed(0)
+
+    def moved(x: Tensor) -> Tensor:
+        signs = torch.randint(0, 2, x.shape, generator=draw) * 2.0 - 1.0
+        return x * (1.0 + 4 * torch.finfo(x.dtype).eps * signs) if x.is_floating_point() else x
+
+    return now._replace(theta=pytree.tree_map(moved, now.theta), state=pytree.tree_map(moved, now.state))
+
+
 def _farthest(now: Now, plain: Now) -> tuple[float, str]:
     """The largest difference of the first run from the only one, relative to each tensor's size; and where."""
     worst = 0.0, ""
     for (path, a), b in zip(pytree.tree_flatten_with_path(now)[0], pytree.tree_leaves(plain), strict=True):
-        mine, theirs, name = a[0].to(torch.float64), b.reshape(a[0].shape).to(torch.float64), pytree.keystr(path)
+        first = a[:1].reshape(b.shape) if a.ndim else a  # t, which torch's runs share, has no axis of runs there
+        mine, theirs, name = first.to(torch.float64), b.to(torch.float64), pytree.keystr(path)
         same = (mine == theirs) | (torch.isnan(mine) & torch.isnan(theirs))
         if not bool(same.all()):
             # The growth of a margin is 0 where it changes its sign; the speed is its scale.
             scale = torch.cat([theirs.flatten(), plain.speed]) if name == ".growth" else theirs
             size = float(torch.where(torch.isfinite(scale), scale.abs(), 0.0).amax())
+            size = max(size, 1.0) if name.endswith("log_scale") else size  # a logarithm's own size says nothing
             apart = float(torch.where(same, 0.0, (mine - theirs).abs()).nan_to_num(torch.inf).amax())
             worst = max(worst, (apart / size if size else torch.inf, name))
     return worst

@@ -158,6 +158,14 @@ def test_runs_of_a_batch_are_the_runs_alone_to_the_last_bit():
             np.testing.assert_array_equal(together.theta[name][:, i], alone.theta[name][:, 0])
 
 
+@pytest.mark.parametrize("name", ["muon", "muon-adam", "shampoo"])
+def test_ill_conditioned_steps_are_trusted(name, warnings_seen):
+    """Gradients of deep linear networks have rank one: what rounding adds to their sum, Muon makes large."""
+    problem = problems.get("binary@deep-linear:depth=3,width=4")
+    run(problem, get_optimizer(name), starts(problem, 2, scale=0.1), steps=48, checkpoints=5)
+    assert warnings_seen() == []
+
+
 # -- Trust --------------------------------------------------------------------------------------------------------
 
 

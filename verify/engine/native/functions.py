@@ -13,6 +13,8 @@ from maxmargin.verify.engine.native.ir import Code, literal, suffix, vector
 
 ROUND = 6755399441055744.0
 """1.5 · 2^52: added and taken away again it rounds to a whole number, which meanwhile are the last bits."""
+TERMS = 14
+"""Of the series of e^r with |r| ≤ ln 2 / 2; the first one left out is 4e-18."""
 LN2_HIGH, LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 """ln 2 in two parts; the first has 32 bits, so that its products with exponents are exact (as fdlibm splits it)."""
 LOGARITHM = (
@@ -76,7 +78,7 @@ def exp(code: Code, width: int, x: str) -> str:
     n = row.f("sub", shifted, row.number(ROUND))
     r = row.fma(n, row.number(-LN2_HIGH), x)
     r = row.fma(n, row.number(-LN2_LOW), r)
-    rest = row.polynomial(r, tuple(1.0 / factorial(k) for k in range(2, 14)))
+    rest = row.polynomial(r, tuple(1.0 / factorial(k) for k in range(2, TERMS)))
     small = row.fma(row.f("mul", r, r), rest, r)
     out = row.f("add", small, row.number(1.0))
     count = row.i("sub", row.bits(shifted), row.bits(row.number(ROUND)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -18,6 +19,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from typing_extensions import override
 
 from maxmargin.solvers.norms.polar.factor import as_one_operator
+
+aten = torch.ops.aten
+IN_PLACE = MappingProxyType({aten.squeeze_.dim: aten.squeeze.dim, aten.squeeze_.dims: aten.squeeze.dims})
+"""Operators that change a new tensor's shape in place, as matmul does; from then on it is another one."""
 
 
 class UnsupportedError(Exception):
@@ -99,15 +104,15 @@ class _Recorder(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func is torch.ops.aten._local_scalar_dense.default:
+        if func is aten._local_scalar_dense.default:
             raise UnsupportedError("a branch on a tensor's value")
-        if func._schema.is_mutable:
+        if func._schema.is_mutable and func not in IN_PLACE:
             raise UnsupportedError(f"{func}, which writes into its argument")
         taken = tuple(_mapped(self.of, a) for a in args), {k: _mapped(self.of, a) for k, a in (kwargs or {}).items()}
         out = func(*args, **(kwargs or {}))
         leaves = out if isinstance(out, (tuple, list)) else (out,)
         outputs = tuple(self.new(x) if isinstance(x, Tensor) else None for x in leaves)
-        self.graph.nodes.append(Node(func, *taken, outputs))
+        self.graph.nodes.append(Node(IN_PLACE.get(func, func), *taken, outputs))
         return out
 
 

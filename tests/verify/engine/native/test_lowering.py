@@ -89,7 +89,8 @@ SHAPED = {
     "slice": lambda x: x[1:, 1:6:2, -3:], "unsqueeze": lambda x: x.unsqueeze(1) * x.unsqueeze(0),
     "squeeze": lambda x: x[:1].squeeze(0) + x[:, :1].squeeze().sum() + x[:, :1].squeeze((1,)).amax(),
     "diagonal": lambda x: x[0].diagonal() * 1 + x[0].diagonal(1)[0] + x[0].diagonal(-1).sum(),
-    "unbind": lambda x: x.unbind(1)[3] - x.unbind(1)[0], "split": lambda x: x.split(3, 1)[2] * 2 + x.split([2, 1, 4], 1)[1],
+    "unbind": lambda x: x.unbind(1)[3] - x.unbind(1)[0],
+    "split": lambda x: x.split(3, 1)[2] * 2 + x.split([2, 1, 4], 1)[1],
     "cat": lambda x: torch.cat([x, 2 * x[:, :3], x[:, :0]], 1), "stack": lambda x: torch.stack([x, -x], -1),
     "cat of none": lambda x: torch.cat([x[0, 0, :0], x[0, 0]]),
     "sum": lambda x: x.sum(), "sum 0": lambda x: x.sum(0), "sum 1": lambda x: x.sum(1), "sum -1": lambda x: x.sum(-1),
@@ -99,25 +100,32 @@ SHAPED = {
     "amax": lambda x: x.amax(), "amax 0": lambda x: x.amax(0), "amax -1": lambda x: x.amax(-1, keepdim=True),
     "amin": lambda x: x.amin(), "amin 1": lambda x: x.amin(1), "amin 0 2": lambda x: x.amin((0, 2)),
     "max": lambda x: x.max() - x.min(), "any": lambda x: (x > 2).any() | (x > 1).any(1).all(),
-    "all": lambda x: (x > -9).all(2), "any of dims": lambda x: (x > 2).any((0, 1)), "all of dims": lambda x: (x > -1).all((0, 1)),
+    "all": lambda x: (x > -9).all(2), "any of dims": lambda x: (x > 2).any((0, 1)),
+    "all of dims": lambda x: (x > -1).all((0, 1)),
     "all of all": lambda x: (x > -9).all(), "norm": lambda x: torch.linalg.vector_norm(x),
     "norm 1": lambda x: torch.linalg.vector_norm(x, 1, dim=1), "norm inf": lambda x: torch.linalg.vector_norm(x, INF),
     "norm -inf": lambda x: torch.linalg.vector_norm(x, -INF, dim=(0, 1)),
     "norm 3": lambda x: torch.linalg.vector_norm(x, 3.0, dim=-1, keepdim=True),
     "argmax": lambda x: x.argmax(), "argmax of a row": lambda x: x[1, 2].argmax(),
-    "mm": lambda x: x[0] @ x[1].T, "mm of turned": lambda x: x[0].T @ x[1], "mm of slices": lambda x: x[0, :, 1:4] @ x[1, :, 1:4].T,
+    "mm": lambda x: x[0] @ x[1].T, "mm of turned": lambda x: x[0].T @ x[1],
+    "mm of slices": lambda x: x[0, :, 1:4] @ x[1, :, 1:4].T,
     "mm long": lambda x: x.view(5, 21) @ x.view(5, 21).T, "mm wide": lambda x: x.view(21, 5) @ x.view(5, 21),
     "outer": lambda x: x.view(105, 1) @ x.view(1, 105), "inner": lambda x: x.view(1, 105) @ x.view(105, 1),
     "wide rows": lambda x: x.view(105, 1)[:3] @ x.view(1, 105)[:, :81],
-    "mv": lambda x: x[0] @ x[1, 0], "dot": lambda x: x[0, 0] @ x[1, 0], "bmm": lambda x: x @ x.mT,
+    "mv": lambda x: x[0] @ x[1, 0], "vm": lambda x: x[1, :, 0] @ x[0],
+    "row of a view": lambda x: x[0, 0].view(1, 5) @ x[1].T,
+    "dot": lambda x: x[0, 0] @ x[1, 0], "bmm": lambda x: x @ x.mT,
     "bmm of one": lambda x: x[:1] @ x[:1].mT, "bmm of expanded": lambda x: x[:1].expand(3, 7, 5) @ x.mT,
     "mm of nothing": lambda x: x[0, :, :0] @ x[1, :, :0].T, "nothing": lambda x: x[0, :0] @ x[1].T,
     "addmm": lambda x: torch.addmm(x[0, :5] * 0 + 1, x[0].T, x[1], beta=0.5, alpha=-2.0),
     "arange": lambda x: x * torch.arange(5, dtype=x.dtype) + torch.arange(1, 6, dtype=x.dtype) + torch.arange(0, 10, 2),
     "eye": lambda x: x[0, :5] + torch.eye(5, dtype=x.dtype) + torch.eye(5, 5, dtype=x.dtype),
-    "topk": lambda x: torch.topk(x[0, 0], 3, largest=False).values.sum(),
+    "topk": lambda x: torch.topk(x[0, 0], 3, largest=False).values,
+    "places": lambda x: torch.topk(x.view(105), 40).indices,
+    "places of the smallest": lambda x: torch.topk(x[:, 3].reshape(15), 15, largest=False).indices,
     "polar": lambda x: polar(x[0]), "polar of wide": lambda x: polar(x[0].T), "polar of many": lambda x: polar(x),
-    "svdvals": lambda x: torch.linalg.svdvals(x), "svd": lambda x: _whole_again(x[0]), "svd of wide": lambda x: _whole_again(x[1].T),
+    "svdvals": lambda x: torch.linalg.svdvals(x), "svd": lambda x: _whole_again(x[0]),
+    "svd of wide": lambda x: _whole_again(x[1].T),
     "float32": lambda x: (x.to(torch.float32) * 3 + 1).to(torch.float64),
     "bfloat16": lambda x: (x.to(torch.bfloat16) / 3).to(torch.float64),
 }  # fmt: skip
@@ -128,14 +136,17 @@ def _whole_again(x):
     return (U * sigma.sqrt()) @ Vt
 
 
+ONES = {"odd": (ODD,), "block": (X,), "turned": (X.permute(2, 0, 1),), "number": (ONE,)}
+TWOS = {"odd": (ODD, OTHER), "broadcast": (X, Y), "numbers": (ONE, ONE + 1), "number": (ROW, ONE)}
 CASES = (
-    [(f"{k} {n}", f, (x,)) for k, f in UNARY.items() for n, x in {"odd": ODD, "block": X, "turned": X.permute(2, 0, 1), "number": ONE}.items()]
-    + [(f"{k} {n}", f, ab) for k, f in BINARY.items() for n, ab in {"odd": (ODD, OTHER), "broadcast": (X, Y), "numbers": (ONE, ONE + 1), "number": (ROW, ONE)}.items()]
-    + [(f"{k} {n}", f, ab) for k, f in FINITE.items() for n, ab in {"broadcast": (X, Y), "number": (ROW, ONE)}.items()]
+    [(f"{k} {n}", f, x) for k, f in UNARY.items() for n, x in ONES.items()]
+    + [(f"{k} {n}", f, ab) for k, f in BINARY.items() for n, ab in TWOS.items()]
+    + [(f"{k} {n}", f, ab) for k, f in FINITE.items() for n, ab in TWOS.items() if n in ("broadcast", "number")]
     + [(k, f, (X,)) for k, f in SHAPED.items()]
     + [
         ("integers", lambda i: i * 3 + 1 - i, (WHOLE,)), ("compared", lambda i: (i > 0) & (i <= 7), (WHOLE,)),
-        ("integers to numbers", lambda i: i * torch.tensor(0.5, dtype=torch.float64), (WHOLE,)), ("flags to numbers", lambda f: f.to(torch.float64) + f, (FLAGS,)),
+        ("integers to numbers", lambda i: i * torch.tensor(0.5, dtype=torch.float64), (WHOLE,)),
+        ("flags to numbers", lambda f: f.to(torch.float64) + f, (FLAGS,)),
         ("index_select", lambda x, i: x.index_select(1, i), (X, PLACES)),
         ("gathered rows", lambda x, i: x.permute(1, 2, 0).index_select(0, i[::3]), (X, PLACES)),
         ("flags to integers", lambda f: f.to(torch.int64) * 2, (FLAGS,)), ("flags", lambda f: ~f, (FLAGS,)),
