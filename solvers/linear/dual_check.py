@@ -12,6 +12,7 @@ import warnings
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.linear.optimum import MarginError, gradients
 from maxmargin.solvers.norms import Norm
+from maxmargin.solvers.norms.atoms import reshaped
 
 
 def margin_by_duality(problem: Problem, norm: Norm, solver: str = "CLARABEL") -> float:
@@ -40,13 +41,8 @@ def margin_by_duality(problem: Problem, norm: Norm, solver: str = "CLARABEL") ->
 
     A = gradients(problem)
     lam = cp.Variable(len(A), nonneg=True)
-    combined, blocks, start = A.T @ lam, {}, 0
-    for name, shape in problem.shapes.items():
-        stop = start + math.prod(shape)
-        part = combined[start:stop]
-        blocks[name] = part if len(shape) == 1 else cp.reshape(part, shape, order="C")
-        start = stop
-    dual = cp.Problem(cp.Minimize(norm.dual_norm.atom(blocks)), [cp.sum(lam) == 1])
+    combined = reshaped(A.T @ lam, problem.shapes)
+    dual = cp.Problem(cp.Minimize(norm.dual_norm.atom(combined)), [cp.sum(lam) == 1])
     with warnings.catch_warnings():
         # An "inaccurate" status is no reason to stop: the value is compared, not trusted.
         warnings.simplefilter("ignore", UserWarning)
