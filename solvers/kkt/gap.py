@@ -213,7 +213,7 @@ def _unit(problem: Problem, theta: Mapping[str, Any], norm: Norm) -> tuple[dict[
         raise KKTError(f"block {bad[0]!r} of θ has a NaN or infinite entry; the run has diverged before this step")
     size = float(norm.value(blocks))
     if not size > 0:
-        raise KKTError("θ is zero, so it has no direction; needed is at least one nonzero entry")
+        raise KKTError("θ is zero, so it has no direction; at least one entry must not be zero")
     return {name: blocks[name] / size for name in problem.shapes}, size
 
 

@@ -12,8 +12,8 @@ from typing import final
 import numpy as np
 from flint import fmpq, fmpz, fmpz_mat
 
-from maxmargin.solvers.exact.norm_bounds import matrix, precision
 from maxmargin.solvers.norms import get_norm
+from maxmargin.solvers.norms.exact.balls import matrix, precision
 from maxmargin.solvers.routes.saddle import InnerSolver, within
 from maxmargin.solvers.routes.simplex import CrossPolytope
 

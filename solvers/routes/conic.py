@@ -210,7 +210,7 @@ class Polyhedral(_Conic):
 
 
 class Clarabel(_Conic):
-    """Clarabel, an interior-point method for all of cvxpy's cones; 1e-10 is the tightest that it reaches reliably.
+    """Clarabel, an interior-point method for all of cvxpy's cones; asked for too many digits it stops by itself.
 
     It solves the polar form instead where that takes far fewer variables: nuclear norms, whose dual is spectral.
     """
@@ -234,7 +234,7 @@ class Clarabel(_Conic):
         settings = clarabel.DefaultSettings()
         settings.verbose = False
         settings.max_threads = 1
-        settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = min(max(tol / 10, 1e-10), 1e-8)
+        settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = min(max(tol / 10, _PRECISE), 1e-8)
         P = sparse.csc_matrix(2 * program.c.shape)
         solution = clarabel.DefaultSolver(P, program.c, program.M, program.b, cones, settings).solve()
         return solution.x, solution.z

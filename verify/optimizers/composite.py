@@ -35,7 +35,7 @@ class Composite(Optimizer):
     def __post_init__(self) -> None:
         if not (isfinite(self.ratio) and self.ratio > 0):
             raise OptimizerError(
-                f"ratio is {self.ratio}; needed is a finite number > 0 (η of the vectors / η of the matrices)"
+                f"ratio is {self.ratio}; it must be a finite number > 0 (η of the vectors / η of the matrices)"
             )
 
     @property

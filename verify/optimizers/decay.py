@@ -31,7 +31,7 @@ class Decayed(Optimizer):
 
     def __post_init__(self) -> None:
         if not (isfinite(self.decay) and self.decay >= 0):
-            raise OptimizerError(f"decay is {self.decay}; needed is a finite number >= 0")
+            raise OptimizerError(f"decay is {self.decay}; it must be a finite number >= 0")
 
     @property
     @override

@@ -61,13 +61,13 @@ class NewtonSchulzMuon(OneMoment):
         check_eps(self.eps)
         check_factor(self.factor)
         if self.dtype not in DTYPES:
-            raise OptimizerError(f"dtype is {self.dtype!r}; needed is one of {', '.join(DTYPES)}")
+            raise OptimizerError(f"dtype is {self.dtype!r}; it must be one of {', '.join(DTYPES)}")
         if not 1 <= self.steps < 100:
-            raise OptimizerError(f"steps is {self.steps}; needed are 1 to 99 Newton–Schulz steps")
+            raise OptimizerError(f"steps is {self.steps}; it must be 1 to 99 Newton–Schulz steps")
         if not all(isfinite(x) for x in (self.a, self.b, self.c)) or self.reach > 10:
             raise OptimizerError(
                 f"coefficients {self.a:g}, {self.b:g}, {self.c:g}: {self.steps} steps take singular values in [0, 1] "
-                f"up to {self.reach:.3g}; needed is an iteration that keeps them near 1"
+                f"up to {self.reach:.3g}; they must stay near 1"
             )
 
     @cached_property
@@ -171,7 +171,7 @@ def check_factor(factor: str) -> None:
         OptimizerError: saying what came.
     """
     if factor not in SHAPE_NORMS:
-        raise OptimizerError(f"factor is {factor!r}; needed is one of {', '.join(SHAPE_NORMS)}")
+        raise OptimizerError(f"factor is {factor!r}; it must be one of {', '.join(SHAPE_NORMS)}")
 
 
 @register("spectral-gd", "polar factor of the gradient, no momentum: spectral")

@@ -37,14 +37,14 @@ class ProgressiveRescaling(Optimizer):
         if not (0 < self.radius <= self.ceiling < inf and isfinite(self.growth) and isfinite(self.power)):
             raise OptimizerError(
                 f"radius {self.radius}, ceiling {self.ceiling}, growth {self.growth}, power {self.power}; "
-                "needed are finite numbers with 0 < radius <= ceiling"
+                "they must be finite numbers with 0 < radius <= ceiling"
             )
         if self.growth < 1 or self.power < 0:
             raise OptimizerError(
                 f"growth is {self.growth} and power {self.power}; a norm that grows needs growth >= 1 and power >= 0"
             )
         if not (isinstance(self.period, int) and self.period >= 1):
-            raise OptimizerError(f"period is {self.period!r}; needed is a whole number of steps >= 1")
+            raise OptimizerError(f"period is {self.period!r}; it must be a whole number of steps >= 1")
 
     @property
     @override

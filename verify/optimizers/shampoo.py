@@ -57,9 +57,9 @@ class Shampoo(Optimizer):
         check_beta(self.beta)
         check_eps(self.eps)
         if not (isfinite(self.exponent) and 0 < self.exponent <= 1):
-            raise OptimizerError(f"exponent is {self.exponent}; needed is a number in (0, 1], Shampoo's is 0.25")
+            raise OptimizerError(f"exponent is {self.exponent}; it must be a number in (0, 1], Shampoo's is 0.25")
         if self.vectors not in ("diagonal", "full"):
-            raise OptimizerError(f"vectors is {self.vectors!r}; needed is 'diagonal' or 'full'")
+            raise OptimizerError(f"vectors is {self.vectors!r}; it must be 'diagonal' or 'full'")
 
     @property
     def scale_free(self) -> bool:

@@ -72,7 +72,7 @@ class MomentumSteepestDescent(OneMoment):
     def __post_init__(self) -> None:
         check_beta(self.beta)
         if self.kind not in ("ema", "heavy-ball", "nesterov"):
-            raise OptimizerError(f"kind is {self.kind!r}; needed is 'ema', 'heavy-ball' or 'nesterov'")
+            raise OptimizerError(f"kind is {self.kind!r}; it must be 'ema', 'heavy-ball' or 'nesterov'")
 
     @property
     @override

@@ -133,4 +133,4 @@ def check_eps(eps: float) -> None:
         OptimizerError: saying what came.
     """
     if not (isfinite(eps) and eps >= 0):
-        raise OptimizerError(f"eps is {eps}; needed is a finite number >= 0")
+        raise OptimizerError(f"eps is {eps}; it must be a finite number >= 0")

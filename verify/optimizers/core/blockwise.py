@@ -25,7 +25,7 @@ class Part:
 
     def __post_init__(self) -> None:
         if not (isfinite(self.factor) and self.factor > 0):
-            raise OptimizerError(f"block {self.name!r}: factor is {self.factor}; needed is a finite number > 0")
+            raise OptimizerError(f"block {self.name!r}: factor is {self.factor}; it must be a finite number > 0")
 
 
 @dataclass(frozen=True)
