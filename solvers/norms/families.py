@@ -29,7 +29,7 @@ def register(cls: _Class) -> _Class:
         NormError: the name is taken.
     """
     if issubclass(cls, Family):
-        rows = {name: cls(p) for name, p in cls.members.items()}
+        rows: dict[str, BlockNorm] = {name: cls(p) for name, p in cls.members.items()}
         _free([cls.family, *rows])
         FAMILIES[cls.family] = cls
     else:
