@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from maxmargin.models.blocks import Blocks
 from maxmargin.solvers.norms import Norm, get_norm
-from maxmargin.verify.optimizers.core.base import Optimizer, OptimizerError, State, check_beta, register
+from maxmargin.verify.optimizers.core.base import Facts, Optimizer, OptimizerError, State, check_betas, register
 from maxmargin.verify.optimizers.core.logscale import Scaled, combine
 from maxmargin.verify.optimizers.core.moments import OneMoment
 
@@ -23,30 +23,13 @@ class SteepestDescent(Optimizer):
 
     of: Norm
 
-    @property
     @override
-    def norm(self) -> Norm:
-        return self.of
-
-    @property
-    @override
-    def recursion(self) -> str:
-        return f"θ ← θ + η lmo(g), {self.of.name} ball"
-
-    @property
-    @override
-    def source(self) -> str:
-        return "Tsilivis, Gronich, Kempe & Vardi 2410.22069; Gronich & Vardi 2602.16340"
-
-    @property
-    @override
-    def memory(self) -> float:
-        return 1.0
-
-    @property
-    @override
-    def lag_limit(self) -> float:
-        return 1.0
+    def facts(self) -> Facts:
+        return Facts(
+            norm=self.of,
+            recursion=f"θ ← θ + η lmo(g), {self.of.name} ball",
+            source="Tsilivis, Gronich, Kempe & Vardi 2410.22069; Gronich & Vardi 2602.16340",
+        )
 
     @override
     def init(self, theta: Blocks) -> State:
@@ -70,26 +53,21 @@ class MomentumSteepestDescent(OneMoment):
     kind: Kind = "ema"
 
     def __post_init__(self) -> None:
-        check_beta(self.beta)
+        check_betas(beta=self.beta)
         if self.kind not in ("ema", "heavy-ball", "nesterov"):
             raise OptimizerError(f"kind is {self.kind!r}; it must be 'ema', 'heavy-ball' or 'nesterov'")
 
-    @property
     @override
-    def norm(self) -> Norm:
-        return self.of
-
-    @property
-    @override
-    def recursion(self) -> str:
-        take = {"ema": f"{1 - self.beta:g} g", "heavy-ball": "g", "nesterov": f"{1 - self.beta:g} g"}[self.kind]
+    def facts(self) -> Facts:
+        take = "g" if self.kind == "heavy-ball" else f"{1 - self.beta:g} g"
         along = "lmo(β m + (1−β) g)" if self.kind == "nesterov" else "lmo(m)"
-        return f"m ← {self.beta:g} m + {take};  θ ← θ + η {along}, {self.of.name} ball"
-
-    @property
-    @override
-    def source(self) -> str:
-        return "Gronich & Vardi 2602.16340, theorem on momentum steepest descent"
+        return Facts(
+            norm=self.of,
+            recursion=f"m ← {self.beta:g} m + {take};  θ ← θ + η {along}, {self.of.name} ball",
+            source="Gronich & Vardi 2602.16340, theorem on momentum steepest descent",
+            memory=1.0 / (1.0 - self.beta),
+            lag_limit=1.0 - self.beta,
+        )
 
     @override
     def direction(self, state: State, gradient: Scaled, step: Tensor) -> tuple[dict[str, Tensor], State]:
