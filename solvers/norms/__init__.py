@@ -18,7 +18,7 @@ file. Say, ℓ_P over the entries taken two by two, as complex numbers (``maxmod
     from maxmargin.solvers.norms.atoms import lp_atom, vector
     from maxmargin.solvers.norms.block import GaugeNorm
     from maxmargin.solvers.norms.families import register
-    from maxmargin.solvers.norms.rows import row_norms
+    from maxmargin.solvers.norms.axes import row_norms
 
 
     @register

@@ -40,6 +40,13 @@ SHAPE_NORMS: Mapping[str, str] = {
 DTYPES: Mapping[str, torch.dtype] = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
+@register("muon", "exact pseudo-polar factor of the momentum: spectral, weighted by factor (beta=0.9, factor=none)")
+def muon(beta: float = 0.9, kind: Kind = "ema", factor: Factor = "none") -> Optimizer:
+    """Muon with the polar factor from a float64 SVD; null directions do not move."""
+    check_factor(factor)
+    return MomentumSteepestDescent(get_norm(SHAPE_NORMS[factor]), beta, kind)
+
+
 @register(
     "muon-ns",
     "Muon by Newton-Schulz as in torch.optim, eps=0 unless given: nearly spectral "
@@ -173,10 +180,3 @@ def check_factor(factor: str) -> None:
     """
     if factor not in SHAPE_NORMS:
         raise OptimizerError(f"factor is {factor!r}; it must be one of {', '.join(SHAPE_NORMS)}")
-
-
-@register("muon", "exact pseudo-polar factor of the momentum: spectral, weighted by factor (beta=0.9, factor=none)")
-def muon(beta: float = 0.9, kind: Kind = "ema", factor: Factor = "none") -> Optimizer:
-    """Muon with the polar factor from a float64 SVD; null directions do not move."""
-    check_factor(factor)
-    return MomentumSteepestDescent(get_norm(SHAPE_NORMS[factor]), beta, kind)

@@ -578,7 +578,7 @@ def test_a_new_optimizer_appears_when_registered():
 
 
 def test_a_name_is_registered_once():
-    with pytest.raises(OptimizerError, match="'adam' is registered by maxmargin.verify.optimizers.adam already"):
+    with pytest.raises(OptimizerError, match=r"'adam' is registered by maxmargin\.verify\.optimizers\.adam already"):
         register("adam", "another one")(lambda: get_optimizer("adam"))
 
 

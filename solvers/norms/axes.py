@@ -1,4 +1,4 @@
-"""Norms of the rows' or the columns' ℓ2 norms: the largest (maxrow, maxcolumn), their sum, and ℓ_P between."""
+"""Norms along an axis: ℓ_P of the rows' or of the columns' ℓ2 norms; maxrow, sumrow, maxcolumn, sumcolumn."""
 
 from __future__ import annotations
 
