@@ -49,14 +49,6 @@ class Ball:
     norm: Norm
     shapes: Shapes
 
-    def value(self, theta: Array) -> float:
-        """‖θ‖."""
-        return float(self.norm.value(unflatten(theta, self.shapes)))
-
-    def dual(self, g: Array) -> float:
-        """‖g‖_*."""
-        return float(self.norm.dual(unflatten(g, self.shapes)))
-
     def nearest(self, z: Array) -> Array:
         """P(z), by the norm's own projection (the independent word on what :meth:`project` computes)."""
         return np.asarray(flatten(self.norm.project(unflatten(z, self.shapes)), self.shapes))
