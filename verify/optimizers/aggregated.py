@@ -9,10 +9,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from maxmargin.solvers.norms import get_norm, lp
-from maxmargin.verify.optimizers.core.base import Facts, Optimizer, State, check_betas, register
+from maxmargin.verify.optimizers.core.base import Facts, State, check_betas, register
 from maxmargin.verify.optimizers.core.logscale import Scaled, combine
 from maxmargin.verify.optimizers.core.moments import OneMoment
-from maxmargin.verify.optimizers.steepest import Kind, MomentumSteepestDescent
+from maxmargin.verify.optimizers.steepest import with_momentum
 
 
 @register("muon-max", "MuonMax: layers joined by max, vectors beside them by l2: no named norm (beta=0.9)")
@@ -64,13 +64,11 @@ class MuonMax(OneMoment):
         return {k: share[0 if u.ndim == 2 else 1] * u for k, u in unit.items()}, moment
 
 
-@register("muon-l2", "Muon whose layers are joined by l2, each by its nuclear norm's share: spectral;l2 (beta=0.9)")
-def muon_l2(beta: float = 0.9, kind: Kind = "ema") -> Optimizer:
-    """Steepest descent in √Σ ‖W_k‖_sp²: layer k moves by ‖M_k‖_nuc polar(M_k), all over one length (2510.09827)."""
-    return MomentumSteepestDescent(get_norm("spectral;l2"), beta, kind)
-
-
-@register("muon-sum", "Muon that moves only the layer with the largest nuclear norm: spectral;sum (beta=0.9)")
-def muon_sum(beta: float = 0.9, kind: Kind = "ema") -> Optimizer:
-    """Steepest descent in Σ ‖W_k‖_sp: one layer a step, greedy over the layers."""
-    return MomentumSteepestDescent(get_norm("spectral;sum"), beta, kind)
+# √Σ ‖W_k‖_sp²: layer k moves by ‖M_k‖_nuc polar(M_k), all over one length (Crawshaw et al. 2510.09827).
+register("muon-l2", "Muon whose layers are joined by l2, each by its nuclear norm's share: spectral;l2 (beta=0.9)")(
+    with_momentum("spectral;l2")
+)
+# Σ ‖W_k‖_sp: one layer a step, greedy over the layers.
+register("muon-sum", "Muon that moves only the layer with the largest nuclear norm: spectral;sum (beta=0.9)")(
+    with_momentum("spectral;sum")
+)
