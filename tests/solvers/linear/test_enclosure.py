@@ -271,6 +271,31 @@ class TestRefusals:
         with pytest.raises(CertifyError, match=r"'odd' \(Odd\): no proved upper bound"):
             enclose(basis(3), {"W": np.eye(3)}, np.ones(6), norm)
 
+    def test_a_norm_brings_its_own_bound(self):
+        class Twice(BlockNorm):  # 2 Σ|w_ij|, registered nowhere: one class is all that an enclosure asks for
+            name, aggregation, dual_norm = "twice", 1.0, property(lambda self: Peak())
+
+            def value(self, x):
+                return 2 * np.abs(x).sum()
+
+            def upper_bound(self, W):
+                return 2 * sum(abs(entry) for entry in W.entries())
+
+            lmo = project = atom = value
+
+        class Peak(Twice):
+            name, aggregation = "peak", math.inf
+
+            def value(self, x):
+                return np.abs(x).max() / 2
+
+            def upper_bound(self, W):
+                return get_block_norm("linf").upper_bound(W) / 2
+
+        norm = ParameterNorm((Rule("*", Twice()),), 1.0)
+        ours, l1 = (enclose(basis(3), {"W": np.eye(3)}, np.ones(6), n) for n in (norm, get_norm("l1")))
+        assert (2 * ours.lo, 2 * ours.hi) == pytest.approx((l1.lo, l1.hi), rel=1e-15)
+
     def test_gradients_that_are_not_data(self):
         class Thirds(MulticlassLinear):
             def scores(self, theta, X):
