@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+from maxmargin.models.errors import InputError
 
-class ReportError(ValueError):
+
+class ReportError(InputError):
     """Stored data that cannot be rendered: missing, damaged, or of another schema."""
 
 

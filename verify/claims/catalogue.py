@@ -12,12 +12,13 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
 
+from maxmargin.models.errors import InputError
 from maxmargin.verify.judging.rules import Bounds
 
 TIERS = ("quick", "full")
 
 
-class ClaimError(ValueError):
+class ClaimError(InputError):
     """A claim or tier that does not exist."""
 
 

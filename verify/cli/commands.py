@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from maxmargin.models.errors import InputError
+from maxmargin.reports.reader import ReportError
 from maxmargin.verify.cli.output import Column, Output, emit_json, number, printable
 from maxmargin.verify.cli.status import BAD_INPUT, HOLDS, INCONCLUSIVE, CliError
 from maxmargin.verify.progress.report import reporting
@@ -22,26 +24,6 @@ from maxmargin.verify.results.verdict import Outcome
 if TYPE_CHECKING:
     from maxmargin.reports.data import ClaimResult
 
-INPUT_ERRORS = frozenset(
-    {
-        "CertifyError",
-        "ClaimError",
-        "CliError",
-        "DataError",
-        "DeviceError",
-        "NoKKTPoint",
-        "NormError",
-        "NotSeparable",
-        "OptimizerError",
-        "ProblemError",
-        "ReportError",
-        "StoreError",
-        "TargetError",
-    }
-)
-"""This package's exceptions that mean bad input, by name: to import them all would load every library."""
-UNDECIDED = frozenset({"NoKKTPoint"})
-"""Of these, those where nothing is wrong with the input: more starts, or another seed, may find what was asked for."""
 OWN_DATA = ("check", "verify")  # what these cannot render they have just written: then a ReportError is our fault
 
 
@@ -250,10 +232,9 @@ def is_input_error(error: Exception, args: argparse.Namespace) -> bool:
     """Whether the user's input is at fault; anything else is a fault of ours and keeps its traceback."""
     if isinstance(error, OSError):
         return error.filename is not None and _is_users(os.fspath(error.filename), args)
-    ours = [cls.__name__ for cls in type(error).__mro__ if cls.__module__.startswith("maxmargin.")]
-    if args.command in OWN_DATA and "ReportError" in ours:
+    if args.command in OWN_DATA and isinstance(error, ReportError):
         return False
-    return not INPUT_ERRORS.isdisjoint(ours)
+    return isinstance(error, InputError)
 
 
 def _is_users(filename: Any, args: argparse.Namespace) -> bool:
@@ -281,7 +262,7 @@ def report_input_error(error: Exception, args: argparse.Namespace) -> int:
     if args.json in (None, "-") or Path(args.json).resolve().parent.is_dir():  # else --json itself is what is wrong
         with suppress(OSError):
             emit_json(record, args.json)
-    return INCONCLUSIVE if type(error).__name__ in UNDECIDED else BAD_INPUT
+    return INCONCLUSIVE if isinstance(error, InputError) and error.undecided else BAD_INPUT
 
 
 def _writable(path: Path, option: str) -> None:

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from maxmargin.models.errors import InputError
 from maxmargin.verify.results.verdict import Hypothesis, NormEvidence, Outcome, ProblemVerdict, clean
 
 
-class StoreError(ValueError):
+class StoreError(InputError):
     """A results directory that cannot be read or written."""
 
 
