@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO, final
 
-from maxmargin.verify.results.store import write_atomically
-from maxmargin.verify.results.verdict import clean
+from maxmargin.verify.results.encoding import json_text
+from maxmargin.verify.results.store import write_json
 
 STYLES = {"HOLDS": "bold green", "FAILS": "bold red", "INCONCLUSIVE": "bold yellow"}
 
@@ -136,9 +135,8 @@ def emit_json(payload: Any, where: str | None) -> None:
     """Write ``payload`` to standard output (``"-"``), to a file at once, or nowhere (None); never NaN."""
     if where is None:
         return
-    text = json.dumps(clean(payload), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     if where == "-":
-        sys.stdout.write(text)
+        sys.stdout.write(json_text(payload))
         sys.stdout.flush()
     else:
-        write_atomically(Path(where), text.encode("utf-8", "backslashreplace"))
+        write_json(Path(where), payload)
