@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -662,9 +663,14 @@ def test_names_cannot_drive_the_terminal(fake: Fake, capsys: pytest.CaptureFixtu
     assert r"\x1b[2Jm:Opt" in out
 
 
-def test_on_a_terminal_names_are_not_markup(monkeypatch: pytest.MonkeyPatch) -> None:
-    import io
+def test_a_table_in_a_pipe_is_aligned_columns_and_a_row_is_a_line() -> None:
+    stream = io.StringIO()
+    columns = [output.Column("norm"), output.Column("gap", numeric=True), output.Column("said")]
+    output.Output(stream).table(columns, [["l2", "0.1", "x" * 300], ["linf", "12", "[b]y z[/b]"]])
+    assert stream.getvalue() == f"norm  gap  said\nl2    0.1  {'x' * 300}\nlinf   12  [b]y z[/b]\n"
 
+
+def test_on_a_terminal_names_are_not_markup(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
