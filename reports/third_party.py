@@ -103,8 +103,7 @@ class ThirdPartyTable(Struct, frozen=True):
 
     def to_json(self) -> dict[str, Any]:
         """The file's content, as the module's docstring states it."""
-        plain: dict[str, Any] = as_json(self)
-        return plain
+        return as_json(self)
 
     @classmethod
     def load(cls, path: Path) -> ThirdPartyTable:

@@ -105,6 +105,7 @@ REFUSED = {
     "a claim that is no object": (change("claims", to=[3]), r"Expected `object`, got `int` - at `\$\.claims\[0\]`"),
     "a number for a name": (change("claims", 0, "id", to=3), r"Expected `str`, got `int` - at `\$\.claims\[0\]\.id`"),
     "an unknown outcome": (change("claims", 0, "outcome", to="maybe"), r"'maybe' - at `\$\.claims\[0\]\.outcome`"),
+    "an outcome that is no Unicode": (change("claims", 0, "outcome", to="\ud800"), "surrogates not allowed"),
     "a reason that is no text": (change("claims", 0, "reasons", to=[None]), r"claims\[0\]\.reasons\[0\]`"),
     "text for a number": (change(*P, "steps", to="many"), r"Expected `int`, got `str` .*problems\[0\]\.steps`"),
     "a truth value for a number": (change(*P, "degree", to=True), r"Expected `int`, got `bool` .*\.degree`"),

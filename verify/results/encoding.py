@@ -87,7 +87,7 @@ def decode(value: Any, schema: type[T], place: str) -> T:
     """
     try:
         return msgspec.convert(value, schema, dec_hook=_decode, str_keys=True)
-    except msgspec.ValidationError as error:
+    except ValueError as error:  # msgspec's, or that a name is no Unicode
         text = str(error)
         text = text if len(text) <= LONGEST else f"{text[: LONGEST - 100]} … {text[-97:]}"
         raise ReportError(f"{place}: {text}") from None

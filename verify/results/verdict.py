@@ -149,8 +149,7 @@ class Verdict(Struct, frozen=True):
 
     def to_json(self) -> dict[str, Any]:
         """The documented JSON."""
-        plain: dict[str, Any] = as_json(replace(self, problems=tuple(p.stored for p in self.problems)))
-        return plain
+        return as_json(replace(self, problems=tuple(p.stored for p in self.problems)))
 
     @property
     def optimizer(self) -> str:
