@@ -15,9 +15,10 @@ from msgspec import UNSET, Struct
 
 from maxmargin.verify.judging.rules import is_control
 from maxmargin.verify.results.candidates import family
+from maxmargin.verify.results.claim_verdict import Campaign
 from maxmargin.verify.results.encoding import decode, read_json
 from maxmargin.verify.results.store import array_file
-from maxmargin.verify.results.verdict import Campaign, CheckVerdict, NormEvidence, ProblemVerdict, Verdict
+from maxmargin.verify.results.verdict import CheckVerdict, NormEvidence, ProblemVerdict, Verdict
 
 
 class _Kind(Struct):

@@ -13,13 +13,12 @@ from msgspec import UNSET
 
 from maxmargin.reports.curves import load_curves
 from maxmargin.reports.data import Standing, known, load, verdicts_of
-from maxmargin.reports.figures import Drawing, gap_figure
+from maxmargin.reports.figures import SUPERSCRIPT, Drawing, gap_figure
 from maxmargin.reports.palette import FAMILIES, OTHER, styles
 from maxmargin.reports.published import TABLES, Published
+from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
 from maxmargin.verify.results.store import array_file, write_atomically
-from maxmargin.verify.results.verdict import Campaign, CheckVerdict, ClaimVerdict, NormEvidence, Outcome, Verdict
-
-_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+from maxmargin.verify.results.verdict import CheckVerdict, NormEvidence, Outcome, Verdict
 
 HYPOTHESES = {
     "smooth": "M1: the model is continuously differentiable in its parameters",
@@ -232,7 +231,7 @@ def _num(value: float | None, digits: int = 2) -> str:
     if value == 0 or 1e-2 <= abs(value) < 1e4:
         return (f"{value:.{digits}g}" if abs(value) < 100 else f"{value:.0f}").replace("-", "−")
     mantissa, exponent = f"{value:.{digits - 1}e}".replace("-", "−", value < 0).split("e")
-    return f"{mantissa}×10{str(int(exponent)).translate(_SUPERSCRIPT)}"
+    return f"{mantissa}×10{str(int(exponent)).translate(SUPERSCRIPT)}"
 
 
 def _fixed(value: float | None, digits: int) -> str:

@@ -13,8 +13,9 @@ from maxmargin.verify.claims.catalogue import Claim, Plan, check_tier, select
 from maxmargin.verify.progress.relay import Relay
 from maxmargin.verify.progress.report import Progress, StepProgress
 from maxmargin.verify.results.candidates import CANDIDATES
+from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
 from maxmargin.verify.results.store import Store, file_key, fingerprint_of
-from maxmargin.verify.results.verdict import Campaign, ClaimVerdict, Outcome, ProblemVerdict
+from maxmargin.verify.results.verdict import Outcome, ProblemVerdict
 
 if TYPE_CHECKING:
     from maxmargin.verify.optimizers.core.base import Optimizer

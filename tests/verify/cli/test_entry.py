@@ -20,16 +20,9 @@ import pytest
 from maxmargin.verify.cli import commands, output
 from maxmargin.verify.cli import entry as cli
 from maxmargin.verify.cli.entry import build_parser, key_value, main
+from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
 from maxmargin.verify.results.store import Store
-from maxmargin.verify.results.verdict import (
-    Campaign,
-    CheckVerdict,
-    ClaimVerdict,
-    Hypothesis,
-    NormEvidence,
-    Outcome,
-    ProblemVerdict,
-)
+from maxmargin.verify.results.verdict import CheckVerdict, Hypothesis, NormEvidence, Outcome, ProblemVerdict
 
 COMMANDS = ("check", "verify", "solve", "list", "report")
 HEAVY = ("torch", "numpy", "scipy", "cvxpy", "matplotlib", "rich", "jinja2", "sympy", "flint")

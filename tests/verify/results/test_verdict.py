@@ -10,16 +10,9 @@ import pytest
 import torch
 from msgspec.structs import replace
 
+from maxmargin.verify.results.claim_verdict import ClaimVerdict, weakest
 from maxmargin.verify.results.encoding import as_json
-from maxmargin.verify.results.verdict import (
-    CheckVerdict,
-    ClaimVerdict,
-    Hypothesis,
-    NormEvidence,
-    Outcome,
-    ProblemVerdict,
-    weakest,
-)
+from maxmargin.verify.results.verdict import CheckVerdict, Hypothesis, NormEvidence, Outcome, ProblemVerdict
 
 HOLDS, FAILS, INCONCLUSIVE = Outcome.HOLDS, Outcome.FAILS, Outcome.INCONCLUSIVE
 
