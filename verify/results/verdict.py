@@ -110,7 +110,7 @@ class ProblemVerdict(Struct, frozen=True):
         return replace(self, arrays=UNSET)
 
 
-class BlockNorm(TypedDict):
+class NormOfBlock(TypedDict):
     """The norm of one block of parameters, read from the steps."""
 
     norm: str
@@ -137,7 +137,7 @@ class Verdict(Struct, frozen=True):
     kwargs: Mapping[str, Any]
     outcome: Outcome
     norm: str | None
-    blocks: Mapping[str, BlockNorm]
+    blocks: Mapping[str, NormOfBlock]
     claim: str | None
     reasons: tuple[str, ...]
     problems: tuple[ProblemVerdict, ...]
