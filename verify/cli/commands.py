@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from maxmargin.models import plugins
 from maxmargin.verify.cli.output import Column, Output, emit_json, number, printable
 from maxmargin.verify.cli.status import BAD_INPUT, HOLDS, INCONCLUSIVE, CliError
 from maxmargin.verify.progress.report import reporting
@@ -33,6 +34,7 @@ INPUT_ERRORS = frozenset(
         "NormError",
         "NotSeparable",
         "OptimizerError",
+        "PluginError",
         "ProblemError",
         "ReportError",
         "StoreError",
@@ -51,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         The exit status.
     """
+    plugins.add(*args.plugin)
     out = Output(sys.stderr if args.json == "-" else sys.stdout, args.quiet)
     if args.json not in (None, "-"):
         _writable(Path(args.json), "--json")
