@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 from flint import arb, arb_mat
 
+from maxmargin.models.errors import InputError
 from maxmargin.solvers.norms import Norm
 from maxmargin.solvers.norms.exact.balls import join
 
 
-class CertifyError(ValueError):
+class CertifyError(InputError):
     """Nothing can be enclosed: bad θ or λ, or a norm or a model without a proved bound."""
 
 

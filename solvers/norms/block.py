@@ -13,6 +13,7 @@ from array_api_compat import array_namespace
 from typing_extensions import override
 
 from maxmargin.models.blocks import Array
+from maxmargin.models.errors import InputError
 from maxmargin.solvers.norms import lp
 from maxmargin.solvers.norms.magnitudes import Magnitudes
 
@@ -24,7 +25,7 @@ Size = Literal["operator", "frobenius", "largest entry", "sum of entries"]
 """Sizes of a block that bounds of a model's margin are written in."""
 
 
-class NormError(ValueError):
+class NormError(InputError):
     """A norm that does not exist, or that cannot do what was asked of it."""
 
 
