@@ -41,7 +41,7 @@ class NoSystem(ValueError):
 
 
 Strict = tuple[str, Polynomial]
-Definite = tuple[str, list[list[Polynomial]]]
+Definite = tuple[str, Sequence[Sequence[Polynomial]] | np.ndarray]
 
 
 @final
@@ -52,14 +52,14 @@ class Frame:
     Attributes:
         name: The block.
         order: Variables of the entries, (n, m) with n >= m.
-        gradient: H as polynomials.
+        gradient: H as polynomials, (n, m).
         values: H as floats.
         rank: Columns of V.
     """
 
     name: str
     order: np.ndarray
-    gradient: list[list[Polynomial]]
+    gradient: np.ndarray
     values: np.ndarray
     rank: int
 
@@ -265,84 +265,47 @@ def _spectral(
     order = np.arange(span.start, span.stop).reshape(shape)
     if shape[0] < shape[1]:
         order = order.T  # tall: the frame V lives on the shorter side
-    n, m = order.shape
+    m = order.shape[1]
     _hold_zero_lines(system, data, order)
     _, sigma, Vt = np.linalg.svd(data.h_values[order], full_matrices=False)
     rank = int((sigma > data.tolerance * sigma[0]).sum()) if sigma[0] > 0 else 0
     if rank == 0:
         raise NoSystem(f"the gradient of block {name!r} vanishes")
     frame = Vt[:rank].T
-    W = [[Polynomial.variable(int(order[i, j])) for j in range(m)] for i in range(n)]
-    H = [[data.h[int(order[i, j])] for j in range(m)] for i in range(n)]
+    W, H = _variables(order), np.array(data.h, dtype=object)[order]
     numbers = np.array(system.new(frame)).reshape(m, rank)
     for j in range(m):
         if all(int(v) in system.held for v in order[:, j]):  # a column of zeros has no part in the frame
             system.held |= {int(v): fmpq(0) for v in numbers[j]}
-    V = [[Polynomial.variable(int(v)) for v in row] for row in numbers]
-    M = _symmetric(system, np.diag(sigma[:rank] * float(weight)))
-    K = _skew(system, rank)
-    unit = _identity(rank)
-    level = _constant(1 / weight**2)
-    WV = _product(W, V)
-    off = _minus(H, _product(_product(WV, M), _transpose(V)))
-    system.framed |= {int(order[i, j]): off[i][j] for i in range(n) for j in range(m)}
+    V, M, K = _variables(numbers), _symmetric(system, np.diag(sigma[:rank] * float(weight))), _skew(system, rank)
+    unit, level = _constants(np.eye(rank)), _constant(1 / weight**2)
+    WV = W @ V
+    system.framed |= dict(zip(order.ravel().tolist(), (H - WV @ M @ V.T).ravel(), strict=True))
     system.frames.append(Frame(name, order, H, data.h_values[order], rank))
-    scaled = [[level * unit[a][b] + K[a][b] for b in range(rank)] for a in range(rank)]
-    system.equations += _entries(_minus(_product(_transpose(W), WV), _product(V, scaled)))
-    gram = _minus(_product(_transpose(V), V), unit)
-    system.equations += [gram[a][b] for a in range(rank) for b in range(a, rank)]
-    V0 = [[_constant(Fraction(float(v))) for v in row] for row in frame]
-    turn = _product(_transpose(V0), V)
-    system.equations += [turn[a][b] - turn[b][a] for a in range(rank) for b in range(a + 1, rank)]
+    system.equations += list((W.T @ WV - V @ (level * unit + K)).ravel())
+    system.equations += list((V.T @ V - unit)[np.triu_indices(rank)])
+    turn = _constants(frame).T @ V
+    system.equations += list((turn - turn.T)[np.triu_indices(rank, 1)])
     system.definite.append((f"the gradient of block {name!r} is aligned with the block", M))
     if rank < m:
-        top = _product(V, _transpose(V))
-        rest = _product(_transpose(W), W)
-        slack = [[level * (_identity(m)[a][b] + top[a][b]) - rest[a][b] for b in range(m)] for a in range(m)]
+        slack = level * (_constants(np.eye(m)) + V @ V.T) - W.T @ W
         system.definite.append((f"the other singular values of block {name!r} are below the largest", slack))
 
 
-Table = list[list[Polynomial]]
+_variables = np.vectorize(lambda v: Polynomial.variable(int(v)), otypes=[object])
+_constants = np.vectorize(lambda value: _constant(Fraction(float(value))), otypes=[object])
 
 
-def _product(A: Table, B: Table) -> Table:
-    columns = _transpose(B)
-    return [
-        [sum((a * b for a, b in zip(row, column, strict=True)), start=_constant(0)) for column in columns] for row in A
-    ]
+def _symmetric(system: System, start: np.ndarray) -> np.ndarray:
+    index, upper = np.zeros(start.shape, dtype=int), np.triu_indices(len(start))
+    index[upper] = system.new(start[upper])
+    return _variables(np.maximum(index, index.T))
 
 
-def _transpose(A: Table) -> Table:
-    return [list(column) for column in zip(*A, strict=True)]
-
-
-def _minus(A: Table, B: Table) -> Table:
-    return [[a - b for a, b in zip(x, y, strict=True)] for x, y in zip(A, B, strict=True)]
-
-
-def _entries(A: Table) -> list[Polynomial]:
-    return [entry for row in A for entry in row]
-
-
-def _identity(n: int) -> Table:
-    return [[_constant(int(a == b)) for b in range(n)] for a in range(n)]
-
-
-def _symmetric(system: System, start: np.ndarray) -> Table:
-    n = len(start)
-    index = {(a, b): system.new(start[a : a + 1, b])[0] for a in range(n) for b in range(a, n)}
-    return [[Polynomial.variable(index[min(a, b), max(a, b)]) for b in range(n)] for a in range(n)]
-
-
-def _skew(system: System, n: int) -> Table:
-    index = {(a, b): system.new(np.zeros(1))[0] for a in range(n) for b in range(a + 1, n)}
-
-    def entry(a: int, b: int) -> Polynomial:
-        if a == b:
-            return _constant(0)
-        return Polynomial.variable(index[a, b]) if a < b else -Polynomial.variable(index[b, a])
-
-    return [[entry(a, b) for b in range(n)] for a in range(n)]
+def _skew(system: System, n: int) -> np.ndarray:
+    table, upper = _constants(np.zeros((n, n))), np.triu_indices(n, 1)
+    table[upper] = [Polynomial.variable(v) for v in system.new(np.zeros(len(upper[0])))]
+    return table - table.T
 
 
 def merge_equal_margins(

@@ -38,7 +38,7 @@ def fix_faces(system: System, margins: Sequence[Polynomial]) -> None:
     """
     entries = [j for j in system.free if not system.free[j].substitute(system.held).zero]
     rows = {j: [m.derivative(j).substitute(system.held) for m in margins] for j in entries}
-    sizes = {j: [abs(_float(d, system.values)) for d in row] for j, row in rows.items()}
+    sizes = {j: [abs(d.number(system.values)) for d in row] for j, row in rows.items()}
     # The unknown on which the margins depend most speaks for those proportional to it.
     leaders: list[int] = []
     for j in sorted(entries, key=lambda j: (j in system.held, -max(sizes[j]))):
@@ -145,7 +145,7 @@ def _seems_to_vanish(table: list[list[Polynomial]]) -> bool:
     """Whether a determinant is 0 at a random point, up to rounding: if not, it is not the zero polynomial."""
     variables = sorted(set().union(*(f.variables for row in table for f in row)))
     at = dict(zip(variables, np.random.default_rng(0).standard_normal(len(variables)), strict=True))
-    numbers = np.array([[f.value(at, lambda c: int(c.p) / int(c.q)) for f in row] for row in table])
+    numbers = np.array([[f.number(at) for f in row] for row in table])
     scale = float(np.prod(np.linalg.norm(numbers, axis=1)))
     return bool(abs(np.linalg.det(numbers)) <= 1e-9 * scale)
 
@@ -187,7 +187,7 @@ def _identity(system: System, field: Field) -> bool:
     """Whether ⟨F, Aθ⟩ is the zero polynomial; a random point refutes most fields without multiplying it out."""
     rng = np.random.default_rng(0)
     at = list(rng.standard_normal(len(system.values)))
-    terms = [_float(system.pulled[j], at) * c * at[k] for j, k, c in field]
+    terms = [system.pulled[j].number(at) * c * at[k] for j, k, c in field]
     if abs(sum(terms)) > 1e-9 * sum(map(abs, terms)):
         return False
     products = (system.pulled[j] * Polynomial.variable(k) * Polynomial.constant(c) for j, k, c in field)
@@ -237,7 +237,3 @@ def _dependent(rows: dict[int, Polynomial]) -> list[int]:
     echelon, rank = table.rref()
     pivots = [next(j for j in range(len(rows)) if echelon[i, j] != 0) for i in range(rank)]
     return [key for j, key in enumerate(rows) if j not in pivots]
-
-
-def _float(f: Polynomial, at: Sequence[float]) -> float:
-    return float(f.value(at, lambda c: int(c.p) / int(c.q)))
