@@ -29,7 +29,7 @@ from flint import fmpq
 
 from maxmargin.models import blocks as blk
 from maxmargin.models.problem import Problem
-from maxmargin.solvers.exact.polynomials import Polynomial
+from maxmargin.solvers.exact.polynomials import Polynomial, from_float
 from maxmargin.solvers.norms.block import BlockNorm
 from maxmargin.solvers.norms.entrywise import Entrywise
 from maxmargin.solvers.norms.parameter import Norm
@@ -107,8 +107,7 @@ class System:
 
     def hold(self, variable: int) -> None:
         """Hold a variable at its numerical value."""
-        numerator, denominator = self.values[variable].as_integer_ratio()
-        self.held[variable] = fmpq(numerator, denominator)
+        self.held[variable] = from_float(self.values[variable])
 
     def reduced(self) -> tuple[list[Polynomial], list[int]]:
         """The equations with the held values put in, those that then vanish identically left out; and the unknowns."""
@@ -329,8 +328,7 @@ def merge_equal_margins(
     for i in active:
         key = frozenset(margins[i].substitute(system.held).terms.items())
         if key in seen:
-            share = Fraction(float(lam[i]))
-            system.held[first + i] = fmpq(share.numerator, share.denominator)
+            system.held[first + i] = from_float(lam[i])
         else:
             seen[key] = i
     return list(seen.values())

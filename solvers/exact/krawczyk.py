@@ -30,7 +30,13 @@ from maxmargin.models.problem import Problem
 from maxmargin.solvers.exact.interval_newton import BITS, Zero, enclose_zero, positive, positive_definite
 from maxmargin.solvers.exact.kkt_systems import NoSystem, Stationarity, System, add_stationarity, merge_equal_margins
 from maxmargin.solvers.exact.norm_bounds import precision
-from maxmargin.solvers.exact.polynomials import Margins, Polynomial, activation_signs, margin_polynomials
+from maxmargin.solvers.exact.polynomials import (
+    Margins,
+    Polynomial,
+    activation_signs,
+    from_float,
+    margin_polynomials,
+)
 from maxmargin.solvers.exact.redundancy import fix_faces, fix_rotations, fix_spectral_faces
 from maxmargin.solvers.norms import get_norm
 from maxmargin.solvers.norms.parameter import Norm
@@ -263,7 +269,7 @@ def _zero_parameters(
     zeros = frozenset(int(j) for j in np.flatnonzero(np.abs(point) <= tolerance))
     while True:
         held = {j: fmpq(0) for j in zeros}
-        at = [held.get(j, _rational(point[j])) for j in range(p)]
+        at = [held.get(j, from_float(point[j])) for j in range(p)]
         gates = pattern if pattern is not None else [sign > 0 for sign in activation_signs(problem, at)]
         polynomials = margin_polynomials(problem, gates)
         h = [
@@ -288,8 +294,3 @@ def _hold_idle(system: System, others: list[Polynomial], p: int) -> None:
             return
         for j in idle:
             system.hold(j)
-
-
-def _rational(value: float) -> fmpq:
-    numerator, denominator = float(value).as_integer_ratio()
-    return fmpq(numerator, denominator)

@@ -211,7 +211,11 @@ def as_float(c: fmpq) -> float:
     return int(c.p) / int(c.q)
 
 
+def from_float(value: float) -> fmpq:
+    """The rational that a float is."""
+    return fmpq(*float(value).as_integer_ratio())
+
+
 def exact(theta: blk.Blocks, shapes: blk.Shapes) -> list[fmpq]:
     """The rationals that the floats of a point are, flat."""
-    fractions = (Fraction(float(v)) for v in blk.flatten(blk.as_numpy(theta), shapes))
-    return [fmpq(q.numerator, q.denominator) for q in fractions]
+    return [from_float(v) for v in blk.flatten(blk.as_numpy(theta), shapes)]

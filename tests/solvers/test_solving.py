@@ -191,8 +191,8 @@ def test_theory_is_shown_beside_what_was_found(name: str, norm: str, exact: str,
 def test_what_theory_states_and_nobody_found_is_said() -> None:
     solution = solve(problems.get("F1"), "l2")
     assert solution.theory is not None
-    missed = [point for point in solution.theory.points if point.id == "F1-l2"]
-    assert [(point.kind, point.found, point.difference) for point in missed] == [("saddle", None, None)]
+    missed = [point for point in solution.theory.points if point.stated.id == "F1-l2"]
+    assert [(point.stated.kind, point.found, point.difference) for point in missed] == [("saddle", None, None)]
     assert "theory says: saddle, margin 1/8 = 0.125 (F1-l2); not among the points found" in solution.table()
 
 
