@@ -53,7 +53,8 @@ def stated_optima(problem: Problem) -> Iterator[Stated]:
     Yields:
         The records; none for a problem of no known family.
     """
-    family = _family(problem.model, problem)
+    # A model derived from one of these may compute something else.
+    family = _family(problem.model, problem) if type(problem.model) in _family.registry else None
     if family is not None:
         for norm, (theta, margin) in family.answers.items():
             yield Stated.of(f"{family.id}-{norm}", problem, norm, "global", margin, theta, family.why, family.source)

@@ -17,6 +17,7 @@ from scipy.optimize import linprog, minimize
 from maxmargin.models import problems
 from maxmargin.models.blocks import flatten, size, unflatten
 from maxmargin.models.families.deep_linear import DeepLinear
+from maxmargin.models.families.relu2 import SquaredReLU
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.exact.answers import answers
 from maxmargin.solvers.exact.kkt_certificate import Stated, as_floats, exact_sign, verify_kkt
@@ -373,6 +374,16 @@ def test_nothing_is_stated_under_another_norm_or_of_other_data(name: str) -> Non
     minus[0] *= -1
     if problem.model.outputs == 1:
         assert answers(dataclasses.replace(problem, contrasts=minus)) == ()
+
+
+def test_a_derived_model_is_not_taken_for_the_theorems() -> None:
+    class Doubled(SquaredReLU):
+        def scores(self, theta, X):
+            return 2 * super().scores(theta, X)
+
+    problem = problems.get("G6")
+    assert answers(dataclasses.replace(problem, model=SquaredReLU(2, 3)))
+    assert answers(dataclasses.replace(problem, model=Doubled(2, 3))) == ()
 
 
 def test_sizes_beyond_the_theorems_have_no_answer() -> None:
