@@ -141,24 +141,32 @@ class Stationarity:
     tolerance: float
 
 
+@final
+@dataclass(frozen=True)
+class _Block:
+    """A block: its shape, the numbers of its parameters, its weight."""
+
+    name: str
+    shape: tuple[int, ...]
+    span: range
+    weight: Fraction
+
+
 def add_stationarity(system: System, data: Stationarity) -> None:
     """Add the norm's stationarity conditions, and the norm ‖θ‖ = 1, to the system.
 
     Raises:
         NoSystem: a norm outside the table above, or a block whose gradient vanishes.
     """
-    shapes = data.problem.shapes
-    rows = {name: data.norm.block(name, shape) for name, shape in shapes.items()}
     start = 0
-    for name, shape in shapes.items():
-        stop = start + blk.size({name: shape})
-        rule, weight = rows[name]
-        build = _builder(rule, shape, data.norm)
-        build(system, data, name, shape, range(start, stop), Fraction(weight))
-        start = stop
+    for name, shape in data.problem.shapes.items():
+        span = range(start, start + blk.size({name: shape}))
+        rule, weight = data.norm.block(name, shape)
+        _builder(rule, shape, data.norm)(system, data, _Block(name, shape, span, Fraction(weight)))
+        start = span.stop
 
 
-Build = Callable[[System, Stationarity, str, tuple[int, ...], range, Fraction], None]
+Build = Callable[[System, Stationarity, _Block], None]
 
 
 def _builder(rule: BlockNorm, shape: tuple[int, ...], norm: Norm) -> Build:
@@ -199,19 +207,15 @@ def _hold_zero_lines(system: System, data: Stationarity, order: np.ndarray) -> N
     system.held |= {int(j): fmpq(0) for j in order[whole]}
 
 
-def _euclidean(
-    system: System, data: Stationarity, name: str, shape: tuple[int, ...], span: range, weight: Fraction
-) -> None:
-    _hold_zeros(system, data, span)
-    factor = _constant(data.problem.degree * weight**2) * data.q
-    system.pulled |= {j: data.h[j] - factor * Polynomial.variable(j) for j in span}
+def _euclidean(system: System, data: Stationarity, block: _Block) -> None:
+    _hold_zeros(system, data, block.span)
+    factor = _constant(data.problem.degree * block.weight**2) * data.q
+    system.pulled |= {j: data.h[j] - factor * Polynomial.variable(j) for j in block.span}
 
 
-def _sum_of_entries(
-    system: System, data: Stationarity, name: str, shape: tuple[int, ...], span: range, weight: Fraction
-) -> None:
-    bound = _constant(data.problem.degree * weight) * data.q
-    for j in span:
+def _sum_of_entries(system: System, data: Stationarity, block: _Block) -> None:
+    bound = _constant(data.problem.degree * block.weight) * data.q
+    for j in block.span:
         if abs(data.theta[j]) <= data.tolerance:
             system.held[j] = fmpq(0)
             system.strict += [
@@ -224,71 +228,71 @@ def _sum_of_entries(
             system.strict.append((f"entry {j} of the parameters keeps its sign", sign * Polynomial.variable(j)))
 
 
-def _box(system: System, data: Stationarity, name: str, shape: tuple[int, ...], span: range, weight: Fraction) -> None:
-    saturated = [j for j in span if abs(data.theta[j]) * float(weight) >= 1 - data.tolerance]
+def _box(system: System, data: Stationarity, block: _Block) -> None:
+    saturated = [j for j in block.span if abs(data.theta[j]) * float(block.weight) >= 1 - data.tolerance]
     if not saturated:
-        raise NoSystem(f"block {name!r} has no entry of the largest size: the point is not stationary under this norm")
+        raise NoSystem(
+            f"block {block.name!r} has no entry of the largest size: the point is not stationary under this norm"
+        )
     small = data.tolerance * np.abs(data.h_values).max()
     for j in saturated:
         sign = int(np.sign(data.theta[j]))
-        value = sign / weight
+        value = sign / block.weight
         system.held[j] = fmpq(value.numerator, value.denominator)
         if abs(data.h_values[j]) <= small:  # the edge of a face: as large as the others, and yet free
             system.free[j] = data.h[j]
             continue
-        words = f"the gradient of the saturated entry {j - span.start} of block {name!r} points outward"
+        words = f"the gradient of the saturated entry {j - block.span.start} of block {block.name!r} points outward"
         system.weak.append((words, _constant(sign) * data.h[j]))
-    for j in set(span) - set(saturated):
+    for j in set(block.span) - set(saturated):
         if j in data.zeros:
             system.held[j] = fmpq(0)
         system.free[j] = data.h[j]
-        room = _constant(1 / weight**2) - Polynomial.variable(j) * Polynomial.variable(j)
-        system.strict.append((f"the free entry {j - span.start} of block {name!r} is below the largest size", room))
+        room = _constant(1 / block.weight**2) - Polynomial.variable(j) * Polynomial.variable(j)
+        system.strict.append(
+            (f"the free entry {j - block.span.start} of block {block.name!r} is below the largest size", room)
+        )
 
 
-def _sphere(
-    system: System, data: Stationarity, name: str, shape: tuple[int, ...], span: range, weight: Fraction
-) -> None:
-    _hold_zeros(system, data, span)
-    theta, h = data.theta[list(span)], data.h_values[list(span)]
+def _sphere(system: System, data: Stationarity, block: _Block) -> None:
+    _hold_zeros(system, data, block.span)
+    theta, h = data.theta[list(block.span)], data.h_values[list(block.span)]
     (mu,) = (Polynomial.variable(v) for v in system.new(np.array([theta @ h / (theta @ theta)])))
-    system.equations += [data.h[j] - mu * Polynomial.variable(j) for j in span]
-    square = sum((Polynomial.variable(j) * Polynomial.variable(j) for j in span), start=_constant(0))
-    system.equations.append(square - _constant(1 / weight**2))
-    system.strict.append((f"the gradient of block {name!r} points outward", mu))
+    system.equations += [data.h[j] - mu * Polynomial.variable(j) for j in block.span]
+    square = sum((Polynomial.variable(j) * Polynomial.variable(j) for j in block.span), start=_constant(0))
+    system.equations.append(square - _constant(1 / block.weight**2))
+    system.strict.append((f"the gradient of block {block.name!r} points outward", mu))
 
 
-def _spectral(
-    system: System, data: Stationarity, name: str, shape: tuple[int, ...], span: range, weight: Fraction
-) -> None:
-    order = np.arange(span.start, span.stop).reshape(shape)
-    if shape[0] < shape[1]:
+def _spectral(system: System, data: Stationarity, block: _Block) -> None:
+    order = np.arange(block.span.start, block.span.stop).reshape(block.shape)
+    if block.shape[0] < block.shape[1]:
         order = order.T  # tall: the frame V lives on the shorter side
     m = order.shape[1]
     _hold_zero_lines(system, data, order)
     _, sigma, Vt = np.linalg.svd(data.h_values[order], full_matrices=False)
     rank = int((sigma > data.tolerance * sigma[0]).sum()) if sigma[0] > 0 else 0
     if rank == 0:
-        raise NoSystem(f"the gradient of block {name!r} vanishes")
+        raise NoSystem(f"the gradient of block {block.name!r} vanishes")
     frame = Vt[:rank].T
     W, H = _variables(order), np.array(data.h, dtype=object)[order]
     numbers = np.array(system.new(frame)).reshape(m, rank)
     for j in range(m):
         if all(int(v) in system.held for v in order[:, j]):  # a column of zeros has no part in the frame
             system.held |= {int(v): fmpq(0) for v in numbers[j]}
-    V, M, K = _variables(numbers), _symmetric(system, np.diag(sigma[:rank] * float(weight))), _skew(system, rank)
-    unit, level = _constants(np.eye(rank)), _constant(1 / weight**2)
+    V, M, K = _variables(numbers), _symmetric(system, np.diag(sigma[:rank] * float(block.weight))), _skew(system, rank)
+    unit, level = _constants(np.eye(rank)), _constant(1 / block.weight**2)
     WV = W @ V
     system.framed |= dict(zip(order.ravel().tolist(), (H - WV @ M @ V.T).ravel(), strict=True))
-    system.frames.append(Frame(name, order, H, data.h_values[order], rank))
+    system.frames.append(Frame(block.name, order, H, data.h_values[order], rank))
     system.equations += list((W.T @ WV - V @ (level * unit + K)).ravel())
     system.equations += list((V.T @ V - unit)[np.triu_indices(rank)])
     turn = _constants(frame).T @ V
     system.equations += list((turn - turn.T)[np.triu_indices(rank, 1)])
-    system.definite.append((f"the gradient of block {name!r} is aligned with the block", M))
+    system.definite.append((f"the gradient of block {block.name!r} is aligned with the block", M))
     if rank < m:
         slack = level * (_constants(np.eye(m)) + V @ V.T) - W.T @ W
-        system.definite.append((f"the other singular values of block {name!r} are below the largest", slack))
+        system.definite.append((f"the other singular values of block {block.name!r} are below the largest", slack))
 
 
 _variables = np.vectorize(lambda v: Polynomial.variable(int(v)), otypes=[object])
