@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from maxmargin.models.errors import InputError
 from maxmargin.verify.blackbox.calling import (
     LR,
     Attempt,
@@ -32,7 +33,7 @@ from maxmargin.verify.blackbox.learning_rate import Rate
 from maxmargin.verify.optimizers.core.base import Optimizer
 
 
-class TargetError(ValueError):
+class TargetError(InputError):
     """A target that cannot be imported, built or stepped; the command line exits with status 2."""
 
 

@@ -12,12 +12,13 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
 
+from maxmargin.models.errors import InputError
 from maxmargin.verify.judging.rules import Bounds
 
 TIERS = ("quick", "full")
 
 
-class ClaimError(ValueError):
+class ClaimError(InputError):
     """A claim or tier that does not exist."""
 
 
@@ -163,6 +164,21 @@ CLAIMS: dict[str, Claim] = {
         ),
     )
 }
+
+
+def register(claim: Claim) -> Claim:
+    """Make a claim known to ``maxmargin list claims``, ``maxmargin verify`` and the theory gate.
+
+    Returns:
+        The claim.
+
+    Raises:
+        ClaimError: when there is one of this id.
+    """
+    if claim.id in CLAIMS:
+        raise ClaimError(f"a claim called {claim.id!r} exists already; give the new one another id")
+    CLAIMS[claim.id] = claim
+    return claim
 
 
 def select(ids: Sequence[str] | None) -> list[Claim]:

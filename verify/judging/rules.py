@@ -132,13 +132,15 @@ def own_when_constant(steady: float | None) -> bool:
     return steady is not None and steady >= STEADY
 
 
+def is_control(name: str, claim: str | None, evidence: Mapping[str, NormEvidence]) -> bool:
+    """Whether ``name`` is another norm that this problem can tell from the claimed one; a coinciding one is none."""
+    apart = evidence[name].apart
+    return name != claim and (apart is None or apart >= APART)
+
+
 def controls_of(claim: str, evidence: Mapping[str, NormEvidence]) -> list[str]:
-    """The norms that this problem can tell from the claimed one."""
-    return [
-        name
-        for name, e in evidence.items()
-        if name != claim and (e.apart is None or e.apart >= APART) and not isnan(e.kkt_gap_range[0])
-    ]
+    """The norms that this problem can tell from the claimed one, of those whose gap is known."""
+    return [n for n, e in evidence.items() if is_control(n, claim, evidence) and not isnan(e.kkt_gap_range[0])]
 
 
 class _Moving(Enum):

@@ -13,8 +13,9 @@ from maxmargin.verify.claims.catalogue import Claim, Plan, check_tier, select
 from maxmargin.verify.progress.relay import Relay
 from maxmargin.verify.progress.report import Progress, StepProgress
 from maxmargin.verify.results.candidates import CANDIDATES
+from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
 from maxmargin.verify.results.store import Store, file_key, fingerprint_of
-from maxmargin.verify.results.verdict import Outcome, ProblemVerdict, Verdict
+from maxmargin.verify.results.verdict import Outcome, ProblemVerdict
 
 if TYPE_CHECKING:
     from maxmargin.verify.optimizers.core.base import Optimizer
@@ -125,7 +126,7 @@ def verify(
     seed: int = 0,
     device: str = "auto",
     progress: Progress | None = None,
-) -> list[Verdict]:
+) -> list[ClaimVerdict]:
     """Verify claims of the literature.
 
     Args:
@@ -164,16 +165,14 @@ def verify(
         return fingerprint_of(_versions(), tier, seed, claim.optimizer, dict(claim.kwargs), claim.norm, plan)
 
     def results() -> dict[str, Any]:
-        return {
-            "schema": 1,
-            "kind": "verify",
-            "tier": tier,
-            "seed": seed,
-            "device": str(resolve(device)),
-            "seconds": round(time.perf_counter() - started, 3),
-            "versions": _versions(),
-            "claims": [_verdict(c, done).to_claim_json() for c in chosen],
-        }
+        return Campaign(
+            tier=tier,
+            seed=seed,
+            device=str(resolve(device)),
+            seconds=round(time.perf_counter() - started, 3),
+            versions=_versions(),
+            claims=tuple(_verdict(c, done) for c in chosen),
+        ).to_json()
 
     def finish(claim: Claim, plan: Plan, verdict: ProblemVerdict, fresh: bool) -> None:
         if store is not None and fresh:
@@ -248,7 +247,7 @@ def _run_all(todo: Sequence[_Job], jobs: int, relay: Relay) -> Iterator[tuple[_J
     yield from pool(delayed(_Job.run)(job, relay.elsewhere(_name(job.claim, job.plan))) for job in ordered)
 
 
-def _verdict(claim: Claim, done: dict[tuple[str, str], ProblemVerdict]) -> Verdict:
+def _verdict(claim: Claim, done: dict[tuple[str, str], ProblemVerdict]) -> ClaimVerdict:
     """The claim's verdict from what is finished so far; a problem not yet run leaves it inconclusive."""
     from maxmargin.verify.judging.conclusion import blind_spots
 
@@ -259,7 +258,7 @@ def _verdict(claim: Claim, done: dict[tuple[str, str], ProblemVerdict]) -> Verdi
     if (missing or blind) and outcome is Outcome.HOLDS:
         outcome = Outcome.INCONCLUSIVE
     reasons = [f"{v.problem}: {'; '.join(v.reasons)}" for v in found] + [f"{name}: not run yet" for name in missing]
-    return Verdict(
+    return ClaimVerdict(
         target=claim.optimizer,
         kwargs=claim.kwargs,
         outcome=outcome,

@@ -23,7 +23,7 @@ from maxmargin.verify.lab.probe.strides import in_stride
 from maxmargin.verify.progress.relay import Relay
 from maxmargin.verify.progress.report import Progress, StepProgress
 from maxmargin.verify.results.candidates import family
-from maxmargin.verify.results.verdict import Hypothesis, NormEvidence, Outcome, ProblemVerdict, Verdict
+from maxmargin.verify.results.verdict import CheckVerdict, Hypothesis, NormEvidence, Outcome, ProblemVerdict
 from maxmargin.verify.training.train import NETWORK_RUNS, capped, planned, train
 
 LINEAR = {"quick": Bounds(gap=2e-2, ratio=5, alignment=0.95), "full": Bounds(gap=3e-3, ratio=10, alignment=0.95)}
@@ -43,7 +43,7 @@ def check(
     seed: int = 0,
     device: str = "auto",
     progress: Progress | None = None,
-) -> Verdict:
+) -> CheckVerdict:
     """Find, or test, the norm whose margin an optimizer maximizes.
 
     Args:
@@ -84,7 +84,7 @@ def check(
     verdicts = _judge_all(found, wanted, tier)
     answer = conclude(found, verdicts, claim=wanted.name if wanted is not None else None, tier=tier)
     print_of = next((m.fingerprint for m in found if m.fingerprint is not None), None)
-    return Verdict(
+    return CheckVerdict(
         target=loaded.spec,
         kwargs=loaded.kwargs,
         outcome=answer.outcome,
@@ -94,16 +94,14 @@ def check(
         reasons=answer.reasons,
         problems=verdicts,
         approximate=answer.approximate,
-        extra={
-            "tier": tier,
-            "versions": versions(),
-            "seed": seed,
-            "device": str(resolve(device)),
-            "seconds": round(time.perf_counter() - started, 3),
-            "probe": _probe_json(found[0].probe),
-            "twin": next((e.twin.text for e in exams if e.twin is not None), None),
-            "findings": _findings_json(exams),
-        },
+        tier=tier,
+        versions=versions(),
+        seed=seed,
+        device=str(resolve(device)),
+        seconds=round(time.perf_counter() - started, 3),
+        probe=_probe_json(found[0].probe),
+        twin=next((e.twin.text for e in exams if e.twin is not None), None),
+        findings=_findings_json(exams),
     )
 
 
@@ -317,9 +315,9 @@ def _probe_json(about: Probe | None) -> dict[str, Any] | None:
     return None if about is None else {k: v for k, v in about.__dict__.items() if k != "state_degrees"}
 
 
-def _findings_json(exams: Sequence[Exam]) -> list[dict[str, Any]]:
-    return [
+def _findings_json(exams: Sequence[Exam]) -> tuple[dict[str, Any], ...]:
+    return tuple(
         {"problem": e.problem, "block": f.block, "kind": f.kind, "text": f.text, "size": f.size}
         for e in exams
         for f in e.findings
-    ]
+    )

@@ -20,6 +20,7 @@ from maxmargin.solvers.norms.families import get_block_norm
 from maxmargin.solvers.norms.parameter import ParameterNorm
 from maxmargin.verify.results.alignment import alignment
 from maxmargin.verify.results.candidates import WEIGHTED
+from maxmargin.verify.results.verdict import NormOfBlock
 
 MATRIX_NORMS = ("l2", "linf", "spectral", "l1", "nuclear", "maxrow", "maxcolumn")
 VECTOR_NORMS = ("l2", "linf", "l1")
@@ -79,7 +80,7 @@ class Fingerprint:
     runner_up: Norm | None = None
     runner_up_alignment: float = nan
 
-    def to_json(self) -> dict[str, dict[str, float | str]]:
+    def to_json(self) -> dict[str, NormOfBlock]:
         """Map block → {"norm", "weight", "alignment"}: as measured, the weight of the furthest-reaching block is 1."""
         top = max(b.reach for b in self.blocks.values())
 
