@@ -13,8 +13,8 @@ from typing import final
 import numpy as np
 from flint import arb, arb_mat, fmpq
 
-from maxmargin.solvers.exact.norm_bounds import precision
 from maxmargin.solvers.exact.polynomials import Polynomial, as_float
+from maxmargin.solvers.norms.exact.balls import precision
 
 BITS = 160  # the systems are evaluated with three times a float's digits; the boxes stay near 1e-15 wide
 _SINGULAR = 1e-11  # below this ratio of singular values a float inverse says nothing about the true one

@@ -29,7 +29,6 @@ from maxmargin.models import blocks as blk
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.exact.interval_newton import BITS, Zero, enclose_zero, positive, positive_definite
 from maxmargin.solvers.exact.kkt_systems import NoSystem, Stationarity, System, add_stationarity, merge_equal_margins
-from maxmargin.solvers.exact.norm_bounds import precision
 from maxmargin.solvers.exact.polynomials import (
     Margins,
     Polynomial,
@@ -39,6 +38,7 @@ from maxmargin.solvers.exact.polynomials import (
 )
 from maxmargin.solvers.exact.redundancy import fix_faces, fix_rotations, fix_spectral_faces
 from maxmargin.solvers.norms import get_norm
+from maxmargin.solvers.norms.exact.balls import precision
 from maxmargin.solvers.norms.parameter import Norm
 
 
