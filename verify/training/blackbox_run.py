@@ -24,12 +24,13 @@ from maxmargin.models.problem import Problem
 from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.engine.losses import LOSSES, scaled_gradient
 from maxmargin.verify.engine.run import log_spaced
+from maxmargin.verify.engine.schedules import Paced
 from maxmargin.verify.engine.tracing import traced
 from maxmargin.verify.engine.trajectory import Trajectory
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.progress.report import StepProgress
 from maxmargin.verify.training.instances import REACH, Crew, Weights
-from maxmargin.verify.training.pacing import Controller, Pace
+from maxmargin.verify.training.pacing import Controller, pace_of
 from maxmargin.verify.training.shared_instance import arrange
 
 SPOKEN = 64  # steps between two reports of progress
@@ -69,7 +70,7 @@ def run_blackbox(
     probe: Probe,
     *,
     steps: int,
-    pace: Pace | None = None,
+    pace: Paced | None = None,
     feed: Feed = "rescaled",
     loss: str = "cross-entropy",
     checkpoints: int = 32,
@@ -102,7 +103,7 @@ def run_blackbox(
         joint, why = arrange(target, problem.shapes, runs, probe)
         _log.info("%s on %s: %s", target.spec, problem.name, why)
     start = {k: theta0[k].to(torch.float64) for k in problem.shapes}
-    fleet = _Fleet(target, problem, start, probe, pace or Pace.following(probe), feed, loss, joint)
+    fleet = _Fleet(target, problem, start, probe, pace or pace_of(probe), feed, loss, joint)
     marks = sorted(set(log_spaced(steps, checkpoints)) | {0})
     kept: list[dict[str, Any]] = []
     fleet.look()
@@ -131,7 +132,7 @@ class _Fleet:
         problem: Problem,
         start: Mapping[str, Tensor],
         probe: Probe,
-        pace: Pace,
+        pace: Paced,
         feed: Feed,
         loss: str,
         joint: bool,

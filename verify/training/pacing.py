@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from maxmargin.verify.engine.schedules import Paced
 from maxmargin.verify.lab.probe.probes import Probe
 
+SEEN = 0.5
+"""Most that a black box goes at, of the engine's pace: its controller knows the speeds of steps that are taken only,
+so it keeps the worst margin itself, not the smallest, within the lag limit."""
 FORGETS = 0.99  # per step; the controller's memory of the fastest margin
 MAX_GROWTH = 1.5  # of the learning rate, per step
 FIRST_STEP = 1e-3  # length (l2) of the first step, before anything is known
@@ -13,35 +15,15 @@ IDLE = 1e3  # most that the first factor is raised before anything moves: what s
 LEAST = 1e-60  # of the largest factor so far; steps that do not shrink with their learning rate would drive it to 0
 
 
-@dataclass(frozen=True)
-class Pace:
-    """How fast margins may move: the worst one changes by ``pace · (1 + t/knee)^(−decay)`` a step.
-
-    The smallest margin may change by that divided by ``lead``. It sets the rate at which the gradient itself shrinks,
-    which the optimizer's moments have to follow, and on easy data it moves as fast as the worst one. ``cap`` bounds
-    a step relative to ‖θ‖₂, which governs the start of networks from a small θ₀.
-    """
-
-    pace: float
-    decay: float = 0.2
-    knee: float = 1000.0
-    cap: float = 0.02
-    lead: float = 2.0
-
-    @classmethod
-    def following(cls, probe: Probe) -> Pace:
-        """The pace that the optimizer's state can follow, at most 0.1."""
-        return cls(pace=min(0.1, probe.lag_limit))
-
-    def at(self, step: int) -> float:
-        """The bound for this step."""
-        return self.pace * (1 + step / self.knee) ** -self.decay
+def pace_of(probe: Probe, slower: float = 1.0) -> Paced:
+    """Return the pace of a black box whose engine twin would go at ``slower`` times its own pace."""
+    return Paced.following(probe.lag_limit).slower(min(SEEN, slower))
 
 
 class Controller:
     """Chooses one run's learning rate, as a factor of the optimizer's own, from the speeds seen so far."""
 
-    def __init__(self, pace: Pace, capped: bool, step_per_lr: float) -> None:
+    def __init__(self, pace: Paced, capped: bool, step_per_lr: float) -> None:
         self.pace, self.capped, self.first = pace, capped, FIRST_STEP / max(step_per_lr, 1e-300)
         self.speed = 0.0  # fastest margin change per unit of the factor, with forgetting
         self.growth = 0.0  # ‖Δθ‖ per unit of the factor, with forgetting

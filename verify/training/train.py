@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.norms import Norm
 from maxmargin.verify.blackbox.targets import Target
@@ -13,7 +11,8 @@ from maxmargin.verify.engine.trajectory import Trajectory
 from maxmargin.verify.lab.examine import Exam
 from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.progress.report import StepProgress
-from maxmargin.verify.training.blackbox_run import Pace, run_blackbox
+from maxmargin.verify.training.blackbox_run import run_blackbox
+from maxmargin.verify.training.pacing import pace_of
 
 STEPS = {"quick": 30_000, "full": 400_000}
 FAST_MEMORY = 0.05  # lag limit above which STEPS suffice; below it more steps are given, up to MORE times
@@ -59,18 +58,15 @@ def train(
     native = engine_optimizer(target, exam)
     if native is None:
         assert exam.about is not None
-        pace = Pace.following(exam.about)
-        # The engine's pace is twice a black box's: both come to the same factor on the lag limit.
-        pace = replace(pace, pace=pace.pace * min(1.0, 2 * slower))
+        pace = pace_of(exam.about, slower)
         return run_blackbox(target, problem, start, exam.about, steps=steps, pace=pace, progress=progress)
     where = resolve(device)
-    paced = paced_for(native)
     return run(
         problem.to(where),
         native,
         start,
         steps=steps,
-        schedule=replace(paced, pace=paced.pace * slower),
+        schedule=paced_for(native).slower(slower),
         device=where,
         progress=progress,
     )
