@@ -53,7 +53,6 @@ class Claim:
     source: str
     plans: tuple[Plan, ...]
     kwargs: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    needs_a1: bool = False
 
 
 LINEAR_BOUNDS = {
@@ -138,7 +137,6 @@ CLAIMS: dict[str, Claim] = {
             "Adam without eps approaches a KKT direction of the linf margin problem.",
             f"{_GV}, theorem on Adam; Zhang, Zou & Cao 2406.10650 for linear models",
             _plans(patience=2, network_decay=0.1),
-            needs_a1=True,
         ),
         Claim(
             "muon-signum-hybrid",
@@ -159,7 +157,6 @@ CLAIMS: dict[str, Claim] = {
             # decay rate r, κ = 1 + r (β₁/(1−β₁) − β₂/(1−β₂)): equal betas (allowed: β₁ ≤ β₂) leave only r²; a pace
             # that falls faster takes r itself to 0.
             kwargs=MappingProxyType({"beta1": 0.9, "beta2": 0.9}),
-            needs_a1=True,
         ),
     )
 }

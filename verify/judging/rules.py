@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from enum import Enum
 from math import exp, isnan, log
 
-from maxmargin.verify.results.verdict import Hypothesis, NormEvidence, Outcome
+from maxmargin.verify.results.verdict import Hypothesis, NormEvidence, Outcome, ProblemVerdict
 
 APART = 0.03  # a norm whose gap at the claimed norm's optimum is below this is not a control on that problem
 FALLING = -0.1  # d log Γ / d log t: flatter than this is a plateau
 PLATEAU = 1e-3  # a plateau above it refutes; below it, nothing is lost that a choice of learning rates could not cost
 REACHED = 1e-6  # a gap this small need not fall any more
 STEADY = 0.99  # alignment under constant gradients above which misaligned steps late in training are chatter
+FAR = 2.0  # times the bound: a gap that stands still above it is not going to meet it
+LATE = 20.0  # a margin at which the others' weights are e^-20 and less
 CHATTER = 0.5  # but, while the gap is open, below this alignment they are more than that
 
 
@@ -125,6 +127,74 @@ def judge(
     if still_falling and not misaligned:
         return Outcome.INCONCLUSIVE, (*shortfalls, trend)
     return Outcome.FAILS, (*shortfalls, trend)
+
+
+def decide(
+    norm: str,
+    evidence: Mapping[str, NormEvidence],
+    hypotheses: Mapping[str, Hypothesis],
+    bounds: Mapping[str, Bounds],
+    tier: str,
+    *,
+    steps: int,
+    margin: float,
+    steady: float | None,
+    short_of: float,
+) -> tuple[Outcome, tuple[str, ...]]:
+    """Judge a norm on one problem by the tier's bounds.
+
+    These are for the steps that a tier means to take. Where the optimizer's memory asks for more of them than it
+    gives, those of ``quick`` decide, as they do of a short memory, if the gap is still closing; and steps that are the
+    norm's own under constant gradients are not refuted before margins are large. Both are said.
+
+    Args:
+        norm: The norm's name; a key of ``evidence``.
+        evidence: What was measured, by norm.
+        hypotheses: As measured.
+        bounds: What is asked, by tier.
+        tier: ``quick`` or ``full``.
+        steps: Steps taken.
+        margin: The largest final margin.
+        steady: Alignment of its steps under constant gradients with the norm, if known.
+        short_of: How many times more steps its memory asks for than the tier gives.
+
+    Returns:
+        The outcome and its reasons.
+    """
+    found = judge(norm, evidence, hypotheses, bounds[tier], steps=steps, steady=steady)
+    if found[0] is Outcome.FAILS and short_of > 1 and margin < LATE and own_when_constant(steady):
+        early = f"too early to tell: margins are {margin:.2g}, and its memory asks for {short_of:.0f} times more steps"
+        return Outcome.INCONCLUSIVE, (*found[1], early)
+    needed = steps_needed(evidence[norm], bounds[tier].gap, steps) if norm in evidence else None
+    if found[0] is not Outcome.INCONCLUSIVE or short_of <= 1 or needed is None:
+        return found
+    outcome, reasons = judge(norm, evidence, hypotheses, bounds["quick"], steps=steps, steady=steady)
+    if outcome is not Outcome.HOLDS:
+        return found
+    return outcome, (
+        *reasons,
+        f"by the quick tier's bounds, as its memory asks for {short_of:.0f} times more steps than the {tier} tier has; "
+        f"the {tier} tier's gap of {bounds[tier].gap:.0e} would be met after about {needed:.1e}",
+    )
+
+
+def hopeless(verdict: ProblemVerdict, bounds: Bounds) -> bool:
+    """Whether a claim is refuted beyond what more steps could mend.
+
+    Then its gap is far above the bound and surely stands still, at margins where only the smallest still count.
+
+    Args:
+        verdict: On the claim, after some steps.
+        bounds: What is asked.
+
+    Returns:
+        True or False.
+    """
+    own = verdict.evidence.get(verdict.norm)
+    if verdict.outcome is not Outcome.FAILS or own is None or own.slope_interval is None:
+        return False
+    flat = own.slope_interval[0] > FALLING and own.kkt_gap_range[0] > FAR * bounds.gap
+    return flat and verdict.final_margin >= LATE
 
 
 def own_when_constant(steady: float | None) -> bool:

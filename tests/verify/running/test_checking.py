@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from maxmargin.verify.judging.rules import FAR, LATE, decide, hopeless
 from maxmargin.verify.results.verdict import Hypothesis, NormEvidence, Outcome, ProblemVerdict
-from maxmargin.verify.running import checking
-from maxmargin.verify.running.checking import FAR, LATE, LINEAR, check, hopeless
+from maxmargin.verify.running.checking import LINEAR, NETWORK, check
+from maxmargin.verify.running.job import SCOUT
+from maxmargin.verify.training.train import Training
 
 BOUNDS = LINEAR["quick"]
 FLAT = NormEvidence(0.2, (0.2, 0.2), 0.6, None, None, 0.0, (-0.01, 0.01))
@@ -42,8 +44,8 @@ def _decided(tier="full", short_of=10.0, steady=1.0, margin=1e3, **changes):
         0.0214, (0.0147, 0.0295), 0.99997, 0.936, 0.068, -0.275, (-0.284, -0.266), residual=3e-16, apart=0.0
     )
     rows = {"linf": replace(own, **changes), "l2": NormEvidence(0.31, (0.31, 0.33), 0.7, None, None, 0.0, apart=0.2)}
-    return checking.decide(
-        "linf", rows, SEPARATED, False, tier, steps=8_000_000, margin=margin, steady=steady, short_of=short_of
+    return decide(
+        "linf", rows, SEPARATED, NETWORK, tier, steps=8_000_000, margin=margin, steady=steady, short_of=short_of
     )
 
 
@@ -108,13 +110,13 @@ class Half(torch.optim.Optimizer):
 def steps_of(monkeypatch):
     """The share of the steps of every training, in order; quick ones, and in this process."""
     shares = []
-    train = checking.train
+    run = Training.run
 
     def counted(*args, share=1.0, **options):
         shares.append(share)
-        return train(*args, share=min(share, 0.6 * checking.SCOUT), **options)
+        return run(*args, share=min(share, 0.6 * SCOUT), **options)
 
-    monkeypatch.setattr(checking, "train", counted)
+    monkeypatch.setattr(Training, "run", counted)
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     return shares
 
@@ -123,7 +125,7 @@ def test_a_hopeless_claim_is_given_up_early_and_only_a_claim(steps_of):
     refuted = check(Half, claim="linf", problems=["multiclass"])
     assert refuted.outcome is Outcome.FAILS
     assert "never move" in " ".join(refuted.reasons)
-    assert steps_of == [checking.SCOUT]
+    assert steps_of == [SCOUT]
     steps_of.clear()
     check(Half, problems=["multiclass"])
     assert steps_of == [1.0]
@@ -132,4 +134,4 @@ def test_a_hopeless_claim_is_given_up_early_and_only_a_claim(steps_of):
 def test_a_claim_that_may_hold_is_never_judged_early(steps_of, monkeypatch):
     monkeypatch.setattr("maxmargin.verify.lab.examine.find_twin", lambda *_, **__: None)
     check("torch.optim:SGD", claim="l2", problems=["multiclass"])
-    assert steps_of == [checking.SCOUT, 1.0]
+    assert steps_of == [SCOUT, 1.0]
