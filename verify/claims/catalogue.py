@@ -12,7 +12,8 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
 
-from maxmargin.verify.judging.rules import Bounds
+from maxmargin.verify.thresholds.judging import CLAIM_LINEAR, CLAIM_NETWORK
+from maxmargin.verify.thresholds.table import Bounds
 
 TIERS = ("quick", "full")
 
@@ -55,19 +56,12 @@ class Claim:
     kwargs: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
-LINEAR_BOUNDS = {
-    "quick": Bounds(gap=5e-3, ratio=10, alignment=0.95),
-    "full": Bounds(gap=1e-3, ratio=10, alignment=0.95),
-}
-NETWORK_BOUNDS = {"quick": Bounds(gap=5e-2, ratio=3, alignment=0.9), "full": Bounds(gap=1e-2, ratio=10, alignment=0.95)}
-
-
 def _linear(problem: str, quick: int, full: int, decay: float) -> Plan:
-    return Plan(problem, {"quick": quick, "full": full}, LINEAR_BOUNDS, {"quick": 1, "full": 2}, 0.01, decay)
+    return Plan(problem, {"quick": quick, "full": full}, CLAIM_LINEAR, {"quick": 1, "full": 2}, 0.01, decay)
 
 
 def _network(problem: str, quick: int, full: int, decay: float, scale: float) -> Plan:
-    return Plan(problem, {"quick": quick, "full": full}, NETWORK_BOUNDS, {"quick": 4, "full": 8}, scale, decay)
+    return Plan(problem, {"quick": quick, "full": full}, CLAIM_NETWORK, {"quick": 4, "full": 8}, scale, decay)
 
 
 def _plans(

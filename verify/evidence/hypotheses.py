@@ -16,11 +16,7 @@ from maxmargin.verify.evidence.kappa import BlockKappa, block_kappas, measured_w
 from maxmargin.verify.evidence.schedule_taken import Realized, admissibility_of, realized
 from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.results.verdict import Hypothesis
-
-SETTLED = 0.05  # ℓ2 movement of the direction over the last half decade of steps
-SHRINKS = 0.9  # or at most this much of the half decade before
-RESTLESS = 0.2  # more than this, and not shrinking: it does not converge on this horizon
-STILL = 1e-6  # a direction that moves less has no path to speak of
+from maxmargin.verify.thresholds.judging import LATE_CHECKPOINTS, RESTLESS, SETTLED, SHRINKS, STILL
 
 
 @dataclass(frozen=True)
@@ -171,7 +167,7 @@ def _kappa(trajectory: Trajectory, norm: Norm, runs: np.ndarray) -> Hypothesis:
     """‖Δθ‖/η in the optimizer's norm at the end: 1 when no moment lags (Adam's step shrinks if one does)."""
     values = [
         float(norm.value(trajectory.at(t, int(r), "update"))) / trajectory.eta[t, r]
-        for t in range(max(0, len(trajectory.steps) - 5), len(trajectory.steps))
+        for t in range(max(0, len(trajectory.steps) - LATE_CHECKPOINTS), len(trajectory.steps))
         for r in runs
     ]
     return Hypothesis(None, float(np.median(values)))

@@ -12,10 +12,9 @@ from maxmargin.verify.lab.faults.finding import Finding
 from maxmargin.verify.lab.probe.probes import EXACT, VISIBLE, Probe
 from maxmargin.verify.lab.twin.search import Twin
 from maxmargin.verify.results.verdict import Hypothesis, Outcome, ProblemVerdict
+from maxmargin.verify.thresholds.judging import FINDINGS, INDEPENDENT
 
-INDEPENDENT = 1e-6  # relative; a larger dependence on weights, seeds or the learning rate is reported
 INDEXED = ("frozen", "ascent", "layout")  # kinds of findings whose numbers say where, not how much
-FINDINGS = 6  # at most so many findings of the diagnosis become reasons; all of them are in the JSON
 
 
 def about_optimizer(about: Probe | None, twin: Twin | None = None) -> dict[str, Hypothesis]:

@@ -16,7 +16,6 @@ from maxmargin.verify.engine.devices import resolve
 from maxmargin.verify.evidence.measure import Effort
 from maxmargin.verify.evidence.measured import Measured
 from maxmargin.verify.judging.conclusion import conclude, nearest_norm
-from maxmargin.verify.judging.rules import Bounds
 from maxmargin.verify.lab.examine import Exam, examine, problems_for
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.lab.probe.strides import in_stride
@@ -25,10 +24,9 @@ from maxmargin.verify.progress.report import Progress
 from maxmargin.verify.results.candidates import family
 from maxmargin.verify.results.verdict import Outcome, ProblemVerdict, Verdict
 from maxmargin.verify.running.job import Job, run_all
-from maxmargin.verify.training.train import NETWORK_RUNS, training_of
-
-LINEAR = {"quick": Bounds(gap=2e-2, ratio=5, alignment=0.95), "full": Bounds(gap=3e-3, ratio=10, alignment=0.95)}
-NETWORK = {"quick": Bounds(gap=1e-1, ratio=2, alignment=0.9), "full": Bounds(gap=2e-2, ratio=3, alignment=0.95)}
+from maxmargin.verify.thresholds.judging import CHECK_LINEAR, CHECK_NETWORK, CHECKPOINTS
+from maxmargin.verify.thresholds.training import NETWORK_RUNS
+from maxmargin.verify.training.train import training_of
 
 
 def check(
@@ -118,8 +116,8 @@ def _job(target: Target, exam: Exam, claim: Norm | None, tier: str, seed: int, d
         candidates=exam.candidates,
         claimed=exam.claimed,
         tier=tier,
-        bounds=LINEAR if problem.linear else NETWORK,
-        effort=Effort(checkpoints=8 if tier == "quick" else 12, runs=NETWORK_RUNS[tier]),
+        bounds=CHECK_LINEAR if problem.linear else CHECK_NETWORK,
+        effort=Effort(checkpoints=CHECKPOINTS[tier], runs=NETWORK_RUNS[tier]),
         seed=seed,
         device=device,
         exam=exam,

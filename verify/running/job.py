@@ -15,15 +15,16 @@ from maxmargin.verify.evidence.apartness import with_apartness
 from maxmargin.verify.evidence.hypotheses import Known, measured
 from maxmargin.verify.evidence.measure import Effort, measure
 from maxmargin.verify.evidence.measured import Measured
-from maxmargin.verify.judging.rules import Bounds, decide, hopeless, steps_needed
+from maxmargin.verify.judging.facts import Facts
+from maxmargin.verify.judging.rules import decide, hopeless
 from maxmargin.verify.judging.wording import about_optimizer
 from maxmargin.verify.lab.examine import Exam
 from maxmargin.verify.progress.relay import Relay
 from maxmargin.verify.progress.report import StepProgress
 from maxmargin.verify.results.verdict import ProblemVerdict
+from maxmargin.verify.thresholds.judging import SCOUT
+from maxmargin.verify.thresholds.table import Bounds
 from maxmargin.verify.training.train import Training
-
-SCOUT = 0.25  # of the steps, taken first where a claim is to be held against a black box
 
 Result = TypeVar("Result")
 
@@ -108,35 +109,34 @@ class Job:
         with one_thread():
             evidence = with_apartness(problem, norm, found.evidence.norms, found.norms | {norm.name: norm})
             hypotheses = measured(problem, trajectory, norm, self.known) | about_optimizer(found.probe, found.twin)
-        steps, margin = int(trajectory.steps[-1]), float(trajectory.margin[-1].max())
-        outcome, reasons = decide(
+        facts = Facts(
             norm.name,
             evidence,
             hypotheses,
             self.bounds,
             self.tier,
-            steps=steps,
-            margin=margin,
+            steps=int(trajectory.steps[-1]),
+            margin=float(trajectory.margin[-1].max()),
             steady=found.steady(norm),
             short_of=found.short_of,
         )
-        own = evidence.get(norm.name)
+        decision = decide(facts)
         return ProblemVerdict(
             problem=problem.name,
             degree=problem.degree,
-            outcome=outcome,
-            steps=steps,
-            final_margin=margin,
+            outcome=decision.outcome,
+            steps=facts.steps,
+            final_margin=facts.margin,
             evidence=evidence,
             hypotheses=hypotheses,
-            reasons=reasons,
-            rung=own.rung if own is not None else "numerical",
+            reasons=decision.texts,
+            rung=facts.own.rung if norm.name in evidence else "numerical",
             runs=trajectory.runs,
             separated_runs=int(trajectory.separated.sum()),
             arrays=found.evidence.arrays,
             norm=norm.name,
             # Advice on steps is for an optimizer that was examined; a claim's plan is fixed.
-            steps_needed=steps_needed(own, self.bounds[self.tier].gap, steps) if own and self.exam else None,
+            steps_needed=facts.steps_asked if self.exam is not None else None,
         )
 
     def verdict(self, progress: StepProgress | None = None) -> ProblemVerdict:

@@ -29,12 +29,12 @@ from maxmargin.verify.engine.tracing import traced
 from maxmargin.verify.engine.trajectory import Trajectory
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.progress.report import StepProgress
-from maxmargin.verify.training.instances import REACH, Crew, Weights
+from maxmargin.verify.thresholds.training import DRIFT, REACH
+from maxmargin.verify.training.instances import Crew, Weights
 from maxmargin.verify.training.pacing import Controller, pace_of
 from maxmargin.verify.training.shared_instance import arrange
 
 SPOKEN = 64  # steps between two reports of progress
-DRIFT = 20  # rescale when the log₂-scale has drifted this far
 LOG_SCALE, CHANGE, LENGTH, MOVED, MARGIN = range(5)  # the numbers of a look, one row a run
 Feed = Literal["rescaled", "true"]
 _log = logging.getLogger(__name__)

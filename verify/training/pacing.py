@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from maxmargin.verify.engine.schedules import Paced
 from maxmargin.verify.lab.probe.probes import Probe
-
-SEEN = 0.5
-"""Most that a black box goes at, of the engine's pace: its controller knows the speeds of steps that are taken only,
-so it keeps the worst margin itself, not the smallest, within the lag limit."""
-FORGETS = 0.99  # per step; the controller's memory of the fastest margin
-MAX_GROWTH = 1.5  # of the learning rate, per step
-FIRST_STEP = 1e-3  # length (l2) of the first step, before anything is known
-IDLE = 1e3  # most that the first factor is raised before anything moves: what stands still may only be waiting
-LEAST = 1e-60  # of the largest factor so far; steps that do not shrink with their learning rate would drive it to 0
+from maxmargin.verify.thresholds.training import FIRST_STEP, IDLE, RATE_FLOOR, RATE_GROWTH, SEEN_AFTER, SPEED_FORGETS
 
 
 def pace_of(probe: Probe, slower: float = 1.0) -> Paced:
     """Return the pace of a black box whose engine twin would go at ``slower`` times its own pace."""
-    return Paced.following(probe.lag_limit).slower(min(SEEN, slower))
+    return Paced.following(probe.lag_limit).slower(min(SEEN_AFTER, slower))
 
 
 class Controller:
@@ -33,19 +25,19 @@ class Controller:
     def saw(self, change: float, smallest: float, moved: float) -> None:
         """Learn from a step: margins changed by up to ``change``, the smallest one by ``smallest``, θ by ``moved``."""
         fastest = max(change, self.pace.lead * smallest)
-        self.speed = max(fastest / self.factor, FORGETS * self.speed)
-        self.growth = max(moved / self.factor, FORGETS * self.growth)
+        self.speed = max(fastest / self.factor, SPEED_FORGETS * self.speed)
+        self.growth = max(moved / self.factor, SPEED_FORGETS * self.growth)
 
     def choose(self, step: int, length: float) -> float:
         """Return the factor for this step (counted from 1) from weights of this length (l2), and remember it."""
         if self.speed <= 0 and self.growth <= 0:
-            wanted = min(self.factor * MAX_GROWTH, IDLE * self.first) or self.first
+            wanted = min(self.factor * RATE_GROWTH, IDLE * self.first) or self.first
         else:
             wanted = self.pace.at(step) / self.speed if self.speed > 0 else float("inf")
             if self.capped and self.growth > 0:
                 wanted = min(wanted, self.pace.cap * length / self.growth)
         if self.factor:
-            wanted = min(wanted, self.factor * MAX_GROWTH)
+            wanted = min(wanted, self.factor * RATE_GROWTH)
         self.largest = max(wanted, self.largest)
-        self.factor = max(wanted, LEAST * self.largest)
+        self.factor = max(wanted, RATE_FLOOR * self.largest)
         return self.factor

@@ -18,19 +18,20 @@ from maxmargin.verify.lab.examine import Exam
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.progress.report import StepProgress
+from maxmargin.verify.thresholds.training import (
+    ENGINE,
+    FAST_MEMORY,
+    LINEAR_RUNS,
+    LINEAR_START,
+    MIXED,
+    MORE,
+    NETWORK_RUNS,
+    NETWORK_START,
+    SNAPSHOT,
+    STEPS,
+)
 from maxmargin.verify.training.blackbox_run import run_blackbox
 from maxmargin.verify.training.pacing import pace_of
-
-STEPS = {"quick": 30_000, "full": 400_000}
-FAST_MEMORY = 0.05  # lag limit above which STEPS suffice; below it more steps are given, up to MORE times
-MORE = {"quick": 2.0, "full": 10.0}
-ENGINE = 2  # times as many steps in the engine, which is several times as fast
-LINEAR_RUNS = {"quick": 1, "full": 2}
-NETWORK_RUNS = {"quick": 2, "full": 6}
-PATIENT = 0.15
-"""Factor on the pace where matrices and vectors follow different rules: a lagging Adam steps by κ < 1, a polar factor
-does not, and that acts as a weight between the blocks which stalls the gap (κ → 1 as the pace falls)."""
-SNAPSHOT = 10.0  # seconds between two snapshots of a run under way
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def training_of(target: Target, problem: Problem, exam: Exam, tier: str) -> Trai
         The training.
     """
     native = target.native or (exam.twin.optimizer if exam.twin is not None else None)
-    slower = PATIENT if _mixes(problem, *exam.claimed) else 1.0
+    slower = MIXED if _mixes(problem, *exam.claimed) else 1.0
     trainee: Optimizer | tuple[Target, Probe]
     if native is not None:
         trainee, lag_limit, pace = native, native.lag_limit, paced_for(native).slower(slower)
@@ -127,7 +128,7 @@ def training_of(target: Target, problem: Problem, exam: Exam, tier: str) -> Trai
         trainee,
         steps=steps[tier],
         runs=(LINEAR_RUNS if problem.linear else NETWORK_RUNS)[tier],
-        scale=0.01 if problem.linear else 0.02,
+        scale=LINEAR_START if problem.linear else NETWORK_START,
         pace=pace,
         full_steps=steps["full"],
         short_of=max(1.0, FAST_MEMORY / lag_limit / MORE[tier]),
