@@ -63,7 +63,7 @@ PLATEAU = named(
     "a gap that stands still above it refutes; below, nothing is lost that a choice of learning rates could not cost",
     "Signum and Muon at too fast a pace on very easy data: 1e-3",
 )
-REACHED = named("REACHED", 1e-6, "Γ", "a gap this small need not fall any more", "chosen")
+REACHED = named("REACHED", 1e-6, "Γ", "a gap this small need not fall any more")
 STEADY = named(
     "STEADY",
     0.99,
@@ -78,7 +78,7 @@ CHATTER = named(
     "while the gap is open, steps of less alignment on the trajectory are more than chatter",
     "RMSprop without momentum goes to and fro between the smallest margins at 0.5",
 )
-FAR = named("FAR", 2.0, "times the bound", "a gap that stands still above it is not going to meet the bound", "chosen")
+FAR = named("FAR", 2.0, "times the bound", "a gap that stands still above it is not going to meet the bound")
 LATE_MARGIN = named(
     "LATE_MARGIN",
     20.0,
@@ -91,7 +91,6 @@ SCOUT = named(
     0.25,
     "of the steps",
     "taken first where a claim is held against a black box: where they leave no hope, the rest would only take time",
-    "chosen",
 )
 
 # -- The answer over problems -------------------------------------------------------------------------------------
@@ -104,12 +103,10 @@ ENOUGH = named(
     "the default's: a tall, a wide and a square matrix with a vector; a wide matrix; two layers",
 )
 GAP_COUNTS = named(
-    "GAP_COUNTS", 1e-4, "Γ", "when the nearest norm is looked for, smaller gaps speak no more for theirs", "chosen"
+    "GAP_COUNTS", 1e-4, "Γ", "when the nearest norm is looked for, smaller gaps speak no more for theirs"
 )
-DEFICIT_COUNTS = named("DEFICIT_COUNTS", 1e-3, "1 − alignment", "nor do smaller deficits of alignment", "chosen")
-SCORE_TIE = named(
-    "SCORE_TIE", 1e-3, "relative", "norms whose scores are closer are tied, and the simpler one is named", "chosen"
-)
+DEFICIT_COUNTS = named("DEFICIT_COUNTS", 1e-3, "1 − alignment", "nor do smaller deficits of alignment")
+SCORE_TIE = named("SCORE_TIE", 1e-3, "relative", "norms whose scores are closer are tied, and the simpler one is named")
 PERFECT = named(
     "PERFECT",
     0.99,
@@ -138,13 +135,13 @@ INDEPENDENT = named(
     "a larger dependence of the step on weights, seeds or the learning rate is a hypothesis unmet, and reported",
     "float32's rounding leaves 1e-7",
 )
-FINDINGS = named("FINDINGS", 6, "findings", "at most so many become reasons; all of them are in the JSON", "chosen")
+FINDINGS = named("FINDINGS", 6, "findings", "at most so many become reasons; all of them are in the JSON")
 
 # -- Evidence -----------------------------------------------------------------------------------------------------
 
 TINY_GAP = named("TINY_GAP", 1e-16, "Γ", "below rounding; keeps logarithms finite", "float64")
-FLAT_GAP = named("FLAT_GAP", 1e-9, "range of log Γ", "a gap that varies by less stands still", "chosen")
-SLOPE_POINTS = named("SLOPE_POINTS", 4, "checkpoints", "fewer usable ones make no slope", "chosen")
+FLAT_GAP = named("FLAT_GAP", 1e-9, "range of log Γ", "a gap that varies by less stands still")
+SLOPE_POINTS = named("SLOPE_POINTS", 4, "checkpoints", "fewer usable ones make no slope")
 CONFIDENCE = named("CONFIDENCE", 0.975, "quantile", "of the slope's two-sided 95 % interval", "convention")
 AUTOCORRELATION = named(
     "AUTOCORRELATION",
@@ -154,9 +151,9 @@ AUTOCORRELATION = named(
     "chosen: Γ is a smooth curve with waves",
 )
 LAST_CHECKPOINTS = named(
-    "LAST_CHECKPOINTS", 3, "checkpoints", "whose median alignment is judged; one checkpoint's fluctuates", "chosen"
+    "LAST_CHECKPOINTS", 3, "checkpoints", "whose median alignment is judged; one checkpoint's fluctuates"
 )
-LATE_CHECKPOINTS = named("LATE_CHECKPOINTS", 5, "checkpoints", "at the end, over which κ is measured", "chosen")
+LATE_CHECKPOINTS = named("LATE_CHECKPOINTS", 5, "checkpoints", "at the end, over which κ is measured")
 SIGNIFICANT = named(
     "SIGNIFICANT",
     1e-3,
@@ -165,15 +162,9 @@ SIGNIFICANT = named(
     "Gronich & Vardi 2602.16340, lemma C.19 (for any ε > 0)",
 )
 SETTLED = named(
-    "SETTLED",
-    0.05,
-    "ℓ2 of θ/‖θ‖₂",
-    "a direction that moves less over the last half decade of steps has settled (T2)",
-    "chosen",
+    "SETTLED", 0.05, "ℓ2 of θ/‖θ‖₂", "a direction that moves less over the last half decade of steps has settled (T2)"
 )
-SHRINKS = named(
-    "SHRINKS", 0.9, "of the half decade before", "or one that moves at most so much of what it did before", "chosen"
-)
+SHRINKS = named("SHRINKS", 0.9, "of the half decade before", "or one that moves at most so much of what it did before")
 RESTLESS = named(
     "RESTLESS",
     0.2,
@@ -181,7 +172,7 @@ RESTLESS = named(
     "one that moves more, and no less than before, does not converge on this horizon",
     "chosen; signum-linf on a network, seed 2, moves by 0.148 and stays undecided",
 )
-STILL = named("STILL", 1e-6, "ℓ2 of θ/‖θ‖₂", "a direction that moves less has no path to speak of", "chosen")
+STILL = named("STILL", 1e-6, "ℓ2 of θ/‖θ‖₂", "a direction that moves less has no path to speak of")
 EXPONENT_SLACK = named(
     "EXPONENT_SLACK",
     0.05,

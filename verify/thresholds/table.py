@@ -35,7 +35,7 @@ class Threshold:
         value: A number, or one for each tier.
         unit: Of what it is a number.
         reason: What it decides, and why so.
-        origin: The measurement or theorem that it came from; "chosen" where there is none.
+        origin: The measurement or theorem that it came from, or that it was chosen.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Threshold:
 THRESHOLDS: dict[str, Threshold] = {}
 
 
-def named(name: str, value: Value, unit: str, reason: str, origin: str) -> Value:
+def named(name: str, value: Value, unit: str, reason: str, origin: str = "chosen") -> Value:
     """Enter a threshold into the table.
 
     Returns:

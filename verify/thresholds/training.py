@@ -26,7 +26,7 @@ LINEAR_RUNS = named(
 NETWORK_RUNS = named(
     "NETWORK_RUNS", {"quick": 2, "full": 6}, "initializations", "on a network, where some never separate", "time"
 )
-LINEAR_START = named("LINEAR_START", 0.01, "scale", "of the initialization of a linear model", "chosen")
+LINEAR_START = named("LINEAR_START", 0.01, "scale", "of the initialization of a linear model")
 NETWORK_START = named(
     "NETWORK_START",
     0.02,
@@ -50,12 +50,10 @@ SEEN_AFTER = named(
     "itself, not the smallest alone, within the lag limit",
     "see schedules.Paced.following",
 )
-SPEED_FORGETS = named("SPEED_FORGETS", 0.99, "per step", "the controller's memory of the fastest margin", "chosen")
-RATE_GROWTH = named("RATE_GROWTH", 1.5, "per step", "most that the learning rate grows", "chosen")
-FIRST_STEP = named("FIRST_STEP", 1e-3, "ℓ2", "length of the first step, before anything is known", "chosen")
-IDLE = named(
-    "IDLE", 1e3, "times the first rate", "most that it is raised before anything moves: it may be waiting", "chosen"
-)
+SPEED_FORGETS = named("SPEED_FORGETS", 0.99, "per step", "the controller's memory of the fastest margin")
+RATE_GROWTH = named("RATE_GROWTH", 1.5, "per step", "most that the learning rate grows")
+FIRST_STEP = named("FIRST_STEP", 1e-3, "ℓ2", "length of the first step, before anything is known")
+IDLE = named("IDLE", 1e3, "times the first rate", "most that it is raised before anything moves: it may be waiting")
 RATE_FLOOR = named(
     "RATE_FLOOR",
     1e-60,
@@ -63,7 +61,7 @@ RATE_FLOOR = named(
     "steps that do not shrink with their learning rate would drive it to 0",
     "an average on its way to where it was sent long ago",
 )
-DRIFT = named("DRIFT", 20, "log₂", "a run is rescaled when its gradient's scale has drifted this far", "chosen")
+DRIFT = named("DRIFT", 20, "log₂", "a run is rescaled when its gradient's scale has drifted this far")
 REACH = named(
     "REACH",
     500.0,
@@ -71,7 +69,7 @@ REACH = named(
     "of the largest state that a rescaling may leave, and of the largest factor it uses at once",
     "float64 holds 2^1023; squares of it must not overflow",
 )
-TRIAL = named("TRIAL", 30, "steps", "for which one joint instance and separate ones are compared", "chosen")
+TRIAL = named("TRIAL", 30, "steps", "for which one joint instance and separate ones are compared")
 SAME_JOINTLY = named(
     "SAME_JOINTLY",
     1e-12,
@@ -79,4 +77,4 @@ SAME_JOINTLY = named(
     "a difference of their weights that is rounding",
     "119 of 130 optimizers tried are bit-identical",
 )
-SNAPSHOT = named("SNAPSHOT", 10.0, "seconds", "between two snapshots of a run under way", "chosen")
+SNAPSHOT = named("SNAPSHOT", 10.0, "seconds", "between two snapshots of a run under way")
