@@ -17,7 +17,7 @@ from maxmargin.verify.evidence.hypotheses import Known
 from maxmargin.verify.evidence.measure import Effort
 from maxmargin.verify.judging.conclusion import blind_spots
 from maxmargin.verify.optimizers import get_optimizer
-from maxmargin.verify.progress.relay import Relay
+from maxmargin.verify.progress.joint import JointProgress
 from maxmargin.verify.progress.report import Progress
 from maxmargin.verify.results.candidates import CANDIDATES
 from maxmargin.verify.results.store import Store, file_key, fingerprint_of
@@ -124,10 +124,10 @@ def verify(
         done[name] = verdict
         if store is not None:
             store.save_results(results())
-        relay.finished(name)
-        relay(len(done), len(work), f"{name}: {verdict.outcome.value}")
+        joint.finished(name)
+        joint(len(done), len(work), f"{name}: {verdict.outcome.value}")
 
-    relay = Relay(progress)
+    joint = JointProgress(progress)
     for name in work:
         if resume and store is not None and (kept := store.load(keys[name], stamps[name])) is not None:
             finish(name, kept, fresh=False)
@@ -138,9 +138,9 @@ def verify(
         for name, (claim, plan) in work.items()
         if name not in done
     ]
-    with relay:
-        relay(len(done), len(work))
-        for name, verdict in run_all(todo, Job.verdict, jobs, relay):
+    with joint:
+        joint(len(done), len(work))
+        for name, verdict in run_all(todo, Job.verdict, jobs, joint):
             finish(name, verdict, fresh=True)
     if store is not None:
         store.drop_snapshots()

@@ -19,7 +19,7 @@ from maxmargin.verify.judging.conclusion import conclude, nearest_norm
 from maxmargin.verify.lab.examine import Exam, examine, problems_for
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.lab.probe.strides import in_stride
-from maxmargin.verify.progress.relay import Relay
+from maxmargin.verify.progress.joint import JointProgress
 from maxmargin.verify.progress.report import Progress
 from maxmargin.verify.results.candidates import family
 from maxmargin.verify.results.verdict import Outcome, ProblemVerdict, Verdict
@@ -73,12 +73,12 @@ def check(
     exams = examine(loaded, names, wanted, seed)
     jobs = [_job(loaded, exam, wanted, tier, seed, device) for exam in exams]
     measured: dict[str, Measured] = {}
-    with Relay(progress) as relay:
-        relay(0, len(jobs))
-        for name, one in run_all(jobs, Job.run, os.cpu_count() or 1, relay):
+    with JointProgress(progress) as joint:
+        joint(0, len(jobs))
+        for name, one in run_all(jobs, Job.run, os.cpu_count() or 1, joint):
             measured[name] = one
-            relay.finished(name)
-            relay(len(measured), len(jobs), name)
+            joint.finished(name)
+            joint(len(measured), len(jobs), name)
     found = [measured[job.name] for job in jobs]
     verdicts = _judge_all(jobs, found, wanted)
     answer = conclude(found, verdicts, claim=wanted.name if wanted is not None else None, tier=tier)

@@ -19,7 +19,7 @@ from maxmargin.verify.judging.facts import Facts
 from maxmargin.verify.judging.rules import decide, hopeless
 from maxmargin.verify.judging.wording import about_optimizer
 from maxmargin.verify.lab.examine import Exam
-from maxmargin.verify.progress.relay import Relay
+from maxmargin.verify.progress.joint import JointProgress
 from maxmargin.verify.progress.report import StepProgress
 from maxmargin.verify.results.verdict import ProblemVerdict
 from maxmargin.verify.thresholds.judging import SCOUT
@@ -145,7 +145,7 @@ class Job:
 
 
 def run_all(
-    jobs: Sequence[Job], work: Callable[[Job, StepProgress], Result], workers: int, progress: Relay
+    jobs: Sequence[Job], work: Callable[[Job, StepProgress], Result], workers: int, progress: JointProgress
 ) -> Iterator[tuple[str, Result]]:
     """Run jobs here or in processes, what takes longest first, and yield each name and result as it is done."""
     ordered = sorted(jobs, key=lambda job: (job.problem.endswith("@linear"), -job.training.steps))

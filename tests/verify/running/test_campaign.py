@@ -9,7 +9,7 @@ import pytest
 
 from maxmargin.verify import verify
 from maxmargin.verify.claims.catalogue import CLAIMS
-from maxmargin.verify.progress import relay
+from maxmargin.verify.progress import joint
 from maxmargin.verify.results.candidates import CANDIDATES
 from maxmargin.verify.results.verdict import NormEvidence, Outcome, ProblemVerdict
 from maxmargin.verify.running import campaign
@@ -43,7 +43,7 @@ class Interrupting:
 @pytest.fixture
 def arm(monkeypatch):
     def set_off(job, step):
-        monkeypatch.setattr(relay, "StepRate", Interrupting)
+        monkeypatch.setattr(joint, "StepRate", Interrupting)
         Interrupting.armed, Interrupting.step, Interrupting.seen = job, step, []
 
     return set_off
