@@ -13,6 +13,7 @@ from maxmargin.solvers.linear.apart import apart
 from maxmargin.solvers.linear.optimum import MarginError
 from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.evidence.measure import reference_of
+from maxmargin.verify.results.alignment import proportional
 from maxmargin.verify.results.verdict import NormEvidence
 
 _MEASURED: dict[tuple[str, str, str], float | None] = {}
@@ -51,16 +52,7 @@ def _apart(problem: Problem, claim: Norm, other: Norm) -> float | None:
 
 
 def _coincide(problem: Problem, a: Norm, b: Norm) -> bool:
-    """Whether two norms are the same function on a problem's blocks up to a factor, by their values at random points.
-
-    A factor changes neither gap nor alignment (without vectors, hybrid:2 is twice spectral).
-
-    Returns:
-        True or False.
-    """
+    """Whether two norms are one function on a problem's blocks up to a factor."""
     rng = np.random.default_rng(0)
-    ratios = []
-    for _ in range(4):
-        theta = {name: rng.standard_normal(shape) for name, shape in problem.shapes.items()}
-        ratios.append(float(a.value(theta)) / float(b.value(theta)))
-    return bool(np.allclose(ratios, ratios[0], rtol=1e-12, atol=0.0))
+    points = [{name: rng.standard_normal(shape) for name, shape in problem.shapes.items()} for _ in range(4)]
+    return proportional(a, b, points)

@@ -40,7 +40,9 @@ class Known:
         return cls(schedule, family, optimizer.betas)
 
 
-def measured(problem: Problem, trajectory: Trajectory, norm: Norm, known: Known | None = None) -> dict[str, Hypothesis]:
+def hypotheses_of(
+    problem: Problem, trajectory: Trajectory, norm: Norm, known: Known | None = None
+) -> dict[str, Hypothesis]:
     """Every hypothesis that a trajectory can show, by name.
 
     Judged: ``separated`` (T1: the data are fitted), ``direction settles`` (T2), ``schedule`` (η = o(t^{1/L−1}) and

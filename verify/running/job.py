@@ -12,7 +12,7 @@ from maxmargin.models import problems
 from maxmargin.solvers.norms import Norm
 from maxmargin.verify.engine.devices import one_thread
 from maxmargin.verify.evidence.apartness import with_apartness
-from maxmargin.verify.evidence.hypotheses import Known, measured
+from maxmargin.verify.evidence.hypotheses import Known, hypotheses_of
 from maxmargin.verify.evidence.measure import Effort, measure
 from maxmargin.verify.evidence.measured import Measured
 from maxmargin.verify.judging.facts import Facts
@@ -108,7 +108,7 @@ class Job:
         problem, trajectory = found.problem, found.trajectory
         with one_thread():
             evidence = with_apartness(problem, norm, found.evidence.norms, found.norms | {norm.name: norm})
-            hypotheses = measured(problem, trajectory, norm, self.known) | about_optimizer(found.probe, found.twin)
+            hypotheses = hypotheses_of(problem, trajectory, norm, self.known) | about_optimizer(found.probe, found.twin)
         facts = Facts(
             norm.name,
             evidence,

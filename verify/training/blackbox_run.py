@@ -30,7 +30,7 @@ from maxmargin.verify.engine.trajectory import Trajectory
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.progress.report import StepProgress
 from maxmargin.verify.thresholds.training import DRIFT, REACH
-from maxmargin.verify.training.instances import Crew, Weights
+from maxmargin.verify.training.instances import Instances, Weights
 from maxmargin.verify.training.pacing import Controller, pace_of
 from maxmargin.verify.training.shared_instance import arrange
 
@@ -103,27 +103,27 @@ def run_blackbox(
         joint, why = arrange(target, problem.shapes, runs, probe)
         _log.info("%s on %s: %s", target.spec, problem.name, why)
     start = {k: theta0[k].to(torch.float64) for k in problem.shapes}
-    fleet = _Fleet(target, problem, start, probe, pace or pace_of(probe), feed, loss, joint)
+    batch = _Batch(target, problem, start, probe, pace or pace_of(probe), feed, loss, joint)
     marks = sorted(set(log_spaced(steps, checkpoints)) | {0})
     kept: list[dict[str, Any]] = []
-    fleet.look()
+    batch.look()
     for done in range(marks[-1] + 1):
         wanted = done == marks[len(kept)]
         if wanted:
-            kept.append(fleet.record())
-        fleet.step(done + 1)
+            kept.append(batch.record())
+        batch.step(done + 1)
         if wanted:
-            kept[-1]["eta"] = [controller.factor for controller in fleet.controllers]
-        before = fleet.now
-        fleet.look()
+            kept[-1]["eta"] = [controller.factor for controller in batch.controllers]
+        before = batch.now
+        batch.look()
         if wanted:
-            kept[-1]["update"] = fleet.now - before
+            kept[-1]["update"] = batch.now - before
         if progress is not None and (wanted or done % SPOKEN == 0):
             progress(done, marks[-1])
-    return _trajectory(problem, target.spec, np.asarray(marks), kept, fleet)
+    return _trajectory(problem, target.spec, np.asarray(marks), kept, batch)
 
 
-class _Fleet:
+class _Batch:
     """B runs in lockstep: a look at the gradients, then a step of every run that is still alive."""
 
     def __init__(
@@ -141,7 +141,7 @@ class _Fleet:
         self.rescaled = feed == "rescaled"
         self.degree = probe.update_degree if self.rescaled else 0.0
         self.weights = Weights(start, problem.shapes)
-        self.crew = Crew(target, self.weights.params, joint)
+        self.instances = Instances(target, self.weights.params, joint)
         runs = len(self.weights.flat)
         self.controllers = [Controller(pace, not problem.linear, probe.step_per_lr) for _ in range(runs)]
         self.scales = [_Scale() for _ in range(runs)]
@@ -161,16 +161,16 @@ class _Fleet:
         found = self._look(self.weights.flat, self.now, self.margins, self.offset)
         rows = found[2].tolist()
         if not all(isfinite(row[MOVED]) for row in rows):
-            for run in tuple(self.crew.active):
+            for run in tuple(self.instances.active):
                 defined, count = self.weights.settle(run, self.now[run], self.gradient[run])
                 self.undefined[run] = max(self.undefined[run], count)
                 if not defined:
-                    self.crew.drop(run)
+                    self.instances.drop(run)
             found = self._look(self.weights.flat, self.now, self.margins, self.offset)
             rows = found[2].tolist()
-        for run in tuple(self.crew.active):
+        for run in tuple(self.instances.active):
             if not isfinite(rows[run][LOG_SCALE]):  # margins that overflow say nothing more
-                self.crew.drop(run)
+                self.instances.drop(run)
         self.gradient, self.margins, _, self.now = found[:4]
         each = len(self.shapes)
         self.fed = [list(found[i : i + each]) for i in range(4, len(found), each)]
@@ -188,7 +188,7 @@ class _Fleet:
 
     def step(self, step: int) -> None:
         """Rescale, choose the learning rates from the speeds seen, and step; ``step`` counts from 1."""
-        for run in self.crew.active:
+        for run in self.instances.active:
             row, controller, scale = self.rows[run], self.controllers[run], self.scales[run]
             if step > 1:
                 controller.saw(row[CHANGE], abs(row[MARGIN] - self.rows_before[run][MARGIN]), row[MOVED])
@@ -199,13 +199,13 @@ class _Fleet:
             factor = controller.choose(step, row[LENGTH])
             self.travelled[run] += factor
             # An update of degree d shrinks with the gradient it is fed; its learning rate makes up for that.
-            self.crew.set_lr(run, factor / 2.0 ** (self.degree * scale.exponent))
-        if self.crew.active:
-            self.crew.step(self.fed)
+            self.instances.set_lr(run, factor / 2.0 ** (self.degree * scale.exponent))
+        if self.instances.active:
+            self.instances.step(self.fed)
             self.weights.gather()
 
     def _rescale(self, run: int, move: int) -> int:
-        return self.crew.rescale(run, move, self.state_degrees)
+        return self.instances.rescale(run, move, self.state_degrees)
 
 
 def _looker(problem: Problem, loss: str, *example: Tensor) -> Callable[..., tuple[Tensor, ...]]:
@@ -255,7 +255,7 @@ def _looker(problem: Problem, loss: str, *example: Tensor) -> Callable[..., tupl
 
 
 def _trajectory(
-    problem: Problem, spec: str, steps: np.ndarray, kept: list[dict[str, Any]], fleet: _Fleet
+    problem: Problem, spec: str, steps: np.ndarray, kept: list[dict[str, Any]], batch: _Batch
 ) -> Trajectory:
     def stack(name: str) -> np.ndarray:
         return np.stack([np.asarray(row[name]) for row in kept])
@@ -274,6 +274,6 @@ def _trajectory(
         eta=stack("eta"),
         travelled=stack("travelled"),
         separated_at=np.where(separated.any(axis=0), steps[separated.argmax(axis=0)], -1),
-        alive=np.asarray([run in fleet.crew.active for run in range(margin.shape[1])]),
-        undefined=np.asarray(fleet.undefined),
+        alive=np.asarray([run in batch.instances.active for run in range(margin.shape[1])]),
+        undefined=np.asarray(batch.undefined),
     )

@@ -10,7 +10,7 @@ from maxmargin.solvers.norms import get_norm
 from maxmargin.verify.engine.run import log_spaced
 from maxmargin.verify.engine.schedules import PowerLaw
 from maxmargin.verify.engine.trajectory import Trajectory
-from maxmargin.verify.evidence.hypotheses import Known, measured
+from maxmargin.verify.evidence.hypotheses import Known, hypotheses_of
 
 LINEAR, CUBIC, KINKED = "multiclass@linear", "binary@relu2:h=4", "binary@relu:h=4"
 STEPS = np.array([0, *log_spaced(100_000, 40)])
@@ -43,7 +43,7 @@ def _trajectory(length, turn=None, runs=2, steps=STEPS, **changes):
 
 
 def _measured(trajectory, spec=LINEAR, **options):
-    return measured(problems.get(spec), trajectory, LINF, Known(**options))
+    return hypotheses_of(problems.get(spec), trajectory, LINF, Known(**options))
 
 
 def _power(a):
