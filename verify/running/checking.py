@@ -17,9 +17,8 @@ from maxmargin.verify.evidence.measured import Measured
 from maxmargin.verify.judging.conclusion import conclude, nearest_norm
 from maxmargin.verify.judging.rules import FALLING, Bounds, judge, own_when_constant, steps_needed
 from maxmargin.verify.judging.wording import about_optimizer
-from maxmargin.verify.lab.examine import Exam, examine, problems_for
+from maxmargin.verify.lab.examine import Exam, Laboratory
 from maxmargin.verify.lab.probe.probes import Probe
-from maxmargin.verify.lab.probe.strides import in_stride
 from maxmargin.verify.progress.relay import Relay
 from maxmargin.verify.progress.report import Progress, StepProgress
 from maxmargin.verify.results.candidates import family
@@ -74,13 +73,11 @@ def check(
     wanted = get_norm(claim) if claim is not None else None
     resolve(device)
     loaded = load(target, kwargs)
-    names = tuple(dict.fromkeys(registry.get(name).name for name in (problems or problems_for(loaded))))
-    if loaded.native is None:
-        loaded = in_stride(loaded, [registry.get(name).shapes for name in names], seed)
-    exams = examine(loaded, names, wanted, seed)
-    found = sorted(
-        _measure_all(loaded, exams, wanted, tier, seed, device, progress), key=lambda m: names.index(m.problem.name)
-    )
+    laboratory = Laboratory(loaded, seed)
+    names = tuple(dict.fromkeys(registry.get(name).name for name in (problems or laboratory.problems())))
+    exams = laboratory.examine(names, wanted)
+    measured_all = _measure_all(laboratory.target, exams, wanted, tier, seed, device, progress)
+    found = sorted(measured_all, key=lambda m: names.index(m.problem.name))
     verdicts = _judge_all(found, wanted, tier)
     answer = conclude(found, verdicts, claim=wanted.name if wanted is not None else None, tier=tier)
     print_of = next((m.fingerprint for m in found if m.fingerprint is not None), None)
@@ -208,10 +205,11 @@ def _judge_all(found: Sequence[Measured], claim: Norm | None, tier: str) -> tupl
         return tuple(_judge(m, claim, tier) for m in found)
     nearest = nearest_norm(found)
     verdicts = tuple(_judge(m, nearest, tier) for m in found)
-    own = [m.fingerprint.norm for m in found if m.fingerprint is not None and m.probe is not None]
+    seen = [m.fingerprint for m in found if m.fingerprint is not None and m.probe is not None]
+    own, families = [f.norm for f in seen], {f.family for f in seen}
     failed = any(v.outcome is Outcome.FAILS for v in verdicts)
     # Per-block weights make a different norm on each problem's shapes; it is one family if its name is one.
-    if failed and len(own) == len(found) and len({family(n.name) for n in own}) == 1:
+    if failed and len(own) == len(found) and len(families) == 1:
         return tuple(_judge(m, n, tier) for m, n in zip(found, own, strict=True))
     return verdicts
 
@@ -314,7 +312,7 @@ def _bounds(linear: bool, tier: str) -> Bounds:
 
 
 def _probe_json(about: Probe | None) -> dict[str, Any] | None:
-    return None if about is None else {k: v for k, v in about.__dict__.items() if k != "state_degrees"}
+    return None if about is None else about.to_json()
 
 
 def _findings_json(exams: Sequence[Exam]) -> list[dict[str, Any]]:
