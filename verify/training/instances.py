@@ -59,7 +59,7 @@ class Weights:
         return defined, int(undefined.sum())
 
 
-class Crew:
+class Instances:
     """The optimizer instances of B runs: one for all of them if ``joint``, else one each."""
 
     def __init__(self, target: Target, params: Sequence[Sequence[torch.nn.Parameter]], joint: bool) -> None:

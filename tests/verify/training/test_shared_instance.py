@@ -11,7 +11,7 @@ from maxmargin.verify.blackbox.targets import load
 from maxmargin.verify.engine.run import starts
 from maxmargin.verify.lab.probe.probes import probe
 from maxmargin.verify.training.blackbox_run import Pace, run_blackbox
-from maxmargin.verify.training.instances import Crew
+from maxmargin.verify.training.instances import Instances
 from maxmargin.verify.training.shared_instance import arrange
 
 LINEAR, NETWORK = "multiclass@linear", "binary@relu2:h=6"
@@ -219,29 +219,29 @@ def test_a_run_that_breaks_leaves_the_others_alone(joint):
 # -- Rescaling the state ------------------------------------------------------------------------------------------
 
 
-def _crew(joint, runs=2):
+def _instances(joint, runs=2):
     rng = torch.Generator().manual_seed(0)
 
     def draw():
         return [[torch.randn(s, generator=rng, dtype=torch.float64) for s in SHAPES.values()] for _ in range(runs)]
 
     target = load("torch.optim:Adam", {"eps": 0.0, "foreach": False})
-    crew = Crew(target, [[torch.nn.Parameter(b) for b in run] for run in draw()], joint)
-    crew.step(draw())
-    return crew, probe(target, SHAPES).state_degrees
+    instances = Instances(target, [[torch.nn.Parameter(b) for b in run] for run in draw()], joint)
+    instances.step(draw())
+    return instances, probe(target, SHAPES).state_degrees
 
 
 @pytest.mark.parametrize("joint", [False, True])
 @pytest.mark.parametrize("move", [3, -7, -300, -1200, -5000])
 def test_state_is_rescaled_for_one_run_by_its_degree(joint, move):
     """Also where the factor itself is no float64 number; what falls below all of them is 0."""
-    crew, degrees = _crew(joint)
-    before = {i: {path: torch.as_tensor(leaf.value).clone() for path, leaf in crew.leaves(i)} for i in (0, 1)}
-    assert crew.rescale(1, move, degrees) == move
+    instances, degrees = _instances(joint)
+    before = {i: {path: torch.as_tensor(leaf.value).clone() for path, leaf in instances.leaves(i)} for i in (0, 1)}
+    assert instances.rescale(1, move, degrees) == move
     assert {degrees[path] for path in before[1]} == {0.0, 1.0, 2.0}
-    for path, leaf in crew.leaves(0):
+    for path, leaf in instances.leaves(0):
         assert torch.equal(torch.as_tensor(leaf.value), before[0][path])
-    for path, leaf in crew.leaves(1):
+    for path, leaf in instances.leaves(1):
         want = torch.ldexp(before[1][path].double(), torch.tensor(degrees[path] * move))
         if abs(degrees[path] * move) > 1000:
             assert (want == 0).all()
@@ -249,8 +249,8 @@ def test_state_is_rescaled_for_one_run_by_its_degree(joint, move):
 
 
 def test_state_is_not_rescaled_into_overflow():
-    crew, degrees = _crew(joint=False)
-    moved = crew.rescale(0, 4000, degrees)
+    instances, degrees = _instances(joint=False)
+    moved = instances.rescale(0, 4000, degrees)
     assert 200 < moved < 300  # v is of degree 2 and may grow by 2^500 or so
-    tops = [float(torch.as_tensor(leaf.value).abs().max()) for path, leaf in crew.leaves(0) if degrees[path]]
+    tops = [float(torch.as_tensor(leaf.value).abs().max()) for path, leaf in instances.leaves(0) if degrees[path]]
     assert all(1e30 < top < 1e160 for top in tops)

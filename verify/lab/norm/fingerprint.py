@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, isclose, nan
+from math import inf, isclose
 
 import numpy as np
 
-from maxmargin.models.blocks import Shapes, inner
+from maxmargin.models.blocks import inner
 from maxmargin.solvers.norms import BlockNorm, Norm, NormError, get_norm
 from maxmargin.solvers.norms.families import MEMBERS, get_block_norm
 from maxmargin.solvers.norms.parameter import ParameterNorm
@@ -35,7 +35,6 @@ members of their families (``sumrow``) are not read."""
 TIE = 2e-3  # block alignments closer than this are the same; the simpler norm is named
 TIE_WHOLE = 5e-3  # whole-step alignments closer than this are the same; the simpler norm is named
 WEIGHT_TIE = 0.05  # relative; weights closer than this are equal
-SAME = 1e-9  # relative; norms whose ratio at random parameters varies by less are one norm, up to a factor
 
 
 def readings(shape: tuple[int, ...]) -> tuple[str, ...]:
@@ -102,16 +101,11 @@ class Fingerprint:
         alignment: Of the whole steps with steepest descent under it, mean.
         blocks: Block by block.
         unweighted: Where blocks of one kind differ in weight: the norm in which they do not.
-        runner_up: The best-aligned of the other candidates, those that are the same function on these blocks left
-            out; None if there is no other.
-        runner_up_alignment: Its alignment, NaN without one: how far the runner-up is from explaining the same steps.
     """
 
     norm: Norm
     alignment: float
     blocks: Mapping[str, BlockReading]
-    runner_up: Norm | None = None
-    runner_up_alignment: float = nan
     unweighted: Norm | None = None
 
     @property
@@ -159,13 +153,8 @@ def read(steps: Sequence[Step], coupling: float | None = None) -> Fingerprint | 
         if reading is None:
             return None
         blocks[name] = reading
-    candidates = _candidates(steps, blocks)
-    ranked = _ranked(steps, blocks, coupling, [n for n, _ in candidates])
-    norm, aligned = ranked[0]
-    unweighted = next(plain for n, plain in candidates if n is norm)
-    shapes = {name: block.shape for name, block in steps[0].update.items()}
-    second = next(((n, r) for n, r in ranked[1:] if not _same_on(shapes, n, norm)), (None, nan))
-    return Fingerprint(norm, aligned, blocks, *second, unweighted)
+    norm, aligned, unweighted = _chosen(steps, blocks, coupling)
+    return Fingerprint(norm, aligned, blocks, unweighted)
 
 
 def read_block(steps: Sequence[Step], name: str, candidates: tuple[str, ...]) -> BlockReading | None:
@@ -189,31 +178,18 @@ def read_block(steps: Sequence[Step], name: str, candidates: tuple[str, ...]) ->
     return BlockReading(best, alignments[best], alignments, reaches[best])
 
 
-def _ranked(
-    steps: Sequence[Step], blocks: Mapping[str, BlockReading], coupling: float | None, candidates: Sequence[Norm]
-) -> list[tuple[Norm, float]]:
-    """Rank candidates: first the simplest norm that explains the steps as well as any, then the rest.
+def _chosen(
+    steps: Sequence[Step], blocks: Mapping[str, BlockReading], coupling: float | None
+) -> tuple[Norm, float, Norm | None]:
+    """The simplest norm that explains the steps as well as any that joins the blocks as the probe says.
 
     Returns:
-        (norm, alignment); those that join the blocks otherwise than the probe says last, however well aligned.
+        (norm, alignment, norm without weights).
     """
-    aligned = [(n, _alignment(steps, n)) for n in candidates]
-    fitting = [(n, r) for n, r in aligned if coupling is None or len(blocks) == 1 or _agrees(n, coupling)] or aligned
-    best = max(r for _, r in fitting)
-    chosen = next((n, r) for n, r in fitting if r >= best - TIE_WHOLE)
-    others = [row for row in aligned if row not in fitting]
-    rest = [*sorted(fitting, key=lambda row: -row[1]), *sorted(others, key=lambda row: -row[1])]
-    return [chosen, *(row for row in rest if row[0] is not chosen[0])]
-
-
-def _same_on(shapes: Shapes, a: Norm, b: Norm) -> bool:
-    """Whether two norms are one function on blocks of these shapes: they answer alike to random parameters."""
-    rng = np.random.default_rng(0)
-    ratios = []
-    for name in (*shapes, None):
-        theta = {n: (10.0 if n == name else 1.0) * rng.standard_normal(s) for n, s in shapes.items()}
-        ratios.append(float(a.value(theta)) / float(b.value(theta)))
-    return max(ratios) <= min(ratios) * (1 + SAME)
+    rows = [(norm, _alignment(steps, norm), plain) for norm, plain in _candidates(steps, blocks)]
+    fitting = [row for row in rows if coupling is None or len(blocks) == 1 or _agrees(row[0], coupling)] or rows
+    best = max(row[1] for row in fitting)
+    return next(row for row in fitting if row[1] >= best - TIE_WHOLE)
 
 
 def _candidates(steps: Sequence[Step], blocks: Mapping[str, BlockReading]) -> list[tuple[Norm, Norm | None]]:
