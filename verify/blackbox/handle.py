@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from maxmargin.verify.blackbox.calling import one_line, sentence
 from maxmargin.verify.blackbox.conventions import Convention
+from maxmargin.verify.blackbox.difference import relative, size
 from maxmargin.verify.blackbox.feeding import Closure, Feeder, modes, seed_all, seeded
 from maxmargin.verify.blackbox.learning_rate import GROUPS_LR, Knob, Rate, find
 from maxmargin.verify.blackbox.leaves import Finder, Leaf, Path
@@ -55,7 +57,8 @@ class Handle:
         calling = target.calling(self.params)
         before = [p.detach().clone() for p in self.params]
         self.optimizer = target.build(self.params, convention)
-        self.reinitialised = _relative_change(before, self.params)
+        changed = size([p.detach() - b for p, b in zip(self.params, before, strict=True)])
+        self.reinitialised = relative(changed, size(before) or changed)
         self.closure = Closure(self.params) if calling.closure else None
         self._failed = calling.failed
         self._mode("train")
@@ -121,6 +124,12 @@ class Handle:
         for p, b in zip(self.params, before, strict=bool(before)):
             p.data.copy_(b + self._scale * (p.detach() - b))
 
+    def advance(self, gradients: Sequence[Tensor]) -> list[Tensor]:
+        """One step, and what it did to the weights."""
+        before = [p.detach().clone() for p in self.params]
+        self.step(gradients)
+        return [p.detach() - b for p, b in zip(self.params, before, strict=True)]
+
     def leaves(self) -> list[Leaf]:
         """Every floating-point leaf of the state: per parameter, per group, and of the object itself."""
         found = self._finder.find(self.params)
@@ -147,39 +156,24 @@ class Handle:
             raise TargetError(f"{self.spec}: {name}() failed: {type(error).__name__}: {error}") from error
 
 
-def _relative_change(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:
-    moved = sum(float((a.detach() - b).double().square().sum()) for a, b in zip(after, before, strict=True))
-    size = sum(float(b.double().square().sum()) for b in before)
-    return (moved / size) ** 0.5 if size else float(moved > 0)
-
-
 def _find_rate(target: Target, like: Sequence[torch.nn.Parameter]) -> Rate:
-    calling = target.calling(like)
-    if not calling.works:
+    if not target.calling(like).works:
         return Rate(GROUPS_LR, 0.0, None)
     generator = torch.Generator().manual_seed(0)
-    start = [torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p.dtype) for p in like]
-    gradients = [torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p.dtype) for p in like]
-    feeders: dict[int, Feeder] = {}
+    start, gradients = (
+        [torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p.dtype) for p in like] for _ in range(2)
+    )
+    once = replace(target, stride=1)
 
-    def build() -> tuple[Any, list[Tensor]]:
+    def opened(knob: Knob) -> Handle:
         seed_all(0)
-        params = [torch.nn.Parameter(0.3 * b) for b in start]
-        optimizer = target.build(params)
-        modes(optimizer, "train")
-        feeders.clear()
-        feeders[id(optimizer)] = Feeder(
-            optimizer, params, Closure(params) if calling.closure else None, calling.compiled
-        )
-        return optimizer, list(params)
-
-    def advance(optimizer: Any, params: list[Tensor]) -> None:
-        feeders[id(optimizer)].step(gradients)
+        return Handle(once, [torch.nn.Parameter(0.3 * b) for b in start], knob=knob)
 
     try:
         with seeded(0):
-            return find(build, advance)
+            return find(opened, gradients)
     except Exception as error:
+        cause = error.__cause__ or error
         raise TargetError(
-            f"{target.spec}: {type(error).__name__} when its learning rate was doubled: {error}"
+            f"{target.spec}: {type(cause).__name__} when its learning rate was doubled: {cause}"
         ) from error

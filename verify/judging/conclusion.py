@@ -10,7 +10,7 @@ from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.evidence.measured import Measured
 from maxmargin.verify.judging.facts import controls_of
 from maxmargin.verify.judging.wording import remarks, stand_in
-from maxmargin.verify.results.candidates import CANDIDATES, WEIGHTED, family
+from maxmargin.verify.results.candidates import CANDIDATES
 from maxmargin.verify.results.verdict import Outcome, ProblemVerdict
 from maxmargin.verify.thresholds.judging import (
     APPROXIMATE,
@@ -46,9 +46,11 @@ def nearest_norm(found: Sequence[Measured]) -> Norm:
     for m in found:
         names |= m.norms
     usable = [m for m in found if m.evidence.norms]
+    # Weighted norms of one name are others on every problem's blocks.
+    weighted = {m.fingerprint.norm.name for m in found if m.fingerprint is not None and m.fingerprint.weighted}
     scores = {}
     for name in names:
-        if name.startswith(WEIGHTED) and len(usable) > 1:  # one name, and another norm on every problem's blocks
+        if name in weighted and len(usable) > 1:
             continue
         rows = [m.evidence.norms[name] for m in usable if name in m.evidence.norms]
         if rows and len(rows) == len(usable):  # a norm written for one problem's blocks says nothing of the others
@@ -128,10 +130,7 @@ def _scope(found: Sequence[Measured], outcome: Outcome) -> list[str]:
 def _may_change(found: Sequence[Measured], claim: str) -> bool:
     """Whether an eps will turn the optimizer into another one, of which the claim (not its signature) may be true."""
     return any(
-        m.probe is not None
-        and m.probe.floor > 0
-        and m.fingerprint is not None
-        and family(m.fingerprint.norm.name) != claim
+        m.probe is not None and m.probe.floor > 0 and m.fingerprint is not None and m.fingerprint.family != claim
         for m in found
     )
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 from math import inf, isnan
 
 from maxmargin.verify.evidence.measured import Measured
 from maxmargin.verify.lab.faults.finding import Finding
+from maxmargin.verify.lab.harness.sentence import Sentence
 from maxmargin.verify.lab.probe.probes import EXACT, VISIBLE, Probe
 from maxmargin.verify.lab.twin.search import Twin
 from maxmargin.verify.results.verdict import Hypothesis, Outcome, ProblemVerdict
 from maxmargin.verify.thresholds.judging import FINDINGS, INDEPENDENT
-
-INDEXED = ("frozen", "ascent", "layout")  # kinds of findings whose numbers say where, not how much
 
 
 def about_optimizer(about: Probe | None, twin: Twin | None = None) -> dict[str, Hypothesis]:
@@ -60,30 +58,19 @@ def _diagnosis(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict]) ->
     """What is wrong with the steps, where something is wrong with the outcome; each finding once."""
     if all(v.outcome is Outcome.HOLDS for v in verdicts):
         return []
-    alike: dict[tuple[str, str], list[tuple[Finding, str]]] = {}
+    alike: dict[Hashable, list[tuple[Finding, str]]] = {}
     for finding, problem in sorted(
         ((f, m.problem.name) for m in found for f in m.findings), key=lambda pair: pair[0].rank
     ):
-        alike.setdefault((finding.kind, _pattern(finding)), []).append((finding, problem))
+        alike.setdefault(finding.alike, []).append((finding, problem))
     said = [_said(same) for same in alike.values()]
     rest = len(said) - FINDINGS
     return said[:FINDINGS] + ([f"{rest} more finding{'s' if rest > 1 else ''} in the JSON."] if rest > 0 else [])
 
 
-def _pattern(finding: Finding) -> str:
-    """The text without the block's name; and without numbers, unless they are what it tells."""
-    text = re.sub(rf"\b{re.escape(finding.block)}\b", "·", finding.text) if finding.block else finding.text
-    return text if finding.kind in INDEXED else _numberless(text)
-
-
-def _numberless(text: str) -> str:
-    """The text with its numbers struck out: what two problems say alike."""
-    return re.sub(r"\d[\d.e+-]*", "#", text)
-
-
-def _once(texts: Iterable[str]) -> list[str]:
-    """The first of each that differ in numbers alone."""
-    return list({_numberless(text): text for text in reversed(list(texts))}.values())[::-1]
+def _once(sentences: Iterable[Sentence]) -> list[str]:
+    """The first of each that differ in numbers alone, where the last of them stands."""
+    return [s.text for s in {s.alike: s for s in reversed(list(sentences))}.values()][::-1]
 
 
 def _said(same: Sequence[tuple[Finding, str]]) -> str:
@@ -194,7 +181,7 @@ def _warnings(found: Sequence[Measured], norm: str) -> list[str]:
         )
     if about.memory == inf:
         out.append("Its state never forgets (a sum or a maximum over all steps): no fixed norm is to be expected.")
-    return [*out, *_once(text for p in probes for text in p.findings)]
+    return [*out, *_once(r for p in probes for r in p.remarks)]
 
 
 def _floor_text(floor: float, found: Sequence[Measured], norm: str) -> str:

@@ -16,9 +16,8 @@ from maxmargin.verify.engine.devices import resolve
 from maxmargin.verify.evidence.measure import Effort
 from maxmargin.verify.evidence.measured import Measured
 from maxmargin.verify.judging.conclusion import conclude, nearest_norm
-from maxmargin.verify.lab.examine import Exam, examine, problems_for
+from maxmargin.verify.lab.examine import Exam, Laboratory
 from maxmargin.verify.lab.probe.probes import Probe
-from maxmargin.verify.lab.probe.strides import in_stride
 from maxmargin.verify.progress.joint import JointProgress
 from maxmargin.verify.progress.report import Progress
 from maxmargin.verify.results.candidates import family
@@ -67,11 +66,10 @@ def check(
     wanted = get_norm(claim) if claim is not None else None
     resolve(device)
     loaded = load(target, kwargs)
-    names = tuple(dict.fromkeys(registry.get(name).name for name in (problems or problems_for(loaded))))
-    if loaded.native is None:
-        loaded = in_stride(loaded, [registry.get(name).shapes for name in names], seed)
-    exams = examine(loaded, names, wanted, seed)
-    jobs = [_job(loaded, exam, wanted, tier, seed, device) for exam in exams]
+    laboratory = Laboratory(loaded, seed)
+    names = tuple(dict.fromkeys(registry.get(name).name for name in (problems or laboratory.problems())))
+    exams = laboratory.examine(names, wanted)
+    jobs = [_job(laboratory.target, exam, wanted, tier, seed, device) for exam in exams]
     measured: dict[str, Measured] = {}
     with JointProgress(progress) as joint:
         joint(0, len(jobs))
@@ -132,16 +130,16 @@ def _judge_all(jobs: Sequence[Job], found: Sequence[Measured], claim: Norm | Non
         return tuple(job.judge(m, norm) for job, m, norm in zip(jobs, found, norms, strict=True))
 
     verdicts = judged([claim or nearest_norm(found)] * len(jobs))
-    own = [m.fingerprint.norm for m in found if m.fingerprint is not None and m.probe is not None]
+    seen = [m.fingerprint for m in found if m.fingerprint is not None and m.probe is not None]
     failed = claim is None and any(v.outcome is Outcome.FAILS for v in verdicts)
     # Per-block weights make a different norm on each problem's shapes; it is one family if its name is one.
-    if failed and len(own) == len(found) and len({family(n.name) for n in own}) == 1:
-        return judged(own)
+    if failed and len(seen) == len(found) and len({f.family for f in seen}) == 1:
+        return judged([f.norm for f in seen])
     return verdicts
 
 
 def _probe_json(about: Probe | None) -> dict[str, Any] | None:
-    return None if about is None else {k: v for k, v in about.__dict__.items() if k != "state_degrees"}
+    return None if about is None else about.to_json()
 
 
 def _findings_json(exams: Sequence[Exam]) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 Rescaling the loss and the optimizer's state together, by the degrees that twin runs found, is exact for a
 scale-invariant optimizer and a change of learning rate for one of degree 1; so the gradient that it sees stays of
-order one. Where invariance fails (an eps) the true gradient can be fed instead (``feed="true"``).
+order one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import isfinite, log
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +36,6 @@ from maxmargin.verify.training.shared_instance import arrange
 
 SPOKEN = 64  # steps between two reports of progress
 LOG_SCALE, CHANGE, LENGTH, MOVED, MARGIN = range(5)  # the numbers of a look, one row a run
-Feed = Literal["rescaled", "true"]
 _log = logging.getLogger(__name__)
 
 
@@ -71,7 +70,6 @@ def run_blackbox(
     *,
     steps: int,
     pace: Paced | None = None,
-    feed: Feed = "rescaled",
     loss: str = "cross-entropy",
     checkpoints: int = 32,
     joint: bool | None = None,
@@ -87,7 +85,6 @@ def run_blackbox(
         steps: Steps of every run.
         pace: Learning rates are set each step so that margins change at this pace; by default as fast as the
             optimizer's memory can follow.
-        feed: ``rescaled`` keeps the gradient that the optimizer sees at order one; ``true`` feeds it as it is.
         loss: A key of ``losses.LOSSES``.
         checkpoints: How many to keep, about, besides the start.
         joint: Whether one instance serves all runs; by default it does where
@@ -103,7 +100,7 @@ def run_blackbox(
         joint, why = arrange(target, problem.shapes, runs, probe)
         _log.info("%s on %s: %s", target.spec, problem.name, why)
     start = {k: theta0[k].to(torch.float64) for k in problem.shapes}
-    batch = _Batch(target, problem, start, probe, pace or pace_of(probe), feed, loss, joint)
+    batch = _Runs(target, problem, start, probe, pace or pace_of(probe), loss, joint)
     marks = sorted(set(log_spaced(steps, checkpoints)) | {0})
     kept: list[dict[str, Any]] = []
     batch.look()
@@ -123,7 +120,7 @@ def run_blackbox(
     return _trajectory(problem, target.spec, np.asarray(marks), kept, batch)
 
 
-class _Batch:
+class _Runs:
     """B runs in lockstep: a look at the gradients, then a step of every run that is still alive."""
 
     def __init__(
@@ -133,13 +130,10 @@ class _Batch:
         start: Mapping[str, Tensor],
         probe: Probe,
         pace: Paced,
-        feed: Feed,
         loss: str,
         joint: bool,
     ) -> None:
-        self.shapes, self.state_degrees = problem.shapes, probe.state_degrees
-        self.rescaled = feed == "rescaled"
-        self.degree = probe.update_degree if self.rescaled else 0.0
+        self.shapes, self.degree, self.state_degrees = problem.shapes, probe.update_degree, probe.state_degrees
         self.weights = Weights(start, problem.shapes)
         self.instances = Instances(target, self.weights.params, joint)
         runs = len(self.weights.flat)
@@ -192,7 +186,7 @@ class _Batch:
             row, controller, scale = self.rows[run], self.controllers[run], self.scales[run]
             if step > 1:
                 controller.saw(row[CHANGE], abs(row[MARGIN] - self.rows_before[run][MARGIN]), row[MOVED])
-            if self.rescaled and scale.follow(row[LOG_SCALE] / log(2.0), partial(self._rescale, run)):
+            if scale.follow(row[LOG_SCALE] / log(2.0), partial(self._rescale, run)):
                 self.offset[run] = scale.scale2
                 shift = torch.exp2(torch.tensor(scale.exponent, dtype=torch.float64))
                 self.fed[run] = list(unflatten(shift * self.gradient[run], self.shapes).values())
@@ -254,9 +248,7 @@ def _looker(problem: Problem, loss: str, *example: Tensor) -> Callable[..., tupl
     return call
 
 
-def _trajectory(
-    problem: Problem, spec: str, steps: np.ndarray, kept: list[dict[str, Any]], batch: _Batch
-) -> Trajectory:
+def _trajectory(problem: Problem, spec: str, steps: np.ndarray, kept: list[dict[str, Any]], batch: _Runs) -> Trajectory:
     def stack(name: str) -> np.ndarray:
         return np.stack([np.asarray(row[name]) for row in kept])
 

@@ -152,11 +152,17 @@ def _close(a, b, rtol=1e-9):
     np.testing.assert_allclose(a.margin, b.margin, rtol=rtol, atol=rtol)
 
 
+@pytest.fixture
+def fed_as_they_are(monkeypatch):
+    """From the call of this on, gradients are fed as they are, and nothing is rescaled."""
+    return lambda: monkeypatch.setattr(blackbox._Scale, "follow", lambda *_: False)
+
+
 # -- In range: the true thing -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("spec", [LINEAR, NETWORK])
-def test_rescaled_and_true_feed_are_one_for_adam_without_eps(spec, monkeypatch, records):
+def test_rescaled_and_true_feed_are_one_for_adam_without_eps(spec, monkeypatch, records, fed_as_they_are):
     """Over a horizon on which rounding errors do not grow: Adam divides by |g|, and is chaotic where that is small."""
     problem, theta0 = _start(spec, 5.0)
     target = load("torch.optim:Adam", {"betas": (0.9, 0.95), "eps": 0.0, "foreach": False})
@@ -166,7 +172,8 @@ def test_rescaled_and_true_feed_are_one_for_adam_without_eps(spec, monkeypatch, 
     one = run_blackbox(target, problem, theta0, about, steps=120, pace=calm, checkpoints=8)
     sizes = np.log2([float(r.fed[0].abs().max()) for r in records])
     assert (np.abs(np.diff(sizes)) > 0.9).sum() >= 2  # it was rescaled on the way
-    other = run_blackbox(target, problem, theta0, about, steps=120, pace=calm, checkpoints=8, feed="true")
+    fed_as_they_are()
+    other = run_blackbox(target, problem, theta0, about, steps=120, pace=calm, checkpoints=8)
     assert one.separated.all()
     _close(one, other)
     np.testing.assert_allclose(one.eta, other.eta, rtol=1e-8)
@@ -194,10 +201,12 @@ def test_each_step_is_that_of_plain_adam_on_the_true_gradients_so_far(spec, reco
             torch.testing.assert_close(p.detach(), theta, rtol=1e-12, atol=1e-9 * 1e-3 * record.lr)
 
 
-def test_with_an_eps_they_are_not():
+def test_with_an_eps_they_are_not(fed_as_they_are):
     """The spoiled twin: the same comparison sees an eps of 1e-8."""
     problem, theta0 = _start(LINEAR)
-    one, other = (_run(ShortAdam, problem, theta0, 400, {"eps": 1e-8}, feed=f) for f in ("rescaled", "true"))
+    one = _run(ShortAdam, problem, theta0, 400, {"eps": 1e-8})
+    fed_as_they_are()
+    other = _run(ShortAdam, problem, theta0, 400, {"eps": 1e-8})
     assert abs(one.margin[-1, 0] / other.margin[-1, 0] - 1) > 1e-2
 
 
@@ -328,12 +337,13 @@ def test_a_state_that_is_not_rescaled_would_stand_out(monkeypatch):
     assert abs(one.margin[-1, 0] / other.margin[-1, 0] - 1) > 1e-3
 
 
-def test_the_true_feed_is_the_true_gradient(records):
+def test_the_true_feed_is_the_true_gradient(records, fed_as_they_are):
     problem, theta0 = _start(LINEAR)
     target = load(ShortAdam)
     about = probe(target, problem.shapes)
     records.clear()
-    run_blackbox(target, problem, theta0, about, steps=80, pace=FAST, feed="true", checkpoints=4)
+    fed_as_they_are()
+    run_blackbox(target, problem, theta0, about, steps=80, pace=FAST, checkpoints=4)
     for record in records[::10]:
         want = _true_gradient(problem, {"W": record.theta[0]})["W"]
         torch.testing.assert_close(record.fed[0], want, rtol=1e-9, atol=0)

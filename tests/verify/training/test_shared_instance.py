@@ -220,7 +220,7 @@ def test_a_run_that_breaks_leaves_the_others_alone(joint):
 # -- Rescaling the state ------------------------------------------------------------------------------------------
 
 
-def _crew(joint, runs=2):
+def _instances(joint, runs=2):
     rng = torch.Generator().manual_seed(0)
 
     def draw():
@@ -236,7 +236,7 @@ def _crew(joint, runs=2):
 @pytest.mark.parametrize("move", [3, -7, -300, -1200, -5000])
 def test_state_is_rescaled_for_one_run_by_its_degree(joint, move):
     """Also where the factor itself is no float64 number; what falls below all of them is 0."""
-    instances, degrees = _crew(joint)
+    instances, degrees = _instances(joint)
     before = {i: {path: torch.as_tensor(leaf.value).clone() for path, leaf in instances.leaves(i)} for i in (0, 1)}
     assert instances.rescale(1, move, degrees) == move
     assert {degrees[path] for path in before[1]} == {0.0, 1.0, 2.0}
@@ -250,7 +250,7 @@ def test_state_is_rescaled_for_one_run_by_its_degree(joint, move):
 
 
 def test_state_is_not_rescaled_into_overflow():
-    instances, degrees = _crew(joint=False)
+    instances, degrees = _instances(joint=False)
     moved = instances.rescale(0, 4000, degrees)
     assert 200 < moved < 300  # v is of degree 2 and may grow by 2^500 or so
     tops = [float(torch.as_tensor(leaf.value).abs().max()) for path, leaf in instances.leaves(0) if degrees[path]]

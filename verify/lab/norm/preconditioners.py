@@ -44,14 +44,6 @@ class Preconditioner:
     kind: str
     size: float
 
-    def __str__(self) -> str:
-        by = {
-            "diagonal": "each entry's step depends on the sizes of that entry's earlier gradients: a diagonal",
-            "matrix": "each singular direction's step depends on its earlier gradients: a matrix",
-            "adaptive": "its steps depend on the sizes of earlier gradients: an adaptive",
-        }[self.kind]
-        return f"on {self.block} {by} preconditioner (factor {self.size:.2g} beyond any average of gradients)"
-
 
 def preconditioners(
     target: Target, shapes: Shapes, symmetric: Sequence[Symmetry], seed: int = 0

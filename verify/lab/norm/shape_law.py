@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from maxmargin.verify.blackbox.targets import Target
-from maxmargin.verify.lab.norm.fingerprint import MATRIX_NORMS, read_block
+from maxmargin.verify.lab.norm.fingerprint import read_block, readings
 from maxmargin.verify.lab.norm.signature import signature
 
 LAWS: Mapping[str, Callable[[float, float], float]] = {
@@ -66,9 +66,6 @@ class ShapeLaw:
     error: float
     norm: str
 
-    def __str__(self) -> str:
-        return f"{self.constant:.3g} {self.name}" if self.name != "1" else f"{self.constant:.3g} for every shape"
-
 
 def weight_law(reaches: Mapping[tuple[int, int], float], tolerance: float = EXACT) -> tuple[str, float, float] | None:
     """Recognise the formula behind step lengths of matrices of several shapes.
@@ -116,13 +113,14 @@ def shape_law(target: Target, seed: int = 0, draws: int = 12) -> ShapeLaw | None
         TargetError: when the optimizer cannot be built or stepped on matrices alone.
     """
     steps = signature(target, SHAPES, seed, draws)
-    seen = [read_block(steps, name, MATRIX_NORMS) for name in SHAPES]
+    norms = readings((2, 2))
+    seen = [read_block(steps, name, norms) for name in SHAPES]
     found = [r for r in seen if r is not None]
     if len(found) < len(SHAPES):
         return None
-    norm = max(MATRIX_NORMS, key=lambda n: np.mean([r.alignments[n] for r in found]))
-    readings = {shape: read_block(steps, name, (norm,)) for name, shape in SHAPES.items()}
-    reaches = {shape: r.reach for shape, r in readings.items() if r is not None}
+    norm = max(norms, key=lambda n: np.mean([r.alignments[n] for r in found]))
+    alone = {shape: read_block(steps, name, (norm,)) for name, shape in SHAPES.items()}
+    reaches = {shape: r.reach for shape, r in alone.items() if r is not None}
     aligned = min(r.alignments[norm] for r in found)
     if min(reaches.values()) <= 0 or aligned < NEAR:
         return None

@@ -17,6 +17,7 @@ import torch
 from maxmargin.models.blocks import Blocks, Shapes
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.targets import Target
+from maxmargin.verify.lab.harness.session import last_step
 from maxmargin.verify.lab.norm.fingerprint import Step
 
 DRAWS = 32
@@ -33,11 +34,11 @@ def signature(target: Target, shapes: Shapes, seed: int = 0, draws: int = DRAWS)
     """
     rng = np.random.default_rng(seed)
     found = []
-    for _ in range(draws):
+    for draw in range(draws):
         gradient = {name: spread_gradient(rng, shape) for name, shape in shapes.items()}
         update = follow(target, [gradient] * STEADY, random_start(rng, shapes))
         if all(np.isfinite(u).all() for u in update.values()):
-            found.append(Step(gradient, update, 1.0))
+            found.append(Step(gradient, update, 1.0, draw))
     return found
 
 
@@ -58,12 +59,9 @@ def follow(
     Raises:
         TargetError: when the optimizer cannot be built or stepped.
     """
-    handle = opened(target, start, torch_seed)
-    before: list[torch.Tensor] = []
-    for gradient in gradients:
-        before = [p.detach().clone() for p in handle.params]
-        handle.step([torch.as_tensor(gradient[name]) for name in start])
-    return {name: (p.detach() - b).numpy() for name, p, b in zip(start, handle.params, before, strict=True)}
+    fed = ([torch.as_tensor(gradient[name]) for name in start] for gradient in gradients)
+    moved = last_step(opened(target, start, torch_seed), fed)
+    return {name: m.numpy() for name, m in zip(start, moved, strict=True)}
 
 
 def opened(target: Target, start: Mapping[str, np.ndarray], torch_seed: int = 0) -> Handle:

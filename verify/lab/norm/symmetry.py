@@ -16,7 +16,9 @@ import numpy as np
 
 from maxmargin.models.blocks import Blocks, Shapes
 from maxmargin.solvers.norms import Norm
+from maxmargin.verify.blackbox.difference import relative
 from maxmargin.verify.blackbox.targets import Target, TargetError
+from maxmargin.verify.lab.harness.sentence import Sentence
 from maxmargin.verify.lab.norm.signature import STEADY, follow, random_start, spread_gradient
 
 DRAWS = 2  # runs of each symmetry; the largest error counts, as one draw may fit by luck
@@ -180,7 +182,7 @@ def predicted(norm: Norm, shapes: Shapes, seed: int = 0) -> tuple[Symmetry, ...]
     return tuple(replace(s, holds=s.error <= EXACT) for s in _tried(run, shapes, seed, 2 * DRAWS))
 
 
-def contradictions(found: Sequence[Symmetry], norm: Norm) -> tuple[str, ...]:
+def contradictions(found: Sequence[Symmetry], norm: Norm) -> list[tuple[Symmetry, Sentence]]:
     """Where the measured symmetries are not those of steepest descent under ``norm``, one sentence each.
 
     A symmetry that the norm has and the step lacks is one, and so is one that the step has exactly and the norm
@@ -191,30 +193,24 @@ def contradictions(found: Sequence[Symmetry], norm: Norm) -> tuple[str, ...]:
         norm: Of the whole parameter.
 
     Returns:
-        The sentences; none if everything fits.
+        The symmetries and the sentences; none if everything fits.
     """
-    return tuple(text for _, text in contradicting(found, norm))
-
-
-def contradicting(found: Sequence[Symmetry], norm: Norm) -> list[tuple[Symmetry, str]]:
-    """The symmetries behind :func:`contradictions`, each with its sentence."""
     theory = {(s.block, s.group): s for s in predicted(norm, {s.block: s.shape for s in found})}
     out = []
     for s in found:
-        own, says = theory.get((s.block, s.group)), GROUPS[s.group].says
+        own = theory.get((s.block, s.group))
         if own is None:
             continue  # steepest descent under this norm would not have moved the block
+        facts = {"block": s.block, "says": GROUPS[s.group].says, "error": s.error, "norm": norm.name}
         if own.holds and not s.holds:
-            text = (
-                f"the step on {s.block} is not {says} (error {s.error:.2g}), as steepest descent under {norm.name} is"
-            )
-            out.append((s, text))
+            form = "the step on {block} is not {says} (error {error:.2g}), as steepest descent under {norm} is"
+            out.append((s, Sentence.of(form, **facts)))
         elif own.least >= PLAIN and s.error <= EXACT:
-            text = (
-                f"the step on {s.block} is {says} (error {s.error:.0e}), which steepest descent under {norm.name} "
-                f"is not ({own.least:.2g})"
+            form = (
+                "the step on {block} is {says} (error {error:.0e}), which steepest descent under {norm} is not "
+                "({least:.2g})"
             )
-            out.append((s, text))
+            out.append((s, Sentence.of(form, **facts, least=own.least)))
     return out
 
 
@@ -260,13 +256,10 @@ def _gradients(rng: np.random.Generator, shapes: Shapes) -> list[dict[str, np.nd
 
 
 def _error(step: Sequence[np.ndarray], wanted: Sequence[np.ndarray], directions: bool) -> float:
-    a = np.concatenate([np.reshape(x, -1) for x in step])
-    b = np.concatenate([np.reshape(x, -1) for x in wanted])
-    lengths = float(np.linalg.norm(a)), float(np.linalg.norm(b))
-    if not np.isfinite(lengths).all():
-        return inf
-    if lengths[1] == 0:
-        return 0.0 if lengths[0] == 0 else inf
-    if directions and lengths[0] > 0:
-        a = a * (lengths[1] / lengths[0])
-    return float(np.linalg.norm(a - b)) / lengths[1]
+    a, b = (np.concatenate([np.reshape(x, -1) for x in blocks]) for blocks in (step, wanted))
+    length, other = float(np.linalg.norm(b)), float(np.linalg.norm(a))
+    if length == 0 or not np.isfinite([length, other]).all():
+        return 0.0 if length == other == 0 else inf
+    if directions and other > 0:
+        a = a * (length / other)
+    return relative(float(np.linalg.norm(a - b)), length)

@@ -27,7 +27,7 @@ def remembered(session: Session, degrees: Mapping[Path, float]) -> tuple[float, 
         The change of the log-gradient in one step that the state can follow, 1 without memory; and the steps that the
         slowest of its tensors remembers, inf where one never forgets.
     """
-    handle, _ = session.play()
+    handle, _ = session.run()
     sizes = [_state_sizes(handle)]
 
     def watch(path: Path, until: int) -> list[float]:

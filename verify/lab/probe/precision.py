@@ -13,8 +13,9 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from maxmargin.verify.blackbox.difference import difference, size
 from maxmargin.verify.blackbox.handle import Handle, Path
-from maxmargin.verify.lab.harness.session import Session, advance, difference, size
+from maxmargin.verify.lab.harness.session import Session
 
 REFERENCE = (3, 4, 5)  # ε = 2^−k at which a bfloat16 still answers smoothly
 LADDER = tuple(range(7, 37, 2))
@@ -33,10 +34,7 @@ _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torc
 
 def weight_format(session: Session) -> str | None:
     """The coarsest format that holds all weights after the warm steps, exactly; None if they are true float64."""
-    handle = session.open()
-    for gradients in session.gradients:
-        advance(handle, gradients)
-    weights = torch.cat([p.detach().reshape(-1) for p in handle.params])
+    weights = torch.cat([b.reshape(-1) for b in session.end])
     moved = weights[weights != torch.cat([b.reshape(-1) for b in session.start])]
     if moved.numel() < 2:
         return None
@@ -77,7 +75,7 @@ def granularity(session: Session, update: Sequence[Tensor]) -> float:
             # Anew in each step: a rescaled entry alone is nothing to a scale-invariant optimizer.
             return g * (1 + 2.0**-k * torch.randn(g.shape, generator=generator, dtype=torch.float64))
 
-        other = session.play(change=shaken)[1]
+        other = session.run(change=shaken)[1]
         return [
             (difference([u], [v]) * 2.0**k, float((u != v).double().mean())) for u, v in zip(update, other, strict=True)
         ]

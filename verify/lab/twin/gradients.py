@@ -2,13 +2,13 @@
 
 Sizes stay where a plain float64 loop is exact and cover what a long run shows an optimizer: there the gradient is
 rescaled to stay within 2^±20 of order one, so scales far beyond never reach it, however large the margins. Four
-rehearsals, each on an instance of its own:
+sequences, each fed to an instance of its own:
 
 - *changing*: directions drawn anew, sizes that wander and jump over eight decades, blocks out of step with each other;
   then nearly one direction that shrinks, as late in training; then reversals and growth;
 - *low rank*: the momentum's null directions must stay null, where a polar factor of rounding noise would move;
 - *absent*: rows, columns and entries that are exactly 0 (dead neurons, absent features), after 0/0 := 0;
-- *late*: five hundred steps of slowly drifting gradients, for what changes with the step count.
+- *late*: two thousand steps of slowly drifting gradients, for what changes with the step count.
 
 In all but the last the weights are drawn anew before each step, which a recursion in the gradients cannot notice and
 anything that looks at the weights (a decay, a trust ratio) must; and the steps are long, so that rounding in the
@@ -123,11 +123,11 @@ def late(draw: Draw) -> Iterator[Blocks]:
         yield {k: 10.0**log_size * b for k, b in base.items()}
 
 
-Rehearsal = Callable[[Draw], Iterator[Blocks]]
+Gradients = Callable[[Draw], Iterator[Blocks]]
 
 
-def rehearse(target: Target, shapes: Shapes, about: Probe, rehearsal: Rehearsal, seed: int) -> list[Move]:
-    """Let a fresh instance of the black box make the steps of a rehearsal, at learning rates changed on the way.
+def moves(target: Target, shapes: Shapes, about: Probe, gradients: Gradients, seed: int) -> list[Move]:
+    """Let a fresh instance of the black box make steps on these gradients, at learning rates changed on the way.
 
     Returns:
         Its moves; as far as they are finite.
@@ -136,37 +136,37 @@ def rehearse(target: Target, shapes: Shapes, about: Probe, rehearsal: Rehearsal,
     params = [torch.nn.Parameter(0.3 * b) for b in draw.blocks().values()]
     torch.manual_seed(seed)
     handle = Handle(target, params)
-    names = list(shapes)
-    length = _size([p.detach() for p in params])
-    anew = rehearsal is not late
+    anew = gradients is not late
     share = LONG_SHARE if anew else SHARE
-    unit, typical = share * length / max(about.step_per_lr, 1e-300), _size(draw.blocks().values())
+    unit = share * _size(p.detach() for p in params) / max(about.step_per_lr, 1e-300)
+    typical = _size(draw.blocks().values())
     keep = 1.0 - 1.0 / max(1.0, min(about.memory, 1e6))
     reach = 0.0  # how large the momentum can be: an update of degree 1 is as large
-    never = {k: torch.ones(s, dtype=torch.bool) for k, s in shapes.items()}  # gradient was 0 in every step so far
-    moves: list[Move] = []
-    for g in rehearsal(draw):
+    never = [torch.ones(s, dtype=torch.bool) for s in shapes.values()]  # gradient was 0 in every step so far
+    found: list[Move] = []
+    for g in gradients(draw):
         reach = max(keep * reach, _size(g.values()))
         factor = unit * 3.0 ** torch.tanh(torch.tensor(draw.normal())).item() * (typical / reach) ** about.update_degree
-        never = {k: n & (g[k] == 0) for k, n in never.items()}
         if anew:
             at = 10.0 ** (0.5 * draw.normal())
             for p, b in zip(params, draw.blocks().values(), strict=True):
                 p.data.copy_(0.3 * at * b)
         before = [p.detach().clone() for p in params]
         handle.set_lr(factor)
-        handle.step(list(g.values()))
-        for p, b, k in zip(params, before, names, strict=True):
-            undefined = torch.isnan(p.detach()) & never[k]
+        update = handle.advance(list(g.values()))
+        rounding = []
+        for p, b, u, zero, block in zip(params, before, update, never, g.values(), strict=True):
+            zero &= block == 0
+            undefined = torch.isnan(u) & zero
             if undefined.any():
                 p.data.copy_(torch.where(undefined, b, p.detach()))
-        update = {k: p.detach() - b for k, p, b in zip(names, params, before, strict=True)}
-        larger = [torch.maximum(p.detach().abs(), b.abs()).norm() for p, b in zip(params, before, strict=True)]
-        rounding = {k: 4e-16 * float(size) for k, size in zip(names, larger, strict=True)}
-        if not all(bool(torch.isfinite(u).all()) for u in update.values()):
+                u[undefined] = 0.0
+            rounding.append(4e-16 * float(torch.maximum(p.detach().abs(), b.abs()).norm()))
+        if not all(bool(torch.isfinite(u).all()) for u in update):
             break
-        moves.append(Move(g, factor, update, rounding))
-    return moves
+        names = list(shapes)
+        found.append(Move(g, factor, dict(zip(names, update, strict=True)), dict(zip(names, rounding, strict=True))))
+    return found
 
 
 def _size(blocks: Iterable[Tensor]) -> float:

@@ -14,12 +14,12 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from maxmargin.models.blocks import Shapes
 from maxmargin.solvers.norms import Norm, NormError, ParameterNorm, get_norm
+from maxmargin.verify.lab.norm.fingerprint import readings
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.optimizers import OPTIMIZERS, Optimizer, OptimizerError
 from maxmargin.verify.optimizers.steepest import Kind, MomentumSteepestDescent, SteepestDescent
 
 WHOLE = ("l2", "l1", "nuclear", "l2;max", "linf", "spectral", "hybrid", "maxrow", "maxcolumn")  # of the whole parameter
-SINGLE = ("l2", "linf", "spectral", "l1", "nuclear", "maxrow", "maxcolumn")  # of one block
 MANY = 300  # candidates of one row of the registry, at most
 
 RETENTION = ("momentum", "beta", "mu", "alpha", "rho", "decay_rate", "smoothing", "b1", "b2")
@@ -151,7 +151,7 @@ def single_norms(norms: Sequence[Norm], name: str, shape: tuple[int, ...]) -> li
         if norm.aggregation == inf and _fits(norm, {name: shape}):
             alone = norm.block(name, shape)[0]
             found[alone.name] = ParameterNorm.uniform(alone)
-    for spec in SINGLE if len(shape) == 2 else SINGLE[:2]:
+    for spec in readings(shape):
         found.setdefault(spec, get_norm(spec))
     return list(found.values())
 

@@ -108,8 +108,6 @@ def test_histories_of_entries(cls, kwargs):
 def test_histories_of_singular_directions(forget):
     blocks = found(load(Shampoo, {"forget": forget}))
     assert blocks["W"].kind == "matrix"
-    assert "singular direction" in str(blocks["W"])
-    assert "matrix preconditioner" in str(blocks["W"])
 
 
 def test_a_history_of_rows_is_neither():

@@ -80,12 +80,6 @@ def test_laws_of_optimizers(rule, name, factor):
         assert law.constant == pytest.approx(0.02 * factor(1, 1), rel=1e-9)
 
 
-def test_the_words():
-    law = shape_law(load(Rule, {"rule": lambda m: polar(m) * 0.2 * max(m.shape) ** 0.5}), draws=4)
-    assert str(law) == "0.004 sqrt(max(rows, columns))"
-    assert str(shape_law(load(Rule, {"rule": polar}), draws=4)) == "0.02 for every shape"
-
-
 def test_lengths_that_follow_the_gradient_are_no_law_of_shapes():
     assert shape_law(load(torch.optim.SGD, {"lr": 0.1}), draws=8) is None
 

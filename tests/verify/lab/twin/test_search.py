@@ -13,7 +13,7 @@ from maxmargin.solvers.norms import get_norm
 from maxmargin.verify.blackbox.targets import load
 from maxmargin.verify.engine.run import run, starts
 from maxmargin.verify.lab.probe.probes import probe
-from maxmargin.verify.lab.twin import gradients as rehearsal
+from maxmargin.verify.lab.twin import gradients
 from maxmargin.verify.lab.twin.gradients import LATE, Draw, changing, low_rank
 from maxmargin.verify.lab.twin.guesses import retentions
 from maxmargin.verify.lab.twin.search import find_twin
@@ -29,7 +29,7 @@ SHAPES = {"W": (3, 4), "V": (4, 2), "a": (3,)}
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch):
     """A quarter of the late steps: what they are for is tested where it is asked for."""
-    monkeypatch.setattr(rehearsal, "LATE", 500)
+    monkeypatch.setattr(gradients, "LATE", 500)
 
 
 def _twin(target, kwargs=None, shapes=None, **options):
@@ -411,7 +411,7 @@ def test_a_wrong_beta_is_recognised_as_what_it_is():
 # -- The pieces ---------------------------------------------------------------------------------------------------
 
 
-def test_the_rehearsals_are_what_they_are_said_to_be():
+def test_the_gradients_are_what_they_are_said_to_be():
     sizes, conditions = [], []
     for g in changing(Draw(SHAPES, 0)):
         sizes.append(float(g["W"].norm()))
@@ -479,6 +479,6 @@ def test_a_change_after_thousands_of_steps_is_no_twin(monkeypatch):
                     state["t"] = state.get("t", 0) + 1
                     p.sub_(group["lr"] * (p.grad.sign() if state["t"] <= 1500 else p.grad / p.grad.norm()))
 
-    assert _twin(Turns) is not None  # not seen by the short rehearsal
-    monkeypatch.setattr(rehearsal, "LATE", LATE)
+    assert _twin(Turns) is not None  # not seen in the first 500
+    monkeypatch.setattr(gradients, "LATE", LATE)
     assert _twin(Turns) is None
