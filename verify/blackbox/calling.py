@@ -14,10 +14,9 @@ from torch import Tensor
 
 from maxmargin.verify.blackbox.conventions import PLAIN, Convention, Params, conventions, names_of, with_flags
 from maxmargin.verify.blackbox.feeding import NOWHERE, Closure, Duck, Feeder, modes, seeded, watching_compiled
+from maxmargin.verify.thresholds.laboratory import DEFAULT_RATE, TRIAL_CALLS
 
 Factory = Callable[..., Any]
-LR = 1e-3  # where a learning rate is required and none is given
-TRIAL_STEPS = 2  # the first may be none
 
 
 class NotAnOptimizer(TypeError):
@@ -105,11 +104,11 @@ def find_calling(factory: Factory, options: Mapping[str, Any], params: Params) -
         if (found := _works(factory, convention, options, params, failed)) is not None:
             return Calling(convention, found.closure, tuple(failed), True, found.compiled)
     if lr_is_none(factory, options):
-        found = _works(factory, PLAIN, {**options, "lr": LR}, params, [])
+        found = _works(factory, PLAIN, {**options, "lr": DEFAULT_RATE}, params, [])
         if found is not None:
-            return Calling(PLAIN, found.closure, tuple(failed), True, found.compiled, {"lr": LR})
+            return Calling(PLAIN, found.closure, tuple(failed), True, found.compiled, {"lr": DEFAULT_RATE})
     bare: list[Attempt] = []
-    fewer = ({}, {"lr": options.get("lr", LR)}) if options else ()
+    fewer = ({}, {"lr": options.get("lr", DEFAULT_RATE)}) if options else ()
     wrong_options = any(_works(factory, PLAIN, few, params, bare) is not None for few in fewer)
     complaints = [attempt.error for attempt in (*bare, *failed)]
     flags = [] if wrong_options else list(with_flags(complaints, options))
@@ -182,7 +181,7 @@ def _try(
             built = True
             modes(optimizer, "train")
             feeder = Feeder(optimizer, copies, Closure(copies) if with_closure else None)
-            for _ in range(TRIAL_STEPS):
+            for _ in range(TRIAL_CALLS):
                 feeder.step(gradients)
         except (Exception, SystemExit) as error:
             failure = Attempt(convention.name, built, error, with_closure)

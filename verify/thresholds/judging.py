@@ -180,6 +180,13 @@ EXPONENT_SLACK = named(
     "a fitted exponent of the schedule may leave its range by so much",
     "on a finite horizon (1 + t/knee)^−d and a growing ‖θ‖ are not yet pure powers",
 )
+SAME_NORM = named(
+    "SAME_NORM",
+    1e-12,
+    "relative",
+    "norms whose ratio at random points varies by less are one norm on these blocks, up to a factor",
+    "rounding leaves 1e-15",
+)
 CHECKPOINTS = named(
     "CHECKPOINTS",
     {"quick": 8, "full": 12},

@@ -143,13 +143,6 @@ NEWTON_SCHULZ_FITS = named(
 BLOCK_TIE = named("BLOCK_TIE", 2e-3, "alignment", "closer block norms are tied; the simpler one is named")
 WHOLE_TIE = named("WHOLE_TIE", 5e-3, "alignment", "closer norms of whole steps are tied; the simpler one is named")
 WEIGHT_TIE = named("WEIGHT_TIE", 0.05, "relative", "closer weights are equal")
-SAME_NORM = named(
-    "SAME_NORM",
-    1e-9,
-    "relative",
-    "norms whose ratio at random points varies by less are one, up to a factor",
-    "float64",
-)
 
 # -- lab/norm/symmetry.py -----------------------------------------------------------------------------------------
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from maxmargin.verify.blackbox.targets import load
-from maxmargin.verify.lab.norm.shape_law import EXACT, LAWS, SHAPES, shape_law, weight_law
+from maxmargin.verify.lab.norm.shape_law import LAWS, SHAPES, shape_law, weight_law
+from maxmargin.verify.thresholds.laboratory import LENGTH_EXACT
 
 
 class Rule(torch.optim.Optimizer):
@@ -51,7 +52,7 @@ def test_each_law_is_told_from_all_others(name):
 
 @pytest.mark.parametrize("name", LAWS)
 def test_one_wrong_length_is_no_law(name):
-    assert weight_law(measured(name, off=3 * EXACT)) is None
+    assert weight_law(measured(name, off=3 * LENGTH_EXACT)) is None
 
 
 def test_shapes_that_cannot_tell_give_no_name():
