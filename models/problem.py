@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from maxmargin.models.blocks import Array, Blocks, as_torch, check_shapes, flatten, unflatten
+from maxmargin.models.errors import InputError
 from maxmargin.models.model import HomogeneousModel
 
 
-class DataError(ValueError):
+class DataError(InputError):
     """Data that cannot make a problem: NaN, one class, wrong shapes."""
 
 

@@ -16,12 +16,13 @@ from typing import Any, TypeVar, final
 
 import numpy as np
 
+from maxmargin.models.errors import InputError
 from maxmargin.models.model import HomogeneousModel
 
 Shape = tuple[int, ...]
 
 
-class ProblemError(ValueError):
+class ProblemError(InputError):
     """A problem's name that cannot be read: unknown data, model or option, or a pair that does not fit."""
 
 

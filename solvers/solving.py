@@ -11,6 +11,7 @@ from typing import Any, final
 import numpy as np
 
 from maxmargin.models.blocks import scale
+from maxmargin.models.errors import InputError
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.kkt.catalogue import SPARE, catalogue
 from maxmargin.solvers.kkt.residual import natural_residual
@@ -23,8 +24,10 @@ Progress = Callable[[int, int, str], None]
 SHOWN = 12  # support margins named in the table
 
 
-class NoKKTPoint(ValueError):
+class NoKKTPoint(InputError):
     """No start of a nonlinear problem led to a KKT point with positive margin."""
+
+    undecided = True
 
 
 @final

@@ -18,6 +18,7 @@ import flint
 import numpy as np
 from flint import arb, arb_mat
 
+from maxmargin.models.errors import InputError
 from maxmargin.solvers.norms import BlockNorm, Norm
 from maxmargin.solvers.norms.columns import Columns
 from maxmargin.solvers.norms.entrywise import Entrywise
@@ -27,7 +28,7 @@ from maxmargin.solvers.norms.schatten import Schatten
 _BITS = 320  # sums of products of floats from 1e-30 to 1e30 keep 50 digits; only the width depends on it
 
 
-class CertifyError(ValueError):
+class CertifyError(InputError):
     """Nothing can be enclosed: bad θ or λ, or a norm or a model without a proved bound."""
 
 

@@ -12,6 +12,7 @@ from typing import final
 import numpy as np
 from flint import fmpq, fmpz, fmpz_mat
 
+from maxmargin.models.errors import InputError
 from maxmargin.solvers.exact.norm_bounds import matrix, precision
 from maxmargin.solvers.norms import get_norm
 from maxmargin.solvers.routes.saddle import InnerSolver, within
@@ -20,7 +21,7 @@ from maxmargin.solvers.routes.simplex import CrossPolytope
 _ZERO = 1e-11  # of the largest gradient: what an LP vertex leaves of a sum that is zero
 
 
-class NotSeparable(ValueError):
+class NotSeparable(InputError):
     """No θ has all margins positive, proved by multipliers.
 
     Attributes:

@@ -12,10 +12,11 @@ from array_api_compat import array_namespace
 from typing_extensions import override
 
 from maxmargin.models.blocks import Array
+from maxmargin.models.errors import InputError
 from maxmargin.solvers.norms import lp
 
 
-class NormError(ValueError):
+class NormError(InputError):
     """A norm that does not exist, or that cannot do what was asked of it."""
 
 

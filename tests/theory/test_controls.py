@@ -25,7 +25,7 @@ def short(claim, problem="blocks"):
 
 def verdict_of(claim, plan):
     found = run_plan(claim, plan)
-    return Verdict(claim.optimizer, {}, found.outcome, None, {}, claim.norm, found.reasons, (found,), id=claim.id)
+    return Verdict(claim.optimizer, {}, found.outcome, None, {}, claim.norm, found.reasons, (found,))
 
 
 @pytest.mark.theory("controls")

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from maxmargin.models.errors import InputError
 from maxmargin.verify.blackbox.calling import (
     Attempt,
     Calling,
@@ -32,7 +33,7 @@ from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.thresholds.laboratory import DEFAULT_RATE
 
 
-class TargetError(ValueError):
+class TargetError(InputError):
     """A target that cannot be imported, built or stepped; the command line exits with status 2."""
 
 

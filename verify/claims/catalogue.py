@@ -12,13 +12,14 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
 
+from maxmargin.models.errors import InputError
 from maxmargin.verify.thresholds.judging import CLAIM_LINEAR, CLAIM_NETWORK
 from maxmargin.verify.thresholds.table import Bounds
 
 TIERS = ("quick", "full")
 
 
-class ClaimError(ValueError):
+class ClaimError(InputError):
     """A claim or tier that does not exist."""
 
 

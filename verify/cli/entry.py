@@ -13,7 +13,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, final
 
@@ -72,32 +72,15 @@ def key_value(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def natural(text: str) -> int:
-    """An integer ≥ 0.
+def whole(least: int) -> Callable[[str], int]:
+    """Return the type of an argument that is a whole number, ``least`` (0 or 1) or more."""
 
-    Returns:
-        The integer.
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, {least} or more")
+        return int(text)
 
-    Raises:
-        argparse.ArgumentTypeError: when it is none.
-    """
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
-    return int(text)
-
-
-def positive(text: str) -> int:
-    """An integer ≥ 1.
-
-    Returns:
-        The integer.
-
-    Raises:
-        argparse.ArgumentTypeError: when it is none.
-    """
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 1 or more")
-    return int(text)
+    return number
 
 
 @final
@@ -115,7 +98,7 @@ def build_parser() -> Parser:
     """The whole grammar."""
     common = Parser(add_help=False)
     group = common.add_argument_group("common options")
-    group.add_argument("--seed", type=natural, default=0, metavar="N", help="of everything random (default 0)")
+    group.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of everything random (default 0)")
     group.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default auto)"
     )
@@ -227,7 +210,7 @@ examples:
     verify.add_argument("claims", nargs="*", metavar="CLAIM", help="names from 'maxmargin list claims' (default: all)")
     _tier(verify)
     verify.add_argument(
-        "--jobs", type=positive, default=os.cpu_count() or 1, metavar="N", help="processes (default: one a core)"
+        "--jobs", type=whole(1), default=os.cpu_count() or 1, metavar="N", help="processes (default: one a core)"
     )
     verify.add_argument(
         "--out", default="maxmargin-verify", metavar="DIR", help="where to write (default ./maxmargin-verify)"
@@ -261,7 +244,7 @@ examples:
     solve.add_argument("--certify", action="store_true", help="enclose the optimum in exact arithmetic (linear models)")
     solve.add_argument(
         "--starts",
-        type=positive,
+        type=whole(1),
         default=1,
         metavar="N",
         help="starts of the search for KKT points (default 1)",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 from cvxpy import SolverError
+from msgspec.structs import replace
 
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.linear.apart import apart

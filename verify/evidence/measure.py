@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import nan, sqrt
 
 import numpy as np
 from cvxpy import SolverError
+from msgspec.structs import replace
 from scipy import stats
 
 from maxmargin.models.problem import Problem

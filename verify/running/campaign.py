@@ -20,8 +20,9 @@ from maxmargin.verify.optimizers import get_optimizer
 from maxmargin.verify.progress.joint import JointProgress
 from maxmargin.verify.progress.report import Progress
 from maxmargin.verify.results.candidates import CANDIDATES
+from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
 from maxmargin.verify.results.store import Store, file_key, fingerprint_of
-from maxmargin.verify.results.verdict import Outcome, ProblemVerdict, Verdict
+from maxmargin.verify.results.verdict import Outcome, ProblemVerdict
 from maxmargin.verify.running.job import Job, run_all
 from maxmargin.verify.training.train import Training
 
@@ -70,7 +71,7 @@ def verify(
     seed: int = 0,
     device: str = "auto",
     progress: Progress | None = None,
-) -> list[Verdict]:
+) -> list[ClaimVerdict]:
     """Verify claims of the literature.
 
     Args:
@@ -106,16 +107,14 @@ def verify(
     done: dict[str, ProblemVerdict] = {}
 
     def results() -> dict[str, Any]:
-        return {
-            "schema": 1,
-            "kind": "verify",
-            "tier": tier,
-            "seed": seed,
-            "device": str(resolve(device)),
-            "seconds": round(time.perf_counter() - started, 3),
-            "versions": versions(),
-            "claims": [_verdict(c, done).to_claim_json() for c in chosen],
-        }
+        return Campaign(
+            tier=tier,
+            seed=seed,
+            device=str(resolve(device)),
+            seconds=round(time.perf_counter() - started, 3),
+            versions=versions(),
+            claims=tuple(_verdict(c, done) for c in chosen),
+        ).to_json()
 
     def finish(name: str, verdict: ProblemVerdict, fresh: bool) -> None:
         if store is not None and fresh:
@@ -153,7 +152,7 @@ def _name(claim: Claim, plan: Plan) -> str:
     return f"{claim.id} on {plan.problem}"
 
 
-def _verdict(claim: Claim, done: Mapping[str, ProblemVerdict]) -> Verdict:
+def _verdict(claim: Claim, done: Mapping[str, ProblemVerdict]) -> ClaimVerdict:
     """The claim's verdict from what is finished so far; a problem not yet run leaves it inconclusive."""
     found = tuple(done[name] for p in claim.plans if (name := _name(claim, p)) in done)
     missing = [p.problem for p in claim.plans if _name(claim, p) not in done]
@@ -162,7 +161,7 @@ def _verdict(claim: Claim, done: Mapping[str, ProblemVerdict]) -> Verdict:
     if (missing or blind) and outcome is Outcome.HOLDS:
         outcome = Outcome.INCONCLUSIVE
     reasons = [f"{v.problem}: {'; '.join(v.reasons)}" for v in found] + [f"{name}: not run yet" for name in missing]
-    return Verdict(
+    return ClaimVerdict(
         target=claim.optimizer,
         kwargs=claim.kwargs,
         outcome=outcome,

@@ -21,7 +21,7 @@ from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.progress.joint import JointProgress
 from maxmargin.verify.progress.report import Progress
 from maxmargin.verify.results.candidates import family
-from maxmargin.verify.results.verdict import Outcome, ProblemVerdict, Verdict
+from maxmargin.verify.results.verdict import CheckVerdict, Outcome, ProblemVerdict
 from maxmargin.verify.running.job import Job, run_all
 from maxmargin.verify.thresholds.judging import CHECK_LINEAR, CHECK_NETWORK, CHECKPOINTS
 from maxmargin.verify.thresholds.training import NETWORK_RUNS
@@ -38,7 +38,7 @@ def check(
     seed: int = 0,
     device: str = "auto",
     progress: Progress | None = None,
-) -> Verdict:
+) -> CheckVerdict:
     """Find, or test, the norm whose margin an optimizer maximizes.
 
     Args:
@@ -81,7 +81,7 @@ def check(
     verdicts = _judge_all(jobs, found, wanted)
     answer = conclude(found, verdicts, claim=wanted.name if wanted is not None else None, tier=tier)
     print_of = next((m.fingerprint for m in found if m.fingerprint is not None), None)
-    return Verdict(
+    return CheckVerdict(
         target=loaded.spec,
         kwargs=loaded.kwargs,
         outcome=answer.outcome,
@@ -91,16 +91,14 @@ def check(
         reasons=answer.reasons,
         problems=verdicts,
         approximate=answer.approximate,
-        extra={
-            "tier": tier,
-            "versions": versions(),
-            "seed": seed,
-            "device": str(resolve(device)),
-            "seconds": round(time.perf_counter() - started, 3),
-            "probe": _probe_json(found[0].probe),
-            "twin": next((e.twin.text for e in exams if e.twin is not None), None),
-            "findings": _findings_json(exams),
-        },
+        tier=tier,
+        versions=versions(),
+        seed=seed,
+        device=str(resolve(device)),
+        seconds=round(time.perf_counter() - started, 3),
+        probe=_probe_json(found[0].probe),
+        twin=next((e.twin.text for e in exams if e.twin is not None), None),
+        findings=_findings_json(exams),
     )
 
 
@@ -142,9 +140,9 @@ def _probe_json(about: Probe | None) -> dict[str, Any] | None:
     return None if about is None else about.to_json()
 
 
-def _findings_json(exams: Sequence[Exam]) -> list[dict[str, Any]]:
-    return [
+def _findings_json(exams: Sequence[Exam]) -> tuple[dict[str, Any], ...]:
+    return tuple(
         {"problem": e.problem, "block": f.block, "kind": f.kind, "text": f.text, "size": f.size}
         for e in exams
         for f in e.findings
-    ]
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -19,8 +20,9 @@ import pytest
 from maxmargin.verify.cli import commands, output
 from maxmargin.verify.cli import entry as cli
 from maxmargin.verify.cli.entry import build_parser, key_value, main
+from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
 from maxmargin.verify.results.store import Store
-from maxmargin.verify.results.verdict import Hypothesis, NormEvidence, Outcome, ProblemVerdict, Verdict
+from maxmargin.verify.results.verdict import CheckVerdict, Hypothesis, NormEvidence, Outcome, ProblemVerdict
 
 COMMANDS = ("check", "verify", "solve", "list", "report")
 HEAVY = ("torch", "numpy", "scipy", "cvxpy", "matplotlib", "rich", "jinja2", "sympy", "flint")
@@ -30,8 +32,8 @@ def evidence(gap: float, apart: float | None = None) -> NormEvidence:
     return NormEvidence(gap, (gap, gap), 0.99, 1 - gap, None, -0.5, (-0.6, -0.4), apart=apart)
 
 
-def verdict(outcome: Outcome = Outcome.HOLDS, claim: str | None = "l2", **changes: Any) -> Verdict:
-    """A verdict with one problem and one checkpoint, as `check` and `verify` return it."""
+def judged(outcome: Outcome, claim: str | None) -> dict[str, Any]:
+    """What `check` and `verify` say of one problem with one checkpoint."""
     problem = ProblemVerdict(
         problem="blocks@linear",
         degree=1,
@@ -42,18 +44,21 @@ def verdict(outcome: Outcome = Outcome.HOLDS, claim: str | None = "l2", **change
         hypotheses={"separated": Hypothesis(True, 1.0)},
         arrays={"steps": np.array([10]), "kkt_gap:l2": np.array([[0.002]])},
     )
-    fields: dict[str, Any] = {
+    return {
         "target": "m:Opt",
         "kwargs": {"betas": (0.9, 0.95)},
         "outcome": outcome,
         "norm": "l2" if outcome is Outcome.HOLDS else None,
-        "blocks": {"W": {"norm": "l2", "weight": 1.0}},
+        "blocks": {"W": {"norm": "l2", "weight": 1.0, "alignment": 1.0}},
         "claim": claim,
         "reasons": ("the first reason", "the second reason"),
         "problems": (problem,),
-        "extra": {"seed": 0, "tier": "quick", "versions": {}, "device": "cpu", "seconds": 1.5},
     }
-    return Verdict(**(fields | changes))
+
+
+def verdict(outcome: Outcome = Outcome.HOLDS, claim: str | None = "l2", **changes: Any) -> CheckVerdict:
+    facts: dict[str, Any] = {"seed": 0, "tier": "quick", "versions": {}, "device": "cpu", "seconds": 1.5}
+    return CheckVerdict(**(judged(outcome, claim) | facts | changes))
 
 
 @pytest.fixture
@@ -339,14 +344,15 @@ def test_an_html_folder_that_cannot_be_is_refused_before_the_work(fake: Fake, tm
 # ------------------------------------------------------------------------------------------- verify
 
 
-def campaign(*outcomes: Outcome) -> Callable[..., list[Verdict]]:
+def campaign(*outcomes: Outcome) -> Callable[..., list[ClaimVerdict]]:
     """A campaign that gives these outcomes and stores them as the real one does."""
 
-    def verify(claims: Any, *, out: Path, **_: Any) -> list[Verdict]:
-        verdicts = [verdict(outcome, id=f"claim-{i}", statement="It does.") for i, outcome in enumerate(outcomes)]
-        Store.at(out).save_results(
-            {"schema": 1, "kind": "verify", "versions": {}, "claims": [v.to_claim_json() for v in verdicts]}
-        )
+    def verify(claims: Any, *, out: Path, **_: Any) -> list[ClaimVerdict]:
+        verdicts = [
+            ClaimVerdict(id=f"claim-{i}", statement="It does.", **judged(outcome, "l2"))
+            for i, outcome in enumerate(outcomes)
+        ]
+        Store.at(out).save_results(Campaign(claims=tuple(verdicts)).to_json())
         return verdicts
 
     return verify
@@ -581,7 +587,7 @@ def test_a_missing_file_is_the_users_fault_only_if_the_user_named_it(fake: Fake,
 
 def test_results_of_our_own_that_cannot_be_rendered_are_our_fault(fake: Fake, tmp_path: Path) -> None:
     fake(*CHECK, verdict(reasons=(3,)))
-    assert main(["check", "m:Opt"]) == 70
+    assert main(["check", "m:Opt", "--html", str(tmp_path)]) == 70
 
 
 @pytest.mark.parametrize("status", [0, 1, None])
@@ -651,9 +657,14 @@ def test_names_cannot_drive_the_terminal(fake: Fake, capsys: pytest.CaptureFixtu
     assert r"\x1b[2Jm:Opt" in out
 
 
-def test_on_a_terminal_names_are_not_markup(monkeypatch: pytest.MonkeyPatch) -> None:
-    import io
+def test_a_table_in_a_pipe_is_aligned_columns_and_a_row_is_a_line() -> None:
+    stream = io.StringIO()
+    columns = [output.Column("norm"), output.Column("gap", numeric=True), output.Column("said")]
+    output.Output(stream).table(columns, [["l2", "0.1", "x" * 300], ["linf", "12", "[b]y z[/b]"]])
+    assert stream.getvalue() == f"norm  gap  said\nl2    0.1  {'x' * 300}\nlinf   12  [b]y z[/b]\n"
 
+
+def test_on_a_terminal_names_are_not_markup(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True

@@ -7,6 +7,7 @@ from math import inf, nan
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from maxmargin.models import problems
 from maxmargin.solvers.norms import ParameterNorm, get_norm
@@ -118,7 +119,7 @@ def test_all_problems_count():
 
 def test_alignment_decides_between_equal_gaps():
     rows = _rows("linf")
-    rows["l2"] = replace(rows["linf"], alignment=0.9)
+    rows["l2"] = structs.replace(rows["linf"], alignment=0.9)
     assert nearest_norm([_measured(SPECS[0], rows)]).name == "linf"
 
 
@@ -132,7 +133,7 @@ def test_ties_go_to_the_simpler_norm():
 @pytest.mark.parametrize("spoilt", [{"alignment": nan}, {"kkt_gap": nan}])
 def test_what_was_not_measured_speaks_for_no_norm(spoilt):
     rows = _rows("spectral")
-    rows["l2"] = replace(rows["l2"], **spoilt)
+    rows["l2"] = structs.replace(rows["l2"], **spoilt)
     assert nearest_norm([_measured(spec, rows) for spec in SPECS]).name == "spectral"
 
 
@@ -149,7 +150,7 @@ def test_a_weighted_norm_of_one_problem_is_not_anothers_even_under_its_name():
     """AdaGO: blocks differ in weight on every problem; each norm is called "weighted …" and has rules of its own."""
     name = "weighted spectral"
     own = [ParameterNorm.of({block: "spectral"}, name=name) for block in ("W", "tall")]
-    rows = _rows("spectral") | {name: replace(_rows("spectral")["spectral"], kkt_gap=1e-6)}
+    rows = _rows("spectral") | {name: structs.replace(_rows("spectral")["spectral"], kkt_gap=1e-6)}
     norms = {n: get_norm(n) for n in CANDIDATES}
     found = [
         _measured(s, rows, norms=norms | {name: n}, fingerprint=Fingerprint(n, 1.0, {}, unweighted=norms["spectral"]))
@@ -186,7 +187,7 @@ def test_outcome_and_name(outcomes, claim, outcome, norm):
 
 def test_a_norm_that_no_problem_can_tell_from_it_withholds_the_pass():
     rows = _rows("spectral")
-    rows["nuclear"] = replace(rows["nuclear"], apart=0.001)
+    rows["nuclear"] = structs.replace(rows["nuclear"], apart=0.001)
     answer = _conclude(rows=rows)
     assert answer.outcome is INCONCLUSIVE
     assert "These problems cannot tell spectral from nuclear; add one that can (--problem)." in answer.reasons
@@ -195,14 +196,14 @@ def test_a_norm_that_no_problem_can_tell_from_it_withholds_the_pass():
 
 def test_one_problem_that_can_tell_is_enough():
     blurred = _rows("spectral")
-    blurred["nuclear"] = replace(blurred["nuclear"], apart=0.001)
+    blurred["nuclear"] = structs.replace(blurred["nuclear"], apart=0.001)
     found = [_measured(SPECS[0]), _measured(SPECS[1], blurred)]
     assert conclude(found, [_verdict(m, HOLDS) for m in found], claim=None).outcome is HOLDS
 
 
 def test_a_norm_that_is_the_same_everywhere_is_no_blind_spot():
     rows = _rows("spectral")
-    rows["hybrid"] = replace(rows["spectral"], apart=0.0)
+    rows["hybrid"] = structs.replace(rows["spectral"], apart=0.0)
     assert _conclude(rows=rows).outcome is HOLDS
 
 

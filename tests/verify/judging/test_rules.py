@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import nan
 
 import pytest
+from msgspec.structs import replace
 
 from maxmargin.verify.judging.facts import Facts, controls_of, steps_needed
 from maxmargin.verify.judging.rules import judge

@@ -56,4 +56,4 @@ def test_it_is_named_without_a_claim(modulus):
     found = check(Modular, problems=["multiclass"])
     assert (found.outcome, found.norm) == (Outcome.HOLDS, modulus)
     assert found.blocks["W"]["norm"] == modulus
-    assert found.extra["twin"].startswith("follows m ← 0.9 m + 0.1 g;  θ ← θ + η lmo(m), maxmodulus ball")
+    assert found.twin.startswith("follows m ← 0.9 m + 0.1 g;  θ ← θ + η lmo(m), maxmodulus ball")

@@ -20,6 +20,7 @@ from maxmargin.solvers.norms.families import MEMBERS, get_block_norm
 from maxmargin.solvers.norms.parameter import ParameterNorm
 from maxmargin.verify.results.alignment import alignment
 from maxmargin.verify.results.candidates import WEIGHTED
+from maxmargin.verify.results.verdict import NormOfBlock
 from maxmargin.verify.thresholds.laboratory import BLOCK_TIE, WEIGHT_TIE, WHOLE_TIE
 
 SIMPLEST = {
@@ -116,7 +117,7 @@ class Fingerprint:
         """The norm's name without such weights."""
         return (self.unweighted or self.norm).name
 
-    def to_json(self) -> dict[str, dict[str, float | str]]:
+    def to_json(self) -> dict[str, NormOfBlock]:
         """Map block → {"norm", "weight", "alignment"}: as measured, the weight of the furthest-reaching block is 1."""
         top = max(b.reach for b in self.blocks.values())
 

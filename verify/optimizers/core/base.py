@@ -12,13 +12,14 @@ from typing import Any
 from torch import Tensor
 
 from maxmargin.models.blocks import Blocks, add
+from maxmargin.models.errors import InputError
 from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.optimizers.core.logscale import Scaled
 
 State = Any  # a tree of tensors
 
 
-class OptimizerError(ValueError):
+class OptimizerError(InputError):
     """An optimizer that is not registered, or arguments that it does not take."""
 
 
