@@ -146,7 +146,7 @@ class Laboratory:
             twin=None if about is None else find_twin(self.target, subject.shapes, about, self.seed, suspect),
             findings=findings,
             notes=() if about is None else tuple(_notes(subject, seen)),
-            candidates=tuple((suspects | ({} if nearest is None else {nearest.name: nearest})).values()),
+            candidates=tuple({**suspects, **({} if nearest is None else {nearest.name: nearest})}.values()),
             claimed=() if expected is None else (expected,),
         )
 

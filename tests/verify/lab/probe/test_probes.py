@@ -7,27 +7,12 @@ import weakref
 
 import pytest
 import torch
+from toys import Descent as Custom
 
 from maxmargin.verify.blackbox.targets import TargetError, load
 from maxmargin.verify.lab.probe.probes import EXACT, VISIBLE, probe
 
 SHAPES = {"W": (3, 2), "V": (2, 4), "a": (4,)}
-
-
-class Custom(torch.optim.Optimizer):
-    """Plain gradient descent; the faults below are added by subclasses."""
-
-    def __init__(self, params, lr=1e-2, weight_decay=0.0):
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
-
-    @torch.no_grad()
-    def step(self, closure=None):
-        for group in self.param_groups:
-            for p in group["params"]:
-                p.sub_(group["lr"] * self.direction(p, self.state[p]))
-
-    def direction(self, p, state):
-        return p.grad
 
 
 class Lion(Custom):
