@@ -20,11 +20,9 @@ from maxmargin.verify.blackbox.difference import difference, size
 from maxmargin.verify.blackbox.feeding import seeded
 from maxmargin.verify.blackbox.handle import Path
 from maxmargin.verify.blackbox.targets import Target
-from maxmargin.verify.lab.harness.session import WARM, Session
+from maxmargin.verify.lab.harness.session import Session
 from maxmargin.verify.lab.probe.habits import Habits, habits
 from maxmargin.verify.lab.probe.memory import remembered
-
-__all__ = ["EXACT", "VISIBLE", "WARM", "Probe", "probe"]
 
 EXACT = 1e-9  # relative; powers of two rescale exactly, what is left is rounding in sums of different order
 FITS = 0.5  # a relative difference below which a power law is the right one, eps apart
