@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, final
 
 from maxmargin.reports.reader import Range, Reader, ReportError, read_json, shown
-from maxmargin.verify.judging.rules import APART
 from maxmargin.verify.results.candidates import family
+from maxmargin.verify.thresholds.judging import APART
 
 SCHEMA = 1
 OUTCOMES = ("holds", "fails", "inconclusive")

@@ -15,7 +15,7 @@ import pytest
 
 from maxmargin.reports.curves import MAX_BYTES, MAX_POINTS, Band, load_curves
 from maxmargin.reports.data import ReportError, load
-from maxmargin.verify.judging.rules import APART
+from maxmargin.verify.thresholds.judging import APART
 
 Stored = Callable[..., Path]
 

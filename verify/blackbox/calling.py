@@ -14,10 +14,9 @@ from torch import Tensor
 
 from maxmargin.verify.blackbox.conventions import PLAIN, Convention, Params, conventions, names_of, with_flags
 from maxmargin.verify.blackbox.feeding import NOWHERE, Closure, Duck, Feeder, modes, seeded, watching_compiled
+from maxmargin.verify.thresholds.laboratory import DEFAULT_RATE, TRIAL_CALLS
 
 Factory = Callable[..., Any]
-LR = 1e-3  # where a learning rate is required and none is given
-TRIAL_STEPS = 2  # the first may be none
 
 
 class NotAnOptimizer(TypeError):
@@ -109,10 +108,10 @@ def find_calling(factory: Factory, options: Mapping[str, Any], params: Params) -
 
     if (found := first_of(conventions(factory, options), failed)) is not None:
         return found
-    if lr_is_none(factory, options) and (found := first_of([PLAIN], [], lr=LR)) is not None:
+    if lr_is_none(factory, options) and (found := first_of([PLAIN], [], lr=DEFAULT_RATE)) is not None:
         return found
     bare: list[Attempt] = []
-    fewer = ({}, {"lr": options.get("lr", LR)}) if options else ()
+    fewer = ({}, {"lr": options.get("lr", DEFAULT_RATE)}) if options else ()
     wrong_options = any(_works(factory, PLAIN, few, params, bare) is not None for few in fewer)
     complaints = [attempt.error for attempt in (*bare, *failed)]
     flags = [] if wrong_options else list(with_flags(complaints, options))
@@ -175,7 +174,7 @@ def _try(
             built = True
             modes(optimizer, "train")
             feeder = Feeder(optimizer, copies, Closure(copies) if with_closure else None)
-            for _ in range(TRIAL_STEPS):
+            for _ in range(TRIAL_CALLS):
                 feeder.step(gradients)
         except (Exception, SystemExit) as error:
             return Attempt(convention.name, built, error, with_closure)

@@ -17,11 +17,8 @@ import torch
 from torch import Tensor
 
 from maxmargin.verify.blackbox.difference import relative
+from maxmargin.verify.thresholds.laboratory import RATE_BEFORE, RATE_HONOURED, RATE_PATIENCE, RATE_USABLE
 
-HONOURED = 1e-6  # relative error of "twice the rate moves twice as far"
-USABLE = 0.45  # an error of 0.5 is a rate that is not read at all
-BEFORE = 7  # steps before the rate is doubled
-PATIENCE = 60  # and at most so many more until a step is seen
 _RATE = re.compile(r"(lr|lrate|learning_rate|step_?size|.*_lr|lr_.*|.*_learning_rate)")
 _NO_RATE = re.compile(
     r"(.*decay.*|.*precond.*|.*power.*|.*warm.*|.*sched.*|.*ratio.*|.*fn|use_.*|min_lr|lr_min|init.*|.*initial.*)"
@@ -168,11 +165,11 @@ def find(opened: Callable[[Knob], Opened], gradients: Sequence[Tensor]) -> Rate:
     def run(knob: Knob, until: int | None) -> tuple[list[Tensor], int]:
         handle = opened(knob)
         handle.set_lr(1.0)
-        for step in range(BEFORE + PATIENCE):
-            if step == (BEFORE if until is None else until):
+        for step in range(RATE_BEFORE + RATE_PATIENCE):
+            if step == (RATE_BEFORE if until is None else until):
                 handle.set_lr(2.0)
             moved = handle.advance(gradients)
-            if step >= BEFORE and (step == until or (until is None and any(bool((m != 0).any()) for m in moved))):
+            if step >= RATE_BEFORE and (step == until or (until is None and any(bool((m != 0).any()) for m in moved))):
                 break
         return moved, step
 
@@ -188,10 +185,10 @@ def find(opened: Callable[[Knob], Opened], gradients: Sequence[Tensor]) -> Rate:
         counted.add(which)
         error = _doubling_error(plain, run(knob, moving)[0])
         tried.append(Rate(knob, error))
-        if error <= HONOURED:
+        if error <= RATE_HONOURED:
             return tried[-1]
     least = min((rate.error for rate in tried), default=inf)
-    if least < USABLE:
+    if least < RATE_USABLE:
         return next(rate for rate in tried if rate.error <= 3 * least)  # the simplest of those about as good
     return Rate(OUTSIDE, 0.0)
 

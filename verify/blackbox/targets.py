@@ -18,7 +18,6 @@ from typing import Any
 import torch
 
 from maxmargin.verify.blackbox.calling import (
-    LR,
     Attempt,
     Calling,
     NotAnOptimizer,
@@ -30,6 +29,7 @@ from maxmargin.verify.blackbox.calling import (
 from maxmargin.verify.blackbox.conventions import Convention
 from maxmargin.verify.blackbox.learning_rate import Rate
 from maxmargin.verify.optimizers.core.base import Optimizer
+from maxmargin.verify.thresholds.laboratory import DEFAULT_RATE
 
 
 class TargetError(ValueError):
@@ -71,7 +71,7 @@ class Target:
         assert self.factory is not None
         kwargs = dict(self.kwargs)
         if "lr" not in kwargs and _requires_lr(self.factory):
-            kwargs["lr"] = LR
+            kwargs["lr"] = DEFAULT_RATE
         return kwargs
 
     def calling(self, params: Sequence[torch.nn.Parameter]) -> Calling:

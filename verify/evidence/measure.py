@@ -19,9 +19,14 @@ from maxmargin.solvers.norms import Norm
 from maxmargin.verify.engine.trajectory import Trajectory
 from maxmargin.verify.results.alignment import alignment
 from maxmargin.verify.results.verdict import NormEvidence
-
-TINY = 1e-16  # a gap below rounding; keeps logarithms finite
-FLAT = 1e-9  # range of log Γ below which it stands still: 1 part in 10⁹
+from maxmargin.verify.thresholds.judging import (
+    AUTOCORRELATION,
+    CONFIDENCE,
+    FLAT_GAP,
+    LAST_CHECKPOINTS,
+    SLOPE_POINTS,
+    TINY_GAP,
+)
 
 
 @dataclass(frozen=True)
@@ -211,18 +216,18 @@ def fitted_slope(
     fits = []
     for run in range(gap.shape[1]):
         usable = late & np.isfinite(gap[:, run])
-        if usable.sum() < 4:
+        if usable.sum() < SLOPE_POINTS:
             continue
-        x, y = np.log(steps[usable]), np.log(np.maximum(gap[usable, run], TINY))
-        if np.ptp(y) < FLAT:  # regression has no error to speak of, and makes NaN of it
+        x, y = np.log(steps[usable]), np.log(np.maximum(gap[usable, run], TINY_GAP))
+        if np.ptp(y) < FLAT_GAP:  # regression has no error to speak of, and makes NaN of it
             fits.append((0.0, 0.0))
             continue
         fit = stats.linregress(x, y)
         residual = y - fit.intercept - fit.slope * x
         power = float((residual**2).sum())
         rho = float((residual[1:] * residual[:-1]).sum() / power) if power > 0 else 0.0
-        rho = min(max(rho, 0.0), 0.9)
-        half = float(stats.t.ppf(0.975, len(x) - 2) * fit.stderr * sqrt((1 + rho) / (1 - rho)))
+        rho = min(max(rho, 0.0), AUTOCORRELATION)
+        half = float(stats.t.ppf(CONFIDENCE, len(x) - 2) * fit.stderr * sqrt((1 + rho) / (1 - rho)))
         fits.append((float(fit.slope), half))
     if not fits:
         return None, None
@@ -277,7 +282,7 @@ def _spread(series: np.ndarray, chosen: np.ndarray, runs: int) -> np.ndarray:
     return out
 
 
-def _last(series: np.ndarray, count: int = 3) -> float:
+def _last(series: np.ndarray, count: int = LAST_CHECKPOINTS) -> float:
     """Median over the last checkpoints and the runs; one checkpoint's alignment fluctuates."""
     tail = series[-count:]
     return float(np.nanmedian(tail)) if np.isfinite(tail).any() else nan

@@ -8,15 +8,19 @@ from math import inf, isfinite, log
 
 from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.evidence.measured import Measured
-from maxmargin.verify.judging.rules import controls_of
+from maxmargin.verify.judging.facts import controls_of
 from maxmargin.verify.judging.wording import remarks, stand_in
 from maxmargin.verify.results.candidates import CANDIDATES
 from maxmargin.verify.results.verdict import Outcome, ProblemVerdict
-
-ENOUGH = 3  # problems, of different shape and degree, for a verdict on an optimizer; the default's
-PERFECT = 0.99  # a signature better than this is the norm's own
-APPROXIMATE = 0.7  # least signature that still deserves the word "approximately"
-NEAR = 0.5  # and least alignment on trajectories; five Newton–Schulz steps may fall to 0.68/1.13 = 0.6
+from maxmargin.verify.thresholds.judging import (
+    APPROXIMATE,
+    DEFICIT_COUNTS,
+    ENOUGH,
+    GAP_COUNTS,
+    NEAR,
+    PERFECT,
+    SCORE_TIE,
+)
 
 
 @dataclass(frozen=True)
@@ -51,14 +55,14 @@ def nearest_norm(found: Sequence[Measured]) -> Norm:
         rows = [m.evidence.norms[name] for m in usable if name in m.evidence.norms]
         if rows and len(rows) == len(usable):  # a norm written for one problem's blocks says nothing of the others
             scores[name] = sum(
-                log(max(r.kkt_gap, 1e-4)) + log(max(1.0 - r.alignment, 1e-3))
+                log(max(r.kkt_gap, GAP_COUNTS)) + log(max(1.0 - r.alignment, DEFICIT_COUNTS))
                 for r in rows
                 if isfinite(r.alignment) and isfinite(r.kkt_gap)
             )
     if not scores:
         return names["l2"]
     best = min(scores.values())
-    tied = [n for n in names if n in scores and scores[n] <= best + 1e-3 * (1 + abs(best))]
+    tied = [n for n in names if n in scores and scores[n] <= best + SCORE_TIE * (1 + abs(best))]
     return names[tied[0]]
 
 

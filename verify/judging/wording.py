@@ -9,12 +9,11 @@ from math import inf, isnan
 from maxmargin.verify.evidence.measured import Measured
 from maxmargin.verify.lab.faults.finding import Finding
 from maxmargin.verify.lab.harness.sentence import Sentence
-from maxmargin.verify.lab.probe.probes import EXACT, VISIBLE, Probe
+from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.lab.twin.search import Twin
 from maxmargin.verify.results.verdict import Hypothesis, Outcome, ProblemVerdict
-
-INDEPENDENT = 1e-6  # relative; a larger dependence on weights, seeds or the learning rate is reported
-FINDINGS = 6  # at most so many findings of the diagnosis become reasons; all of them are in the JSON
+from maxmargin.verify.thresholds.judging import FINDINGS, INDEPENDENT
+from maxmargin.verify.thresholds.laboratory import EXACT_SCALE, OTHER_STEP
 
 
 def about_optimizer(about: Probe | None, twin: Twin | None = None) -> dict[str, Hypothesis]:
@@ -24,7 +23,7 @@ def about_optimizer(about: Probe | None, twin: Twin | None = None) -> dict[str, 
     """
     if about is None:
         return {}
-    invariant = about.exactly_invariant or (twin is not None and about.floor == 0 and about.defect <= EXACT)
+    invariant = about.exactly_invariant or (twin is not None and about.floor == 0 and about.defect <= EXACT_SCALE)
     return {
         "scale invariant": Hypothesis(invariant, about.floor or about.defect),
         "no weight decay": Hypothesis(about.decay == 0, about.decay),
@@ -176,7 +175,7 @@ def _warnings(found: Sequence[Measured], norm: str) -> list[str]:
         )
     if about.random > INDEPENDENT:
         out.append(f"It is random: two runs with different seeds differ by {about.random:.1e}.")
-    if VISIBLE < about.rescaling_error < inf:
+    if OTHER_STEP < about.rescaling_error < inf:
         out.append(
             f"A step changes by {about.rescaling_error:.1e} (relative) when gradient and state are rescaled together: "
             "it keeps state outside optimizer.state, and long runs cannot follow it exactly."

@@ -74,6 +74,11 @@ class Adam(Optimizer):
     def lag_limit(self) -> float:
         return min(1.0 - self.beta1, (1.0 - self.beta2) / 2)
 
+    @property
+    @override
+    def betas(self) -> tuple[float, float] | None:
+        return (self.beta1, self.beta2) if self.eps == 0 else None
+
     @override
     def init(self, theta: Blocks) -> State:
         return Moments(zeros_like(theta), zeros_like(theta))

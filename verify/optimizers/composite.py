@@ -65,6 +65,11 @@ class Composite(Optimizer):
 
     @property
     @override
+    def betas(self) -> tuple[float, float] | None:
+        return self.vectors.betas
+
+    @property
+    @override
     def step_norm(self) -> float:
         return self.ratio  # the vectors move by ratio in ℓ∞, the matrices by 1 in a norm of weight ratio
 

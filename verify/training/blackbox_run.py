@@ -24,16 +24,17 @@ from maxmargin.models.problem import Problem
 from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.engine.losses import LOSSES, scaled_gradient
 from maxmargin.verify.engine.run import log_spaced
+from maxmargin.verify.engine.schedules import Paced
 from maxmargin.verify.engine.tracing import traced
 from maxmargin.verify.engine.trajectory import Trajectory
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.progress.report import StepProgress
-from maxmargin.verify.training.instances import REACH, Instances, Weights
-from maxmargin.verify.training.pacing import Controller, Pace
+from maxmargin.verify.thresholds.training import DRIFT, REACH
+from maxmargin.verify.training.instances import Instances, Weights
+from maxmargin.verify.training.pacing import Controller, pace_of
 from maxmargin.verify.training.shared_instance import arrange
 
 SPOKEN = 64  # steps between two reports of progress
-DRIFT = 20  # rescale when the log₂-scale has drifted this far
 LOG_SCALE, CHANGE, LENGTH, MOVED, MARGIN = range(5)  # the numbers of a look, one row a run
 _log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ def run_blackbox(
     probe: Probe,
     *,
     steps: int,
-    pace: Pace | None = None,
+    pace: Paced | None = None,
     loss: str = "cross-entropy",
     checkpoints: int = 32,
     joint: bool | None = None,
@@ -99,7 +100,7 @@ def run_blackbox(
         joint, why = arrange(target, problem.shapes, runs, probe)
         _log.info("%s on %s: %s", target.spec, problem.name, why)
     start = {k: theta0[k].to(torch.float64) for k in problem.shapes}
-    batch = _Runs(target, problem, start, probe, pace or Pace.following(probe), loss, joint)
+    batch = _Runs(target, problem, start, probe, pace or pace_of(probe), loss, joint)
     marks = sorted(set(log_spaced(steps, checkpoints)) | {0})
     kept: list[dict[str, Any]] = []
     batch.look()
@@ -128,7 +129,7 @@ class _Runs:
         problem: Problem,
         start: Mapping[str, Tensor],
         probe: Probe,
-        pace: Pace,
+        pace: Paced,
         loss: str,
         joint: bool,
     ) -> None:

@@ -16,10 +16,8 @@ from torch import Tensor
 from maxmargin.models.blocks import Shapes
 from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.lab.probe.probes import Probe
+from maxmargin.verify.thresholds.training import SAME_JOINTLY, TRIAL
 from maxmargin.verify.training.instances import Instances
-
-TRIAL = 30  # steps for which one joint instance and separate ones are compared
-SAME = 1e-12  # relative difference of their weights that is rounding
 
 
 class Arrangement(NamedTuple):
@@ -58,9 +56,11 @@ def arrange(target: Target, shapes: Shapes, runs: int, probe: Probe, seed: int =
     apart, _ = _trial(target, shapes, runs, probe, seed, joint=False)
     scale = float(apart.abs().amax())
     difference = float((together - apart).abs().amax()) / scale if scale else 0.0
-    if not difference <= SAME:
+    if not difference <= SAME_JOINTLY:
         return Arrangement(False, f"one instance for {runs} runs differs from {runs} instances by {difference:.1e}")
-    return Arrangement(True, f"one instance for {runs} runs equals {runs} instances to {SAME:g} over {TRIAL} steps")
+    return Arrangement(
+        True, f"one instance for {runs} runs equals {runs} instances to {SAME_JOINTLY:g} over {TRIAL} steps"
+    )
 
 
 def _trial(

@@ -13,8 +13,8 @@ from maxmargin.solvers.norms import ParameterNorm, get_norm
 from maxmargin.verify.engine.trajectory import Trajectory
 from maxmargin.verify.evidence.measure import Evidence
 from maxmargin.verify.evidence.measured import Measured
-from maxmargin.verify.judging.conclusion import APPROXIMATE, NEAR, PERFECT, conclude, nearest_norm
-from maxmargin.verify.judging.wording import FINDINGS, about_optimizer
+from maxmargin.verify.judging.conclusion import conclude, nearest_norm
+from maxmargin.verify.judging.wording import about_optimizer
 from maxmargin.verify.lab.faults.finding import Finding, Kind
 from maxmargin.verify.lab.harness.sentence import Place
 from maxmargin.verify.lab.norm.fingerprint import BlockReading, Fingerprint
@@ -23,6 +23,7 @@ from maxmargin.verify.lab.twin.search import Twin
 from maxmargin.verify.optimizers import get_optimizer
 from maxmargin.verify.results.candidates import CANDIDATES
 from maxmargin.verify.results.verdict import NormEvidence, Outcome, ProblemVerdict
+from maxmargin.verify.thresholds.judging import APPROXIMATE, FINDINGS, NEAR, PERFECT
 
 HOLDS, FAILS, INCONCLUSIVE = Outcome.HOLDS, Outcome.FAILS, Outcome.INCONCLUSIVE
 SPECS = ("blocks@linear", "multiclass@linear")

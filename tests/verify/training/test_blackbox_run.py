@@ -16,16 +16,16 @@ from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.targets import load
 from maxmargin.verify.engine.losses import cross_entropy, scaled_gradient
 from maxmargin.verify.engine.run import run, starts
-from maxmargin.verify.engine.schedules import PowerLaw
+from maxmargin.verify.engine.schedules import Paced, PowerLaw
 from maxmargin.verify.lab.probe.probes import probe
 from maxmargin.verify.optimizers import get_optimizer
 from maxmargin.verify.optimizers.core.logscale import combine, zeros_like
 from maxmargin.verify.training import blackbox_run as blackbox
-from maxmargin.verify.training.blackbox_run import Pace, run_blackbox
-from maxmargin.verify.training.pacing import Controller
+from maxmargin.verify.training.blackbox_run import run_blackbox
+from maxmargin.verify.training.pacing import Controller, pace_of
 
 LINEAR, NETWORK = "multiclass@linear", "binary@relu2:h=6"
-FAST = Pace(pace=0.2, decay=0.0)  # crosses rescalings in few steps, at memories short enough to follow
+FAST = Paced(pace=0.2, decay=0.0)  # crosses rescalings in few steps, at memories short enough to follow
 
 
 class WritesIntoGrad(Descent):
@@ -151,7 +151,7 @@ def test_rescaled_and_true_feed_are_one_for_adam_without_eps(spec, monkeypatch, 
     """Over a horizon on which rounding errors do not grow: Adam divides by |g|, and is chaotic where that is small."""
     problem, theta0 = _start(spec, 5.0)
     target = load("torch.optim:Adam", {"betas": (0.9, 0.95), "eps": 0.0, "foreach": False})
-    about, calm = probe(target, problem.shapes), Pace(pace=0.05, decay=0.0)
+    about, calm = probe(target, problem.shapes), Paced(pace=0.05, decay=0.0)
     monkeypatch.setattr(blackbox, "DRIFT", 1)
     records.clear()
     one = run_blackbox(target, problem, theta0, about, steps=120, pace=calm, checkpoints=8)
@@ -299,7 +299,7 @@ def test_no_step_stands_out_where_it_is_rescaled(records):
     target = load("torch.optim:SGD", {"momentum": 0.9, "foreach": False})
     about = probe(target, problem.shapes)
     records.clear()
-    run_blackbox(target, problem, theta0, about, steps=320, pace=Pace(0.1, decay=0.0), checkpoints=4)
+    run_blackbox(target, problem, theta0, about, steps=320, pace=Paced(0.1, decay=0.0), checkpoints=4)
     points = [r.theta[0] for r in records[60:]]
     lengths = np.array([float((b - a).norm()) for a, b in pairwise(points)])
     sizes = np.array([float(r.fed[0].norm()) for r in records[60:-1]])
@@ -436,7 +436,7 @@ def test_runs_are_independent(joint):
 @pytest.mark.parametrize(("target", "kwargs"), [(ShortAdam, {}), ("torch.optim:SGD", {"momentum": 0.9})])
 def test_the_pace_is_kept(spec, target, kwargs):
     problem, theta0 = _start(spec)
-    pace = Pace(0.05, decay=0.3, knee=100)
+    pace = Paced(0.05, decay=0.3, knee=100)
     got = _run(target, problem, theta0, 600, kwargs, pace=pace, checkpoints=80)
     shares = []
     for t in np.flatnonzero(got.steps >= 40):
@@ -455,7 +455,7 @@ def test_the_pace_is_kept(spec, target, kwargs):
 
 def test_a_networks_step_is_capped_at_a_share_of_its_weights():
     problem, theta0 = _start(NETWORK)
-    got = _run(Descent, problem, theta0, 200, pace=Pace(1e6, decay=0.0, cap=0.01), checkpoints=30)
+    got = _run(Descent, problem, theta0, 200, pace=Paced(1e6, decay=0.0, cap=0.01), checkpoints=30)
     for t in np.flatnonzero(got.steps >= 40):
         length, step = (np.sqrt(sum((b**2).sum() for b in got.at(t, 0, f).values())) for f in ("theta", "update"))
         assert 0.5 < step / (0.01 * length) < 1.1
@@ -463,7 +463,7 @@ def test_a_networks_step_is_capped_at_a_share_of_its_weights():
 
 @pytest.mark.parametrize("waits", [0, 300])
 def test_steps_that_do_not_shrink_with_their_learning_rate_do_not_drive_it_to_0(waits):
-    controller = Controller(Pace(0.05, decay=0.0), True, 1.0)
+    controller = Controller(Paced(0.05, decay=0.0), True, 1.0)
     for step in range(1, 4000):
         assert 0 < controller.choose(step, 1.0) < 1e3  # waiting does not raise it without end
         drift = 0.0 if step < waits else 0.3  # an average on its way to where it was sent long ago
@@ -488,7 +488,7 @@ def _easy():
 def test_on_easy_data_the_smallest_margin_sets_the_pace():
     """There the gradient shrinks as fast as the worst margin grows, and momentum has to follow."""
     problem = _easy()
-    pace = Pace(0.1, decay=0.0)
+    pace = Paced(0.1, decay=0.0)
     got = _run("torch.optim:SGD", problem, starts(problem, 1, scale=0.1), 400, {"momentum": 0.9}, pace=pace)
     for t in np.flatnonzero(got.steps >= 80):
         theta, update = got.at(t, 0), got.at(t, 0, "update")
@@ -528,10 +528,10 @@ def test_state_that_follows_no_power_is_left_alone():
 def test_the_default_pace_follows_the_probe():
     about = probe(load(ShortAdam), {"W": (3, 2)})
     assert about.lag_limit == pytest.approx(0.15)
-    assert Pace.following(about).pace == 0.1
+    assert pace_of(about).pace == 0.1
     slow = probe(load("torch.optim:Adam", {"eps": 0.0, "betas": (0.9, 0.95)}), {"W": (3, 2)})
-    assert Pace.following(slow).pace == pytest.approx(0.025)
-    assert Pace.following(probe(load(Descent), {"W": (3, 2)})).pace == 0.1
+    assert pace_of(slow).pace == pytest.approx(0.025)
+    assert pace_of(probe(load(Descent), {"W": (3, 2)})).pace == 0.1
 
 
 def test_what_is_kept(records):

@@ -10,8 +10,9 @@ from toys import SignDescent as Descent
 from maxmargin.models import problems
 from maxmargin.verify.blackbox.targets import load
 from maxmargin.verify.engine.run import starts
+from maxmargin.verify.engine.schedules import Paced
 from maxmargin.verify.lab.probe.probes import probe
-from maxmargin.verify.training.blackbox_run import Pace, run_blackbox
+from maxmargin.verify.training.blackbox_run import run_blackbox
 from maxmargin.verify.training.instances import Instances
 from maxmargin.verify.training.shared_instance import arrange
 
@@ -171,7 +172,7 @@ def test_joint_runs_are_the_separate_ones(spec, target, kwargs):
     far = torch.tensor([1.0, 20.0, 4.0])
     theta0 = {k: b * far.reshape(-1, *[1] * (b.ndim - 1)) for k, b in drawn.items()}
     one, other = (
-        run_blackbox(loaded, problem, theta0, about, steps=240, pace=Pace(0.2, decay=0.0), joint=joint)
+        run_blackbox(loaded, problem, theta0, about, steps=240, pace=Paced(0.2, decay=0.0), joint=joint)
         for joint in (True, False)
     )
     for field in ("theta", "gradient", "update"):
@@ -189,7 +190,7 @@ def test_a_run_that_breaks_leaves_the_others_alone(joint):
     about = probe(load(Descent), problem.shapes)
     theta0 = starts(problem, 3, seed=5, scale=0.1)
     theta0["W"][:, 0, 0] = torch.tensor([0.0, 0.9, 0.1])
-    options = {"steps": 120, "pace": Pace(0.1, decay=0.0), "checkpoints": 40}
+    options = {"steps": 120, "pace": Paced(0.1, decay=0.0), "checkpoints": 40}
     got = run_blackbox(target, problem, theta0, about, joint=joint, **options)
     assert got.alive.tolist() == [True, False, True]
     late = got.steps >= 24

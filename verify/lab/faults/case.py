@@ -14,11 +14,9 @@ import numpy as np
 from maxmargin.models.blocks import Blocks
 from maxmargin.solvers.norms import BlockNorm, Norm
 from maxmargin.verify.lab.norm.fingerprint import BlockReading, Step, read_block, readings
-from maxmargin.verify.lab.norm.signature import STEADY, follow, random_start, spread_gradient
+from maxmargin.verify.lab.norm.signature import follow, random_start, spread_gradient
 from maxmargin.verify.lab.subject import Subject
-
-DRAWS = 20  # gradients under which steps are looked at
-STILL = 1e-12  # of a block's largest entry: rounding of θ − θ' at most
+from maxmargin.verify.thresholds.laboratory import FAULT_DRAWS, SIGNATURE_STEPS, STILL_ENTRY
 
 Change = Callable[[int, str, np.ndarray], np.ndarray]  # (age, block, gradient) -> what is fed instead
 
@@ -75,7 +73,7 @@ class Case:
         self.target, self.shapes = subject.target, subject.shapes
         rng = np.random.default_rng(subject.seed)
         self.history: Sequence[Mapping[str, np.ndarray]] = [
-            {name: spread_gradient(rng, shape) for name, shape in self.shapes.items()} for _ in range(STEADY)
+            {name: spread_gradient(rng, shape) for name, shape in self.shapes.items()} for _ in range(SIGNATURE_STEPS)
         ]
         self.start = random_start(rng, self.shapes)
         self.usual = self.run(self.history)
@@ -95,7 +93,7 @@ class Case:
     @cached_property
     def steps(self) -> tuple[Step, ...]:
         """The steps under constant gradients."""
-        return tuple(s for s in self.subject.signature if s.draw < DRAWS)
+        return tuple(s for s in self.subject.signature if s.draw < FAULT_DRAWS)
 
     @cached_property
     def updates(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -110,7 +108,8 @@ class Case:
     def still(self) -> dict[str, np.ndarray]:
         """Block → which of its entries no gradient moves, though the norm would."""
         return {
-            name: (np.abs(U) <= STILL * np.abs(U).max()).all(0) & (np.abs(E) > STILL * np.abs(E).max()).any(0)
+            name: (np.abs(U) <= STILL_ENTRY * np.abs(U).max()).all(0)
+            & (np.abs(E) > STILL_ENTRY * np.abs(E).max()).any(0)
             for name, (U, E) in self.updates.items()
         }
 

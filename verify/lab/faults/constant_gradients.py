@@ -12,18 +12,19 @@ from maxmargin.verify.lab.faults.case import BlockSteps, Case
 from maxmargin.verify.lab.faults.finding import Finding, Kind
 from maxmargin.verify.lab.harness.sentence import Place
 from maxmargin.verify.lab.norm.newton_schulz import fitted
-
-DESCENDS = 0.2  # cosine with −gradient, mean over the draws, of a row or entry that plainly should descend
-ASCENDS = 0.6  # of that cosine; a row or entry that ascends by as much has the wrong sign
-SURE = 0.5  # and at least this: the mean of 20 random signs has standard deviation 0.2
-FOLLOWS = 0.995  # alignment of a block that follows a norm
-BETTER = 0.01  # by which another norm's alignment must exceed the suspected one's
-IMPERFECT = 1e-4  # deficit of alignment that is worth explaining
-POWER_LAW = 0.05  # residual of log |step| around its line, standard deviation
-POWER = 0.03  # difference of exponents that is one
-OWN_VECTORS = 0.15  # part of a step outside the gradient's singular pairs; Newton–Schulz in bf16 leaves 0.06
-FIXED = 0.02  # log of a factor: spread of one that is fixed, and least size of one that is not 1
-RANGE = 1.02  # largest over smallest singular value of a polar factor
+from maxmargin.verify.thresholds.laboratory import (
+    ASCENDS,
+    BETTER_NORM,
+    DESCENDS,
+    FIXED_FACTOR,
+    FOLLOWS_NORM,
+    IMPERFECT,
+    OWN_VECTORS,
+    POLAR_RANGE,
+    POWER_LAW_RESIDUAL,
+    SAME_POWER,
+    SURE_SIGN,
+)
 
 
 def frozen(case: Case) -> Iterator[Finding]:
@@ -66,13 +67,13 @@ def _uphill(b: BlockSteps, axes: tuple[int, ...]) -> np.ndarray:
         return -product.sum(0) / np.maximum(sizes.sum(0), 1e-300)
 
     measured, wanted = share(b.U), share(b.E)
-    return (wanted > DESCENDS) & (measured < -np.maximum(ASCENDS * wanted, SURE))
+    return (wanted > DESCENDS) & (measured < -np.maximum(ASCENDS * wanted, SURE_SIGN))
 
 
 def rule(b: BlockSteps) -> Finding | None:
     """Another norm's rule on this block; of the other blocks, those that should follow it are named."""
     best = b.reading.alignments[b.reading.norm]
-    if best < FOLLOWS or b.own >= best - BETTER:
+    if best < FOLLOWS_NORM or b.own >= best - BETTER_NORM:
         return None
     theirs = ", ".join(other for other, norm in b.others.items() if norm == b.reading.norm)
     return Finding.of(
@@ -106,12 +107,12 @@ def singular_values(b: BlockSteps) -> Finding | None:
         return None
     x, y = np.array(inputs), np.array(outputs)
     power = _power(x, y)
-    if power is not None and abs(power) > POWER:
+    if power is not None and abs(power) > SAME_POWER:
         return _power_finding(b.name, "singular values", power, abs(power), "the polar factor")
     fit = fitted(x, y)
     scale = fit.scale if fit is not None else float(np.median(y))
     low, high = float(np.quantile(y, 0.01)) / scale, float(np.quantile(y, 0.99)) / scale
-    if low > 0 and high <= RANGE * low:
+    if low > 0 and high <= POLAR_RANGE * low:
         return None
     form = "the step on {block} has singular values {low:.2f} … {high:.2f} instead of 1"
     facts: dict[str, Any] = {"low": low, "high": high}
@@ -126,16 +127,16 @@ def entry_power(b: BlockSteps) -> Finding | None:
     if b.own > 1 - IMPERFECT:
         return None
     wanted, power = _power(b.G, -b.E), _power(b.G, -b.U)
-    if power is None or (wanted is not None and abs(power - wanted) <= POWER):
+    if power is None or (wanted is not None and abs(power - wanted) <= SAME_POWER):
         return None
     return _power_finding(b.name, "entries", power, abs(power - (wanted or 0.0)), "the sign")
 
 
 def _power_finding(block: str, what: str, power: float, size: float, zero: str) -> Finding:
-    if abs(power + 1) <= POWER:
+    if abs(power + 1) <= SAME_POWER:
         means = ": like 1/g, as if {zero} were divided by the gradient once more (a missing square root)"
     else:
-        odd = 0 < power < 1 - POWER
+        odd = 0 < power < 1 - SAME_POWER
         means = " ({zero} is power 0, gradient descent 1)" + (": a root too many or too few" if odd else "")
     form = "the {what} of {block}'s gradient enter with power {power:.2f}" + means
     return Finding.of(Kind.POWER, block, size, form, what=what, power=power, zero=zero)
@@ -152,11 +153,11 @@ def fixed_factors(b: BlockSteps) -> Finding | None:
         ratio = np.log(-b.U / wanted)
         ratio -= ratio.mean(tuple(range(1, ratio.ndim)), keepdims=True)
         factors = ratio.mean(0)
-        if np.std(ratio - factors) > FIXED or np.std(factors) <= FIXED:
+        if np.std(ratio - factors) > FIXED_FACTOR or np.std(factors) <= FIXED_FACTOR:
             continue
         usual, size = np.median(factors), float(np.ptp(factors))
-        odd = np.abs(factors - usual) > FIXED
-        if odd.mean() <= 0.5 and np.ptp(factors[odd]) <= FIXED:
+        odd = np.abs(factors - usual) > FIXED_FACTOR
+        if odd.mean() <= 0.5 and np.ptp(factors[odd]) <= FIXED_FACTOR:
             place, factor = Place.of(odd), float(np.exp(factors[odd].mean() - usual))
             form = (
                 f"{{place:{{block}}}} move{'' if place.plural else 's'} {{factor:.3g}} times as far as {{rule}}'s rule "
@@ -180,7 +181,7 @@ def _power(x: np.ndarray, y: np.ndarray) -> float | None:
     a, b = np.log(np.abs(x)), np.log(np.abs(y))
     a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
     p = float((a * b).sum() / (a * a).sum())
-    return p if float(np.std(b - p * a)) <= POWER_LAW * max(1.0, abs(p)) else None
+    return p if float(np.std(b - p * a)) <= POWER_LAW_RESIDUAL * max(1.0, abs(p)) else None
 
 
 def relative_reach(blocks: Sequence[BlockSteps]) -> list[Finding]:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from maxmargin.solvers.norms import Norm
 from maxmargin.verify.lab.faults.case import BlockSteps, Case
 from maxmargin.verify.lab.faults.constant_gradients import (
-    FOLLOWS,
     ascent,
     climbs,
     entry_power,
@@ -37,8 +36,7 @@ from maxmargin.verify.lab.faults.perturbations import (
 )
 from maxmargin.verify.lab.norm.symmetry import contradictions
 from maxmargin.verify.lab.subject import Subject
-
-NOISY = 0.05  # relative; where runs differ by more, what else is seen may be noise
+from maxmargin.verify.thresholds.laboratory import FOLLOWS_NORM, NOISY_RUNS
 
 OF_A_BLOCK: tuple[Callable[[BlockSteps], Finding | None], ...] = (
     layout,
@@ -84,7 +82,7 @@ def diagnose(subject: Subject, norm: Norm, floor: float = 0.0) -> tuple[Finding,
     if not case.steps:
         return (*random, Finding.of(Kind.FROZEN, "", 1.0, "its steps under constant gradients are not finite"))
     found = [*random, *frozen(case), *_of_blocks(case.blocks)]
-    if random and random[0].size > NOISY:
+    if random and random[0].size > NOISY_RUNS:
         found = [f for f in found if f.size > random[0].size or f.kind is Kind.RANDOM]
     else:
         for detector in OF_A_CHANGE:
@@ -100,7 +98,9 @@ def _of_blocks(blocks: Sequence[BlockSteps]) -> Iterator[Finding]:
         return
     yield from (f for f in first.values() if f is not None)
     straight = [
-        b for b in blocks if b.own >= FOLLOWS or ((f := first[b.name]) is not None and f.kind is Kind.NEWTON_SCHULZ)
+        b
+        for b in blocks
+        if b.own >= FOLLOWS_NORM or ((f := first[b.name]) is not None and f.kind is Kind.NEWTON_SCHULZ)
     ]
     yield from relative_reach(straight)
 

@@ -8,10 +8,9 @@ import numpy as np
 
 from maxmargin.solvers.norms import BlockNorm, get_block_norm
 from maxmargin.verify.lab.faults.case import BlockSteps
-from maxmargin.verify.lab.faults.constant_gradients import BETTER, FOLLOWS
 from maxmargin.verify.lab.faults.finding import Finding, Kind
+from maxmargin.verify.thresholds.laboratory import BETTER_NORM, FOLLOWS_NORM, SAME_LAYOUT
 
-SAME = 0.98  # cosine with a rearranged rule's step; five Newton–Schulz steps reach 0.98
 RULES = {
     "spectral": "polar factor",
     "maxrow": "maxrow step",
@@ -26,15 +25,15 @@ Map = Callable[[np.ndarray], np.ndarray]
 
 def layout(b: BlockSteps, draws: int = 8) -> Finding | None:
     """A rule that reads its matrix transposed or reshaped: the lmo of other rows and columns, put back."""
-    if len(b.shape) != 2 or b.own >= FOLLOWS:
+    if len(b.shape) != 2 or b.own >= FOLLOWS_NORM:
         return None
     rules = [b.norm, *(get_block_norm(r) for r in RULES if r != b.norm.name)]
     plain = max(_cosine(b, rule, _same, _same, draws) for rule in rules)
-    best, found = plain + 2 * BETTER, None
+    best, found = plain + 2 * BETTER_NORM, None
     for text, there, back in _layouts(b.shape):
         for rule in rules:
             fit = _cosine(b, rule, there, back, draws)
-            if fit > max(best, SAME):
+            if fit > max(best, SAME_LAYOUT):
                 best, found = fit, {"step": RULES.get(rule.name, f"{rule.name} step"), "layout": text}
     if found is None:
         return None

@@ -15,24 +15,27 @@ from maxmargin.solvers.norms import get_block_norm
 from maxmargin.verify.blackbox.difference import relative
 from maxmargin.verify.lab.faults.case import Case, Change
 from maxmargin.verify.lab.faults.finding import Finding, Kind
-from maxmargin.verify.lab.norm.signature import STEADY, opened
+from maxmargin.verify.lab.norm.signature import opened
+from maxmargin.verify.thresholds.laboratory import (
+    CENTRED,
+    CLIPPED,
+    CROSS_BLOCKS,
+    DECAYED,
+    EVEN_PART,
+    GRADIENT_SIZES,
+    LOPSIDED,
+    LOUD_GRADIENT,
+    MANY_TIED,
+    NO_INFLUENCE,
+    NULL_SPACE,
+    OTHER_WEIGHTS,
+    RANDOM_STEP,
+    SIGNATURE_STEPS,
+    TIED_ENTRIES,
+    TURNED,
+    WEIGHT_DEPENDENT,
+)
 
-LARGE = 1e4  # a gradient times this shows through any average; times its negative, it turns signs
-NONE = 1e-9  # relative change of a step that shows no influence at all
-CROSS = 1e-2  # relative change of one block's step with the sign of another's gradients
-ODD = 1e-2  # relative; ‖Δ(−g) + Δ(g)‖ / ‖Δ(g)‖ of an even part
-LOPSIDED = 0.8  # ratio of the largest moves up and down
-CENTRED = (0.02, 0.15)  # a step that changes by at most the first where the norm's changes by the second
-NULL = 0.05  # of the step's singular values: what moves in directions without gradient
-RANDOM = 1e-6  # relative
-OTHER = -2.0  # weights are replaced by so many times themselves: another length, and another sign
-DECAYED = (1e-6, 0.99)  # relative change with the weights, and its cosine with them, that shows a decay
-DEPENDS = 1e-3  # relative change with the weights, of no known form: above float32's rounding of the weights
-TURNED = 0.99  # cosine of two steps on gradients of one direction and different sizes
-SIZES = tuple(2.0**k for k in range(-8, 9, 2))
-TIED = 1e-6  # relative; entries of one size
-CLIPPED = (0.15, 0.9)  # share of a block's entries that are of its largest size, between free and all clipped
-MANY = {1: 2, 2: 3}  # entries of one size, by dimensions: a matrix rounded to bf16 may have two by accident
 BETAS = ("betas", "momentum", "beta", "beta1", "mu")  # what a group may call its momentum
 
 
@@ -62,11 +65,15 @@ def memory(case: Case) -> Iterator[Finding]:
     """Steps that do not answer to the gradient they should: a stale one, or none; momentum that is declared only."""
     answers: dict[str, list[bool]] = {name: [] for name in case.shapes}
     for age in range(len(case.history)):
-        against = _changes(case.step(_larger_at(age, -LARGE)), case.usual)
+        against = _changes(case.step(_larger_at(age, -LOUD_GRADIENT)), case.usual)
         # A sign may happen to be what it is turned to, so one that does not answer is asked twice.
-        along = against if min(against.values()) > NONE else _changes(case.step(_larger_at(age, LARGE)), case.usual)
+        along = (
+            against
+            if min(against.values()) > NO_INFLUENCE
+            else _changes(case.step(_larger_at(age, LOUD_GRADIENT)), case.usual)
+        )
         for name, seen in answers.items():
-            seen.append(not max(against[name], along[name]) <= NONE)
+            seen.append(not max(against[name], along[name]) <= NO_INFLUENCE)
     declared = _declared(case)
     for name, ages in answers.items():
         if not case.usual[name].any():
@@ -114,7 +121,7 @@ def crosstalk(case: Case) -> Iterator[Finding]:
     )
     for other in case.shapes if len(case.shapes) > 1 else ():
         for name, change in _changes(case.step(_turned_on(other)), case.usual).items():
-            if name != other and change > CROSS:
+            if name != other and change > CROSS_BLOCKS:
                 yield Finding.of(Kind.CROSSTALK, name, change, form, other=other)
 
 
@@ -122,7 +129,7 @@ def oddness(case: Case) -> Iterator[Finding]:
     """Blocks that do not answer to −g with the opposite step."""
     turned = {n: -u for n, u in case.step(lambda _, __, g: -g).items()}
     for name, change in _changes(turned, case.usual).items():
-        if change > ODD:
+        if change > EVEN_PART:
             both = np.array([case.usual[name], -turned[name]])  # the steps on g and on −g, as they were
             up, down = float(both.max(initial=0)), float((-both).max(initial=0))
             form = "the step on {block} answers to −g by other than the opposite step ({size:.2g} relative)"
@@ -161,7 +168,7 @@ def randomness(case: Case) -> Iterator[Finding]:
     """Whether two runs differ, with torch seeds alike or not."""
     for torch_seed, what in ((0, "even with one seed"), (1, "with different seeds")):
         size = max(_changes(case.run(case.history, torch_seed=torch_seed), case.usual).values())
-        if size > RANDOM:
+        if size > RANDOM_STEP:
             form = "its steps are random: two runs {what} differ by {size:.2g} (relative)"
             yield Finding.of(Kind.RANDOM, "", size, form, what=what)
             return
@@ -169,22 +176,22 @@ def randomness(case: Case) -> Iterator[Finding]:
 
 def weights(case: Case) -> Iterator[Finding]:
     """Blocks whose step depends on the weights: decay, trust ratios, weights that are added to the gradients."""
-    other = {n: OTHER * x for n, x in case.start.items()}
+    other = {n: OTHER_WEIGHTS * x for n, x in case.start.items()}
     changed = case.run(case.history, other)
-    tiny = [{n: g / LARGE for n, g in row.items()} for row in case.history]
+    tiny = [{n: g / LOUD_GRADIENT for n, g in row.items()} for row in case.history]
     small = _changes(case.run(tiny), case.run(tiny, other))
     for name, x in case.start.items():
         usual, moved = case.usual[name], changed[name] - case.usual[name]
         size = _change(changed[name], usual)
         facts: dict[str, float] = {}
         if size > DECAYED[0] and _cos(moved, x) > DECAYED[1]:
-            facts["rate"] = float(np.linalg.norm(moved) / ((1 - OTHER) * np.linalg.norm(x)))
+            facts["rate"] = float(np.linalg.norm(moved) / ((1 - OTHER_WEIGHTS) * np.linalg.norm(x)))
             form = "{block} is decayed by {rate:.2g} of itself each step at the optimizer's own learning rate"
-        elif size > DEPENDS and _cos(changed[name], usual) > 1 - DEPENDS:
+        elif size > WEIGHT_DEPENDENT and _cos(changed[name], usual) > 1 - WEIGHT_DEPENDENT:
             facts["ratio"] = float(np.linalg.norm(changed[name]) / np.linalg.norm(usual))
             form = "the step on {block} is {ratio:.3g} times as long when the weights are doubled: a trust ratio"
-        elif max(size, small[name]) > DEPENDS:
-            facts = {"other": OTHER, "gradients": 1 / LARGE}
+        elif max(size, small[name]) > WEIGHT_DEPENDENT:
+            facts = {"other": OTHER_WEIGHTS, "gradients": 1 / LOUD_GRADIENT}
             form = (
                 "the step on {block} depends on the weights: it changes by {size:.2g} (relative) with weights "
                 "{other:g} times"
@@ -215,7 +222,7 @@ def null_directions(case: Case) -> Iterator[Finding]:
             continue
         left = d - u @ (u.T @ d)
         size = float(np.linalg.norm(left - (left @ vt.T) @ vt, 2) / np.linalg.norm(u.T @ d @ vt.T, 2))
-        if size > NULL:
+        if size > NULL_SPACE:
             form = (
                 "on {block} it moves {size:.2g} times as far in directions without gradient as in those with one: a "
                 "polar factor of rounding noise"
@@ -226,14 +233,14 @@ def null_directions(case: Case) -> Iterator[Finding]:
 def sizes(case: Case) -> Iterator[Finding]:
     """Blocks whose step's direction depends on the gradient's size: clipped entries, an eps, a cast."""
     constant = case.history[0]
-    steps = [case.run([{name: c * g for name, g in constant.items()}] * STEADY) for c in SIZES]
+    steps = [case.run([{name: c * g for name, g in constant.items()}] * SIGNATURE_STEPS) for c in GRADIENT_SIZES]
     for name in case.shapes:
         moved = [s[name] for s in steps if np.isfinite(s[name]).all() and s[name].any()]
         if not moved:
             continue
         expected = _tied(case.norm.lmo(constant)[name])
         tied = [_tied(u) for u in moved]
-        least = max(CLIPPED[0], MANY[moved[0].ndim] / moved[0].size, expected + TIED)
+        least = max(CLIPPED[0], MANY_TIED[moved[0].ndim] / moved[0].size, expected + TIED_ENTRIES)
         clipped = [t for t in tied if least <= t <= CLIPPED[1]]
         turned = min(_cos(a, b) for a in moved for b in moved)
         if len(clipped) > 1:
@@ -244,14 +251,14 @@ def sizes(case: Case) -> Iterator[Finding]:
                 "the direction of the step on {block} depends on the gradient's size (cosine {turned:.3f} between "
                 "sizes {least:.1g} … {most:.3g}): clipping, an eps, a cast"
             ) + (" (from norms below {floor:.0e} on)" if case.floor > 0 else "")
-            facts = {"turned": turned, "least": SIZES[0], "most": SIZES[-1], "floor": case.floor}
+            facts = {"turned": turned, "least": GRADIENT_SIZES[0], "most": GRADIENT_SIZES[-1], "floor": case.floor}
             yield Finding.of(Kind.SCALE, name, 1 - turned, form, **facts)
 
 
 def _tied(u: np.ndarray) -> float:
     """The share of entries that are as large as the largest, of one sign or of both, whichever is more; 0 for zeros."""
     views = [v for v in (u, -u, np.abs(u)) if v.max() > 0]
-    return max((float((v >= (1 - TIED) * v.max()).mean()) for v in views), default=0.0)
+    return max((float((v >= (1 - TIED_ENTRIES) * v.max()).mean()) for v in views), default=0.0)
 
 
 def _cos(a: np.ndarray, b: np.ndarray) -> float:

@@ -15,9 +15,8 @@ from maxmargin.verify.blackbox.feeding import seed_all
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.learning_rate import GROUPS_LR, Knob
 from maxmargin.verify.blackbox.targets import Target, TargetError
+from maxmargin.verify.thresholds.laboratory import FIRST_MOVE, WARM_STEPS
 
-WARM = 8  # steps of a run: some optimizers make no move at first, or warm up (RAdam: six steps)
-PATIENCE = 60  # further steps until one moves
 Change = Callable[[int, Tensor], Tensor]
 
 
@@ -33,7 +32,7 @@ class Session:
     """Runs the target on prescribed gradients from a fixed start.
 
     Attributes:
-        warm: Steps of a run; more than WARM where the optimizer does not move in that step.
+        warm: Steps of a run; more than WARM_STEPS where the optimizer does not move in that step.
         moves: The lengths of the steps of the first run, one after another.
         still: Which weights no step of that run moved a bit.
         end: Its last weights.
@@ -53,13 +52,13 @@ class Session:
         self.start = [0.3 * b for b in draw()]
         direction = draw()
         # Nearly the same gradient each time, as late in training: a fresh one each step would hide what momentum does.
-        self.gradients = [near(direction) for _ in range(WARM)]
+        self.gradients = [near(direction) for _ in range(WARM_STEPS)]
         self.norm = size(direction)
         self.moves: list[float] = []
         self.still = [torch.ones_like(b, dtype=torch.bool) for b in self.start]
         handle = self.open()
         seed_all(0)
-        while len(self.moves) < WARM or (self.moves[-1] == 0 and len(self.moves) < WARM + PATIENCE):
+        while len(self.moves) < WARM_STEPS or (self.moves[-1] == 0 and len(self.moves) < WARM_STEPS + FIRST_MOVE):
             if len(self.moves) == len(self.gradients):
                 self.gradients.append(near(direction))
             moved = handle.advance(self.gradients[len(self.moves)])
@@ -67,7 +66,7 @@ class Session:
                 still &= m == 0  # not the weights at the end: equal steps there and back cancel
             self.moves.append(size(moved))
         self.end = [p.detach() for p in handle.params]
-        self.warm = WARM if self.moves[-1] == 0 else len(self.moves)
+        self.warm = WARM_STEPS if self.moves[-1] == 0 else len(self.moves)
         del self.gradients[self.warm :]
 
     def open(self, start_factor: float = 1.0, *, knob: Knob | None = None) -> Handle:

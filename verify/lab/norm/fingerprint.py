@@ -20,6 +20,7 @@ from maxmargin.solvers.norms.families import MEMBERS, get_block_norm
 from maxmargin.solvers.norms.parameter import ParameterNorm
 from maxmargin.verify.results.alignment import alignment
 from maxmargin.verify.results.candidates import WEIGHTED
+from maxmargin.verify.thresholds.laboratory import BLOCK_TIE, WEIGHT_TIE, WHOLE_TIE
 
 SIMPLEST = {
     "l2": (1, 2),
@@ -32,9 +33,6 @@ SIMPLEST = {
 }
 """The readings that come first, simplest first, and on blocks of how many dimensions they are norms of their own; other
 members of their families (``sumrow``) are not read."""
-TIE = 2e-3  # block alignments closer than this are the same; the simpler norm is named
-TIE_WHOLE = 5e-3  # whole-step alignments closer than this are the same; the simpler norm is named
-WEIGHT_TIE = 0.05  # relative; weights closer than this are equal
 
 
 def readings(shape: tuple[int, ...]) -> tuple[str, ...]:
@@ -174,7 +172,7 @@ def read_block(steps: Sequence[Step], name: str, candidates: tuple[str, ...]) ->
             return None
         alignments[candidate], reaches[candidate] = float(np.mean(r)), float(np.mean(moved))
     top = max(alignments.values())
-    best = next(c for c in candidates if alignments[c] >= top - TIE)
+    best = next(c for c in candidates if alignments[c] >= top - BLOCK_TIE)
     return BlockReading(best, alignments[best], alignments, reaches[best])
 
 
@@ -189,7 +187,7 @@ def _chosen(
     rows = [(norm, _alignment(steps, norm), plain) for norm, plain in _candidates(steps, blocks)]
     fitting = [row for row in rows if coupling is None or len(blocks) == 1 or _agrees(row[0], coupling)] or rows
     best = max(row[1] for row in fitting)
-    return next(row for row in fitting if row[1] >= best - TIE_WHOLE)
+    return next(row for row in fitting if row[1] >= best - WHOLE_TIE)
 
 
 def _candidates(steps: Sequence[Step], blocks: Mapping[str, BlockReading]) -> list[tuple[Norm, Norm | None]]:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from maxmargin.verify.thresholds.laboratory import NEWTON_SCHULZ_FITS, NEWTON_SCHULZ_MOST
+
 ITERATIONS: Mapping[str, tuple[float, float, float]] = {
     "coefficients 3.4445, -4.7750, 2.0315": (3.4445, -4.7750, 2.0315),
     "coefficients 15/8, -10/8, 3/8": (15 / 8, -10 / 8, 3 / 8),
     "coefficients 3/2, -1/2": (1.5, -0.5, 0.0),
 }
 """(a, b, c) of x ← a x + b x³ + c x⁵ by name: Muon's, the quintic and the cubic one that converge."""
-MOST = 15
-FITS = 0.05  # relative residual, root mean square; rounding to bf16 leaves 0.02
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,12 @@ def fitted(inputs: np.ndarray, outputs: np.ndarray) -> Fit | None:
     best: Fit | None = None
     for normal in (np.linalg.norm(inputs, axis=1, keepdims=True), inputs.max(1, keepdims=True)):
         for name in ITERATIONS:
-            for steps in range(1, MOST + 1):
+            for steps in range(1, NEWTON_SCHULZ_MOST + 1):
                 y = iterate(inputs / normal, name, steps)
                 scale = float((y * outputs).sum() / (y * y).sum())
                 if scale <= 0:
                     continue
                 residual = float(np.linalg.norm(outputs - scale * y) / np.linalg.norm(outputs))
-                if residual <= FITS and (best is None or residual < best.residual):
+                if residual <= NEWTON_SCHULZ_FITS and (best is None or residual < best.residual):
                     best = Fit(name, steps, scale, residual)
     return best

@@ -19,14 +19,16 @@ from maxmargin.solvers.norms import Norm
 from maxmargin.verify.blackbox.difference import relative
 from maxmargin.verify.blackbox.targets import Target, TargetError
 from maxmargin.verify.lab.harness.sentence import Sentence
-from maxmargin.verify.lab.norm.signature import STEADY, follow, random_start, spread_gradient
-
-DRAWS = 2  # runs of each symmetry; the largest error counts, as one draw may fit by luck
-NOISE = 0.3  # of the gradients' entries, relative to their root mean square, from step to step
-SCALES = 30.0  # rows, columns, entries and blocks are scaled by factors up to this, and down to its inverse
-HOLDS = 0.1  # relative; five Newton–Schulz steps in bf16 err by up to 0.07, and what has no symmetry by 0.15 and more
-EXACT = 1e-9  # relative; an lmo in float64 has a symmetry to this, or has it not
-PLAIN = 0.15  # relative; a symmetry that the lmo lacks by less than this is not held against a step that has it
+from maxmargin.verify.lab.norm.signature import follow, random_start, spread_gradient
+from maxmargin.verify.thresholds.laboratory import (
+    SIGNATURE_STEPS,
+    SYMMETRY_DRAWS,
+    SYMMETRY_EXACT,
+    SYMMETRY_HOLDS,
+    SYMMETRY_NOISE,
+    SYMMETRY_PLAIN,
+    SYMMETRY_SCALES,
+)
 
 Map = Callable[[np.ndarray], np.ndarray]
 Runner = Callable[[Sequence[Blocks], Mapping[str, np.ndarray]], Blocks]  # gradients, start -> the last step
@@ -41,7 +43,7 @@ class Symmetry:
         shape: The block's.
         group: One of the names in GROUPS.
         error: ‖step − predicted step‖ / ‖predicted step‖ in the Frobenius norm, the largest over the draws.
-        holds: Whether the error is at most HOLDS.
+        holds: Whether the error is at most SYMMETRY_HOLDS.
         least: The smallest error over the draws: a greedy step has many a symmetry now and then.
     """
 
@@ -109,8 +111,8 @@ def _scaling(
     """Positive factors that broadcast as ``along`` says."""
 
     def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> Map:
-        factors = SCALES ** rng.uniform(-1, 1, along(shape))
-        factors.flat[0] = SCALES
+        factors = SYMMETRY_SCALES ** rng.uniform(-1, 1, along(shape))
+        factors.flat[0] = SYMMETRY_SCALES
         return lambda x: factors * x
 
     return Group(f"indifferent to the scale of {says}", dimensions, draw, True, True, whole)
@@ -148,14 +150,14 @@ def symmetries(target: Target, shapes: Shapes, seed: int = 0) -> tuple[Symmetry,
     Raises:
         TargetError: when the optimizer cannot be built or stepped.
     """
-    return _tried(lambda gradients, start: follow(target, gradients, start), shapes, seed, DRAWS)
+    return _tried(lambda gradients, start: follow(target, gradients, start), shapes, seed, SYMMETRY_DRAWS)
 
 
 def predicted(norm: Norm, shapes: Shapes, seed: int = 0) -> tuple[Symmetry, ...]:
     """Try every symmetry on steepest descent under a norm: on its ``lmo``, at the gradients' mean.
 
     Returns:
-        As :func:`symmetries`; a symmetry holds where its error is at most EXACT.
+        As :func:`symmetries`; a symmetry holds where its error is at most SYMMETRY_EXACT.
 
     Raises:
         NormError: the norm says nothing about some block.
@@ -165,7 +167,7 @@ def predicted(norm: Norm, shapes: Shapes, seed: int = 0) -> tuple[Symmetry, ...]
         mean = {name: np.mean([g[name] for g in gradients], axis=0) for name in start}
         return norm.lmo(mean)
 
-    return tuple(replace(s, holds=s.error <= EXACT) for s in _tried(run, shapes, seed, 2 * DRAWS))
+    return tuple(replace(s, holds=s.error <= SYMMETRY_EXACT) for s in _tried(run, shapes, seed, 2 * SYMMETRY_DRAWS))
 
 
 def contradictions(found: Sequence[Symmetry], norm: Norm) -> list[tuple[Symmetry, Sentence]]:
@@ -191,7 +193,7 @@ def contradictions(found: Sequence[Symmetry], norm: Norm) -> list[tuple[Symmetry
         if own.holds and not s.holds:
             form = "the step on {block} is not {says} (error {error:.2g}), as steepest descent under {norm} is"
             out.append((s, Sentence.of(form, **facts)))
-        elif own.least >= PLAIN and s.error <= EXACT:
+        elif own.least >= SYMMETRY_PLAIN and s.error <= SYMMETRY_EXACT:
             form = (
                 "the step on {block} is {says} (error {error:.0e}), which steepest descent under {norm} is not "
                 "({least:.2g})"
@@ -226,7 +228,7 @@ def _tried(run: Runner, shapes: Shapes, seed: int, draws: int) -> tuple[Symmetry
                 error = _error([step[b] for b in looked], [wanted[b] for b in looked], group.directions)
                 errors.setdefault((block, name), []).append(error)
     return tuple(
-        Symmetry(b, tuple(shapes[b]), name, max(e), max(e) <= HOLDS, min(e)) for (b, name), e in errors.items()
+        Symmetry(b, tuple(shapes[b]), name, max(e), max(e) <= SYMMETRY_HOLDS, min(e)) for (b, name), e in errors.items()
     )
 
 
@@ -235,9 +237,9 @@ def _gradients(rng: np.random.Generator, shapes: Shapes) -> list[dict[str, np.nd
     base = {name: spread_gradient(rng, shape) for name, shape in shapes.items()}
 
     def noisy(g: np.ndarray) -> np.ndarray:
-        return g + NOISE * np.linalg.norm(g) / g.size**0.5 * rng.standard_normal(g.shape)
+        return g + SYMMETRY_NOISE * np.linalg.norm(g) / g.size**0.5 * rng.standard_normal(g.shape)
 
-    return [{name: noisy(g) for name, g in base.items()} for _ in range(STEADY)]
+    return [{name: noisy(g) for name, g in base.items()} for _ in range(SIGNATURE_STEPS)]
 
 
 def _error(step: Sequence[np.ndarray], wanted: Sequence[np.ndarray], directions: bool) -> float:

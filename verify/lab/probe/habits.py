@@ -10,13 +10,12 @@ from torch import Tensor
 from maxmargin.verify.blackbox.conventions import PLAIN, SPLIT
 from maxmargin.verify.blackbox.difference import difference
 from maxmargin.verify.blackbox.handle import Handle, Path
-from maxmargin.verify.blackbox.learning_rate import GROUPS_LR, HONOURED, OUTSIDE
+from maxmargin.verify.blackbox.learning_rate import GROUPS_LR, OUTSIDE
 from maxmargin.verify.blackbox.targets import TargetError
 from maxmargin.verify.lab.harness.sentence import Place, Sentence
-from maxmargin.verify.lab.harness.session import WARM, Session, last_step
+from maxmargin.verify.lab.harness.session import Session, last_step
 from maxmargin.verify.lab.probe.precision import format_of, granularity, state_formats, weight_format
-
-SEEN = 1e-9  # relative; smaller differences are rounding in sums of another order
+from maxmargin.verify.thresholds.laboratory import HABIT_SEEN, RATE_HONOURED, WARM_STEPS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +91,7 @@ def habits(
     convention = session.target.calling(handle.params).convention
     assert convention is not None
     rate, rounded, order = handle.rate, weight_format(session), list(range(len(update)))
-    steady, several = random <= SEEN, len(update) > 1
+    steady, several = random <= HABIT_SEEN, len(update) > 1
     idle = next((i for i, length in enumerate(session.moves) if length != 0), len(session.moves))
     still = [(name, s.numpy()) for name, s in zip(session.shapes, session.still, strict=True) if bool(s.any())]
     return Habits(
@@ -137,7 +136,7 @@ def _arranged(session: Session, update: Sequence[Tensor], order: list[int], *, s
         found = difference(update, session.arranged(order, SPLIT if split else None))
     except TargetError:  # it wants one group, or its parameters in this order
         return None
-    return 0.0 if found <= SEEN else found
+    return 0.0 if found <= HABIT_SEEN else found
 
 
 def _remarks(found: Habits) -> Iterator[Sentence]:
@@ -149,7 +148,7 @@ def _remarks(found: Habits) -> Iterator[Sentence]:
             ordinal={2: "second", 3: "third"}.get(found.stride, f"{found.stride}th"),
             stride=found.stride,
         )
-    if found.idle_steps > WARM:
+    if found.idle_steps > WARM_STEPS:
         yield say("It moves nothing in its first {steps} steps.", steps=found.idle_steps)
     if found.unmoved:
         yield say("It never moves {parts}.", parts="; ".join(found.unmoved))
@@ -170,7 +169,7 @@ def _remarks(found: Habits) -> Iterator[Sentence]:
             "It evaluates its closure {calls} times a step; here every evaluation gives one gradient.",
             calls=found.closure_calls,
         )
-    if found.loss_dependence is not None and found.loss_dependence > SEEN:
+    if found.loss_dependence is not None and found.loss_dependence > HABIT_SEEN:
         yield say(
             "Its step depends on the loss value (twice the loss: {by:.1e}); the gradient's norm is shown in its place.",
             by=found.loss_dependence,
@@ -186,7 +185,7 @@ def _remarks(found: Habits) -> Iterator[Sentence]:
     yield from _of_precision(found)
     if found.idle_steps == 1:
         yield say("Its first step moves nothing.")
-    elif 1 < found.idle_steps <= WARM:
+    elif 1 < found.idle_steps <= WARM_STEPS:
         yield say("Its first {steps} steps move nothing.", steps=found.idle_steps)
     if found.skips:
         yield say("{steps} of its later steps, of those watched, moved nothing.", steps=found.skips)
@@ -212,7 +211,7 @@ def _of_rate(found: Habits) -> Iterator[Sentence]:
             knob=found.lr_knob,
             error=found.lr_knob_error,
         )
-    elif error > HONOURED:
+    elif error > RATE_HONOURED:
         yield say("Twice the learning rate, set on the way, does not move twice as far (error {by:.1e}).", by=error)
     elif not has_own:
         yield say("Its learning rate is found elsewhere: {knob}.", knob=found.lr_knob)

@@ -23,11 +23,7 @@ from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.lab.harness.session import Session
 from maxmargin.verify.lab.probe.habits import Habits, habits
 from maxmargin.verify.lab.probe.memory import remembered
-
-EXACT = 1e-9  # relative; powers of two rescale exactly, what is left is rounding in sums of different order
-FITS = 0.5  # a relative difference below which a power law is the right one, eps apart
-LOST = 1e-13  # of the weights: steps shorter than that lose more than 0.1 % to rounding
-VISIBLE = 0.1  # a relative change of the update that is no longer the same optimizer
+from maxmargin.verify.thresholds.laboratory import EXACT_SCALE, OTHER_STEP, POWER_FITS, STEP_LOST
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +75,12 @@ class Probe(Habits):
     def rescalable(self) -> bool:
         """Whether gradient and state can be rescaled together without changing what the optimizer does."""
         known = self.update_degree == self.update_degree and all(d == d for d in self.state_degrees.values())
-        return known and self.rescaling_error <= VISIBLE
+        return known and self.rescaling_error <= OTHER_STEP
 
     @property
     def exactly_invariant(self) -> bool:
         """Whether that rescaling is exact to rounding."""
-        return self.rescalable and max(self.defect, self.rescaling_error) <= EXACT and self.floor == 0.0
+        return self.rescalable and max(self.defect, self.rescaling_error) <= EXACT_SCALE and self.floor == 0.0
 
 
 def _degree(small: object, large: object, c: float) -> float:
@@ -155,13 +151,15 @@ def _update_degree(session: Session, update: Sequence[Tensor], c: float) -> tupl
         (degree, relative error at c).
     """
     fits = {d: difference(update, session.at_scale(c, d)) for d in (0.0, 1.0)}
-    if min(fits.values()) >= FITS:
+    if min(fits.values()) >= POWER_FITS:
         d = _power(update, session.at_scale(c, 0.0), c)
         if isfinite(d):  # g/v, or g over the root of its root: a fault, but one that can be followed
             fits[d] = difference(update, session.at_scale(c, d))
-    near = fits if min(fits.values()) < FITS else {d: difference(update, session.at_scale(2.0**-5, d)) for d in fits}
+    near = (
+        fits if min(fits.values()) < POWER_FITS else {d: difference(update, session.at_scale(2.0**-5, d)) for d in fits}
+    )
     best = min(near, key=lambda d: near[d])
-    return (best, fits[best]) if near[best] < FITS else (nan, inf)
+    return (best, fits[best]) if near[best] < POWER_FITS else (nan, inf)
 
 
 def _power(large: Sequence[Tensor], small: Sequence[Tensor], c: float) -> float:
@@ -197,12 +195,12 @@ def _floor(session: Session, update: Sequence[Tensor], degree: float) -> float:
         return session.norm
 
     def changed(k: int) -> bool:
-        return difference(update, session.at_scale(2.0**-k, degree)) > VISIBLE
+        return difference(update, session.at_scale(2.0**-k, degree)) > OTHER_STEP
 
     deepest = 120
     if session.open().rate.knob.outside and degree > 0:
         # No learning rate makes up for steps that shrink with the gradient: look no further than weights can hold.
-        deepest = int(log2(max(1.0, size(update) / (LOST * size(session.start)))) / degree)
+        deepest = int(log2(max(1.0, size(update) / (STEP_LOST * size(session.start)))) / degree)
     coarse = next((k for k in range(0, deepest + 1, 5) if changed(k)), None)
     if coarse is None:
         return 0.0

@@ -27,9 +27,8 @@ from maxmargin.models.blocks import Shapes
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.lab.probe.probes import Probe
+from maxmargin.verify.thresholds.laboratory import TWIN_CHANGING, TWIN_LATE, TWIN_LONG_SHARE, TWIN_SHARE, TWIN_SPECIAL
 
-CHANGING, SPECIAL, LATE = 200, 30, 2_000  # steps
-SHARE, LONG_SHARE = 0.03, 1000.0  # of the weights' size, moved in a step; the second where weights are drawn anew
 Blocks = dict[str, Tensor]
 
 
@@ -62,7 +61,7 @@ def changing(draw: Draw) -> Iterator[Blocks]:
     """New directions, sizes over ten decades, then one direction that shrinks, then reversals and growth."""
     log_size, apart = 0.0, dict.fromkeys(draw.shapes, 0.0)
     base = draw.blocks()
-    for t in range(CHANGING):
+    for t in range(TWIN_CHANGING):
         if t < 90:
             log_size = max(-4.0, min(4.0, log_size + 0.4 * draw.normal() + (3.0 * draw.normal() if t % 17 == 9 else 0)))
             apart = {k: max(-1.0, min(1.0, a + 0.2 * draw.normal())) for k, a in apart.items()}
@@ -91,7 +90,7 @@ def low_rank(draw: Draw) -> Iterator[Blocks]:
         ]
 
     kept = {k: factors(s) for k, s in draw.shapes.items() if len(s) == 2}
-    for _ in range(SPECIAL):
+    for _ in range(TWIN_SPECIAL):
         blocks = draw.blocks()
         size = 10.0 ** draw.normal()
         for k, pairs in kept.items():
@@ -108,7 +107,7 @@ def absent(draw: Draw) -> Iterator[Blocks]:
             mask[-1] = 0.0
         if mask.ndim == 2 and mask.shape[1] > 1:
             mask[:, 0] = 0.0
-    for _ in range(SPECIAL):
+    for _ in range(TWIN_SPECIAL):
         size = 10.0 ** draw.normal()
         yield {k: size * masks[k] * b for k, b in draw.blocks().items()}
 
@@ -116,7 +115,7 @@ def absent(draw: Draw) -> Iterator[Blocks]:
 def late(draw: Draw) -> Iterator[Blocks]:
     """Slowly drifting gradients, as the end of training shows them."""
     base, log_size = draw.blocks(), 0.0
-    for _ in range(LATE):
+    for _ in range(TWIN_LATE):
         log_size = max(-1.0, min(1.0, log_size + 0.05 * draw.normal()))
         noise = draw.blocks()
         base = {k: 0.995 * b + 0.1 * noise[k] for k, b in base.items()}
@@ -137,7 +136,7 @@ def moves(target: Target, shapes: Shapes, about: Probe, gradients: Gradients, se
     torch.manual_seed(seed)
     handle = Handle(target, params)
     anew = gradients is not late
-    share = LONG_SHARE if anew else SHARE
+    share = TWIN_LONG_SHARE if anew else TWIN_SHARE
     unit = share * _size(p.detach() for p in params) / max(about.step_per_lr, 1e-300)
     typical = _size(draw.blocks().values())
     keep = 1.0 - 1.0 / max(1.0, min(about.memory, 1e6))

@@ -18,9 +18,9 @@ from maxmargin.verify.lab.norm.fingerprint import readings
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.optimizers import OPTIMIZERS, Optimizer, OptimizerError
 from maxmargin.verify.optimizers.steepest import Kind, MomentumSteepestDescent, SteepestDescent
+from maxmargin.verify.thresholds.laboratory import MANY_GUESSES
 
 WHOLE = ("l2", "l1", "nuclear", "l2;max", "linf", "spectral", "hybrid", "maxrow", "maxcolumn")  # of the whole parameter
-MANY = 300  # candidates of one row of the registry, at most
 
 RETENTION = ("momentum", "beta", "mu", "alpha", "rho", "decay_rate", "smoothing", "b1", "b2")
 """Beginnings of names of how much an average keeps: ``momentum``, ``betas``, ``beta1``, RMSprop's ``alpha``."""
@@ -98,7 +98,7 @@ def _registered(optimizer: Any, given: Mapping[str, Any], betas: Sequence[float]
             continue  # the first are in the family above; the others are put together of candidates for the blocks
         hints = get_type_hints(entry.build)
         choices = [_choices(name, p.default, hints.get(name), betas, declared) for name, p in parameters.items()]
-        for values in islice(product(*choices), MANY):
+        for values in islice(product(*choices), MANY_GUESSES):
             arguments = dict(zip(parameters, values, strict=True))
             try:
                 candidate = entry.build(**arguments)

@@ -22,18 +22,14 @@ from maxmargin.models.blocks import Shapes
 from maxmargin.solvers.norms import Norm
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.targets import Target, TargetError
-from maxmargin.verify.lab.probe.probes import EXACT, Probe
+from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.lab.twin.gradients import Move, absent, changing, late, low_rank, moves
 from maxmargin.verify.lab.twin.guesses import candidates, single_norms, whole_norms
 from maxmargin.verify.optimizers.composite import Composite
 from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.optimizers.core.blockwise import Blockwise, Part
 from maxmargin.verify.optimizers.core.logscale import scaled
-
-SAME = 1e-10  # relative to the step of each block
-VISIBLE = 1e-11  # rounding in θ must be below this share of a step for the step to count
-COUNTED = 0.5  # of its steps, a block must make so many that count
-RATIO_TIE = 1e-9  # relative; ratios of learning rates closer than this are one
+from maxmargin.verify.thresholds.laboratory import EXACT_SCALE, RATIO_TIE, ROUNDING_SHARE, SAME_STEP, STEPS_COUNTED
 
 
 @dataclass(frozen=True)
@@ -87,7 +83,7 @@ def find_twin(target: Target, shapes: Shapes, about: Probe, seed: int = 0, norms
 
 
 def _eligible(about: Probe) -> bool:
-    free = about.floor == 0 and about.defect <= EXACT and about.update_degree in (0.0, 1.0)
+    free = about.floor == 0 and about.defect <= EXACT_SCALE and about.update_degree in (0.0, 1.0)
     return free and about.decay == 0 and about.random == 0
 
 
@@ -204,12 +200,12 @@ def _follows(optimizer: Optimizer, run: Sequence[Move], degree: float, proof: _P
             want = ratio * move.factor * b
             length = max(float(want.norm()), float(move.update[k].norm()))
             apart = max(0.0, float((move.update[k] - want).norm()) - move.rounding[k])
-            if not apart <= SAME * length:
+            if not apart <= SAME_STEP * length:
                 return False
             if length == 0:
                 counted[k] += 1  # neither moves the block
-            elif length * VISIBLE >= move.rounding[k]:
+            elif length * ROUNDING_SHARE >= move.rounding[k]:
                 counted[k] += 1
                 proof.difference = max(proof.difference, apart / length)
         proof.steps += 1
-    return all(n >= COUNTED * len(run) for n in counted.values())
+    return all(n >= STEPS_COUNTED * len(run) for n in counted.values())

@@ -55,6 +55,11 @@ class Optimizer(ABC):
         """Change of a log-weight in one step that its moments can still follow: 1−β, and (1−β₂)/2 for v."""
 
     @property
+    def betas(self) -> tuple[float, float] | None:
+        """(β₁, β₂) where blocks are stepped by Adam without eps: theory asks A1 and β₁ ≤ β₂ of these."""
+        return None
+
+    @property
     def step_norm(self) -> float:
         """‖direction‖ in ``pace_norm`` when every moment is settled; at most that where an eps shortens the step."""
         return 1.0

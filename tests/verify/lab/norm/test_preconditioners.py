@@ -7,8 +7,9 @@ import torch
 from toys import Rule, polar
 
 from maxmargin.verify.blackbox.targets import load
-from maxmargin.verify.lab.norm.preconditioners import SLACK, preconditioners
+from maxmargin.verify.lab.norm.preconditioners import preconditioners
 from maxmargin.verify.lab.norm.symmetry import symmetries
+from maxmargin.verify.thresholds.laboratory import RESPONSE_SLACK
 
 SHAPES = {"W": (4, 3), "a": (4,)}
 
@@ -79,7 +80,7 @@ def test_a_function_of_an_average_is_no_preconditioner(name):
 def test_histories_of_entries(cls, kwargs):
     blocks = found(load(cls, {"lr": 1e-3, **kwargs}))
     assert {b: p.kind for b, p in blocks.items()} == {"W": "diagonal", "a": "diagonal"}
-    assert all(p.size > 1.5 * SLACK for p in blocks.values())
+    assert all(p.size > 1.5 * RESPONSE_SLACK for p in blocks.values())
 
 
 @pytest.mark.parametrize("forget", [1.0, 0.95])

@@ -7,7 +7,8 @@ import torch
 from toys import Rule, newton_schulz, polar
 
 from maxmargin.verify.blackbox.targets import load
-from maxmargin.verify.lab.norm.shape_law import EXACT, LAWS, SHAPES, shape_law, weight_law
+from maxmargin.verify.lab.norm.shape_law import LAWS, SHAPES, shape_law, weight_law
+from maxmargin.verify.thresholds.laboratory import LENGTH_EXACT
 
 PLAIN = {"lr": 0.02, "momentum": 0.0}
 
@@ -28,7 +29,7 @@ def test_each_law_is_told_from_all_others(name):
 
 @pytest.mark.parametrize("name", LAWS)
 def test_one_wrong_length_is_no_law(name):
-    assert weight_law(measured(name, off=3 * EXACT)) is None
+    assert weight_law(measured(name, off=3 * LENGTH_EXACT)) is None
 
 
 def test_shapes_that_cannot_tell_give_no_name():

@@ -10,7 +10,8 @@ from toys import Rule, newton_schulz, polar
 from maxmargin.solvers.norms import get_norm
 from maxmargin.verify.blackbox.targets import load
 from maxmargin.verify.lab.norm.signature import follow
-from maxmargin.verify.lab.norm.symmetry import EXACT, GROUPS, HOLDS, PLAIN, contradictions, predicted, symmetries
+from maxmargin.verify.lab.norm.symmetry import GROUPS, contradictions, predicted, symmetries
+from maxmargin.verify.thresholds.laboratory import SYMMETRY_EXACT, SYMMETRY_HOLDS, SYMMETRY_PLAIN
 
 SHAPES = {"W": (5, 3), "a": (4,)}
 PERMUTATIONS = {"row permutation", "column permutation"}
@@ -59,7 +60,7 @@ def test_norms_have_the_symmetries_of_their_balls(name):
     for block, wanted in zip(SHAPES, TABLE[name], strict=True):
         assert {s.group for s in found if s.block == block and s.holds} == wanted
     # and lack the others by so much that a step can be seen to have them
-    assert all(s.error <= EXACT or s.error >= PLAIN for s in found)
+    assert all(s.error <= SYMMETRY_EXACT or s.error >= SYMMETRY_PLAIN for s in found)
 
 
 def test_a_vector_and_a_matrix_of_one_row():
@@ -92,7 +93,7 @@ def test_newton_schulz_in_bf16_keeps_the_symmetries_nearly(seed):
     found = symmetries(load(Rule, {"rule": newton_schulz}), {"W": (6, 4), "a": (4,)}, seed)
     assert contradictions(found, get_norm("hybrid")) == []
     errors = [s.error for s in found if s.block == "W" and s.group in TURNS - {"transposition"}]
-    assert all(1e-4 < e < HOLDS for e in errors)
+    assert all(1e-4 < e < SYMMETRY_HOLDS for e in errors)
 
 
 def test_the_sentences():

@@ -10,7 +10,8 @@ import torch
 from toys import Descent as Custom
 
 from maxmargin.verify.blackbox.targets import TargetError, load
-from maxmargin.verify.lab.probe.probes import EXACT, VISIBLE, probe
+from maxmargin.verify.lab.probe.probes import probe
+from maxmargin.verify.thresholds.laboratory import EXACT_SCALE, OTHER_STEP
 
 SHAPES = {"W": (3, 2), "V": (2, 4), "a": (4,)}
 
@@ -156,8 +157,8 @@ def test_degrees_of_updates_and_states(target, kwargs, update, states):
     assert states.items() <= _degrees(found).items()
     assert found.rescalable
     assert found.exactly_invariant
-    assert found.defect <= EXACT
-    assert found.rescaling_error <= EXACT
+    assert found.defect <= EXACT_SCALE
+    assert found.rescaling_error <= EXACT_SCALE
     assert found.floor == 0.0
 
 
@@ -195,7 +196,7 @@ def test_any_power_law_is_followed(power, degree):
 
     found = _probe(Power)
     assert found.update_degree == pytest.approx(degree)
-    assert found.defect <= EXACT
+    assert found.defect <= EXACT_SCALE
     assert found.exactly_invariant
 
 
@@ -225,8 +226,8 @@ def test_a_state_that_is_not_finite_has_no_degree(target):
 def test_state_that_cannot_be_seen_is_noticed():
     hidden, seen = _probe(HiddenMomentum), _probe(SeenMomentum)
     assert hidden.update_degree == seen.update_degree == 0
-    assert hidden.defect <= EXACT  # the twin runs alone find no fault
-    assert hidden.rescaling_error > VISIBLE
+    assert hidden.defect <= EXACT_SCALE  # the twin runs alone find no fault
+    assert hidden.rescaling_error > OTHER_STEP
     assert not hidden.rescalable
     assert not hidden.exactly_invariant
     assert seen.rescaling_error == 0.0

@@ -14,7 +14,7 @@ from maxmargin.verify.blackbox.targets import load
 from maxmargin.verify.engine.run import run, starts
 from maxmargin.verify.lab.probe.probes import probe
 from maxmargin.verify.lab.twin import gradients
-from maxmargin.verify.lab.twin.gradients import LATE, Draw, changing, low_rank
+from maxmargin.verify.lab.twin.gradients import Draw, changing, low_rank
 from maxmargin.verify.lab.twin.guesses import retentions
 from maxmargin.verify.lab.twin.search import find_twin
 from maxmargin.verify.optimizers import OptimizerError, get_optimizer
@@ -22,6 +22,7 @@ from maxmargin.verify.optimizers.adam import Adam
 from maxmargin.verify.optimizers.composite import Composite
 from maxmargin.verify.optimizers.core.blockwise import Blockwise, Part
 from maxmargin.verify.optimizers.steepest import MomentumSteepestDescent, SteepestDescent
+from maxmargin.verify.thresholds.laboratory import TWIN_LATE
 
 SHAPES = {"W": (3, 4), "V": (4, 2), "a": (3,)}
 
@@ -29,7 +30,7 @@ SHAPES = {"W": (3, 4), "V": (4, 2), "a": (3,)}
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch):
     """A quarter of the late steps: what they are for is tested where it is asked for."""
-    monkeypatch.setattr(gradients, "LATE", 500)
+    monkeypatch.setattr(gradients, "TWIN_LATE", 500)
 
 
 def _twin(target, kwargs=None, shapes=None, **options):
@@ -480,5 +481,5 @@ def test_a_change_after_thousands_of_steps_is_no_twin(monkeypatch):
                     p.sub_(group["lr"] * (p.grad.sign() if state["t"] <= 1500 else p.grad / p.grad.norm()))
 
     assert _twin(Turns) is not None  # not seen in the first 500
-    monkeypatch.setattr(gradients, "LATE", LATE)
+    monkeypatch.setattr(gradients, "TWIN_LATE", TWIN_LATE)
     assert _twin(Turns) is None
