@@ -1,10 +1,9 @@
-"""A black-box optimizer held at arm's length: parameters, state leaves, learning rates and the step itself."""
+"""One instance of a black-box optimizer: its parameters, state leaves, learning rates and the step itself."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,7 +51,7 @@ class Handle:
             knob: How to set the learning rate, if not as was found by trying.
         """
         self.params = list(params)
-        self.target, self.spec = target, target.spec
+        self.target = target
         self._shape_key = tuple((tuple(p.shape), p.dtype) for p in params)
         calling = target.calling(self.params)
         before = [p.detach().clone() for p in self.params]
@@ -70,15 +69,9 @@ class Handle:
         self._scale = 1.0
 
     @property
-    def groups(self) -> list[dict[str, Any]]:
-        """The parameter groups."""
-        groups: list[dict[str, Any]] = self.optimizer.param_groups
-        return groups
-
-    @property
     def has_lr(self) -> bool:
         """Whether any group has a learning rate ``lr`` that can be set."""
-        return any(group.get("lr") is not None for group in self.groups)
+        return any(group.get("lr") is not None for group in self.optimizer.param_groups)
 
     @property
     def rate(self) -> Rate:
@@ -89,7 +82,7 @@ class Handle:
 
     def weight_decay(self) -> float:
         """The largest declared weight decay."""
-        declared = [v for group in self.groups for k, v in group.items() if k in ("weight_decay", "wd")]
+        declared = [v for group in self.optimizer.param_groups for k, v in group.items() if k in ("weight_decay", "wd")]
         return max((float(d) for d in declared if isinstance(d, (int, float))), default=0.0)
 
     def set_lr(self, factor: float) -> None:
@@ -118,7 +111,7 @@ class Handle:
                 self._feeder.step(gradients)
         except Exception as error:
             raise TargetError(
-                f"{self.spec}: step() failed on float64 parameters of shape {shapes_text(self.params)}: "
+                f"{self.target.spec}: step() failed on float64 parameters of shape {shapes_text(self.params)}: "
                 f"{one_line(error)}{sentence(self._failed)}{self._precision_text()}"
             ) from error
         for p, b in zip(self.params, before, strict=bool(before)):
@@ -153,12 +146,12 @@ class Handle:
         try:
             return modes(self.optimizer, name)
         except Exception as error:
-            raise TargetError(f"{self.spec}: {name}() failed: {type(error).__name__}: {error}") from error
+            raise TargetError(f"{self.target.spec}: {name}() failed: {type(error).__name__}: {error}") from error
 
 
 def _find_rate(target: Target, like: Sequence[torch.nn.Parameter]) -> Rate:
     if not target.calling(like).works:
-        return Rate(GROUPS_LR, 0.0, None)
+        return Rate(GROUPS_LR, 0.0)
     generator = torch.Generator().manual_seed(0)
     start, gradients = (
         [torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p.dtype) for p in like] for _ in range(2)

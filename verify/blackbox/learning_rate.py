@@ -133,12 +133,10 @@ class Rate:
     Attributes:
         knob: It.
         error: Relative error of "twice the rate moves twice as far", the rate doubled on the way.
-        own_error: That error of ``lr`` of the parameter groups; None if they have none.
     """
 
     knob: Knob
     error: float
-    own_error: float | None
 
 
 class Opened(Protocol):
@@ -154,7 +152,7 @@ class Opened(Protocol):
 
 
 def find(opened: Callable[[Knob], Opened], gradients: Sequence[Tensor]) -> Rate:
-    """Find the first knob that is honoured; else the best one that is heard at all; else scale from outside.
+    """Find the first knob that is honoured; else the best one that is answered at all; else scale from outside.
 
     Args:
         opened: Returns a fresh optimizer, always alike, whose learning rate is set by this knob.
@@ -178,7 +176,6 @@ def find(opened: Callable[[Knob], Opened], gradients: Sequence[Tensor]) -> Rate:
     plain, moving = run(UNTOUCHED, None)
     optimizer = opened(UNTOUCHED).optimizer
     tried: list[Rate] = []
-    own: float | None = None
     counted: set[tuple[Any, ...]] = set()
     for knob in KNOBS:
         places = knob.places(optimizer)
@@ -187,15 +184,13 @@ def find(opened: Callable[[Knob], Opened], gradients: Sequence[Tensor]) -> Rate:
             continue
         counted.add(which)
         error = _doubling_error(plain, run(knob, moving)[0])
-        own = error if knob is GROUPS_LR else own
-        tried.append(Rate(knob, error, own))
+        tried.append(Rate(knob, error))
         if error <= RATE_HONOURED:
             return tried[-1]
     least = min((rate.error for rate in tried), default=inf)
     if least < RATE_USABLE:
-        best = next(rate for rate in tried if rate.error <= 3 * least)  # the simplest of those about as good
-        return Rate(best.knob, best.error, own)
-    return Rate(OUTSIDE, 0.0, own)
+        return next(rate for rate in tried if rate.error <= 3 * least)  # the simplest of those about as good
+    return Rate(OUTSIDE, 0.0)
 
 
 def _doubling_error(one: Sequence[Tensor], two: Sequence[Tensor]) -> float:

@@ -11,7 +11,7 @@ from maxmargin.solvers.norms import Norm, ParameterNorm, get_norm
 from maxmargin.verify.blackbox.targets import Target, TargetError
 from maxmargin.verify.lab.faults.diagnosis import diagnose
 from maxmargin.verify.lab.faults.finding import Finding
-from maxmargin.verify.lab.norm.fingerprint import Fingerprint, Step, read
+from maxmargin.verify.lab.norm.fingerprint import Fingerprint, Step, coupling_of, read
 from maxmargin.verify.lab.norm.preconditioners import preconditioners
 from maxmargin.verify.lab.norm.shape_law import shape_law
 from maxmargin.verify.lab.probe.probes import Probe
@@ -123,11 +123,9 @@ class Laboratory:
 
     def _fingerprint(self, name: str) -> Fingerprint | None:
         subject, native = self.on(name), self.target.native
-        if native is None or native.norm is None:  # how blocks are joined is probed on a black box
-            coupling = subject.probe.coupling if native is None else None
-        else:
-            coupling = 1.0 / (native.norm.aggregation - 1.0) if native.norm.aggregation > 1 else inf
-        return read(subject.signature, coupling)
+        if native is None:  # how blocks are joined is probed on a black box
+            return read(subject.signature, subject.probe.coupling)
+        return read(subject.signature, None if native.norm is None else coupling_of(native.norm))
 
     def _exam(self, name: str, seen: Fingerprint | None, suspects: Mapping[str, Norm], claim: Norm | None) -> Exam:
         subject, native = self.on(name), self.target.native
@@ -146,7 +144,7 @@ class Laboratory:
             twin=None if about is None else find_twin(self.target, subject.shapes, about, self.seed, suspect),
             findings=findings,
             notes=() if about is None else tuple(_notes(subject, seen)),
-            candidates=tuple((suspects | ({} if nearest is None else {nearest.name: nearest})).values()),
+            candidates=tuple({**suspects, **({} if nearest is None else {nearest.name: nearest})}.values()),
             claimed=() if expected is None else (expected,),
         )
 

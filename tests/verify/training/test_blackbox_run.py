@@ -9,6 +9,7 @@ from math import exp, log
 import numpy as np
 import pytest
 import torch
+from toys import SignDescent as Descent
 
 from maxmargin.models import problems
 from maxmargin.verify.blackbox.handle import Handle
@@ -25,22 +26,6 @@ from maxmargin.verify.training.pacing import Controller, pace_of
 
 LINEAR, NETWORK = "multiclass@linear", "binary@relu2:h=6"
 FAST = Paced(pace=0.2, decay=0.0)  # crosses rescalings in few steps, at memories short enough to follow
-
-
-class Descent(torch.optim.Optimizer):
-    """Sign descent; the habits below are added by subclasses."""
-
-    def __init__(self, params, lr=1e-2):
-        super().__init__(params, {"lr": lr})
-
-    @torch.no_grad()
-    def step(self, closure=None):
-        for group in self.param_groups:
-            for p in group["params"]:
-                p.sub_(group["lr"] * self.direction(p, self.state[p]))
-
-    def direction(self, p, state):
-        return torch.sign(p.grad)
 
 
 class WritesIntoGrad(Descent):
@@ -518,9 +503,10 @@ def test_on_easy_data_the_smallest_margin_sets_the_pace():
 
 def test_the_distance_travelled_is_the_sum_of_all_learning_rates(records):
     problem, theta0 = _start(NETWORK)
-    about = probe(load(Descent), problem.shapes)
+    target = load(Descent)
+    about = probe(target, problem.shapes)
     records.clear()
-    got = run_blackbox(load(Descent), problem, theta0, about, steps=400, pace=FAST, checkpoints=6)
+    got = run_blackbox(target, problem, theta0, about, steps=400, pace=FAST, checkpoints=6)
     rates = np.array([record.lr for record in records])
     assert np.ptp(rates) > 0.1 * rates.max()  # or the rates at checkpoints alone would do
     for t, done in enumerate(got.steps):

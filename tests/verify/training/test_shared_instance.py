@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from toys import SignDescent as Descent
 
 from maxmargin.models import problems
 from maxmargin.verify.blackbox.targets import load
@@ -17,22 +18,6 @@ from maxmargin.verify.training.shared_instance import arrange
 
 LINEAR, NETWORK = "multiclass@linear", "binary@relu2:h=6"
 SHAPES = {"W": (3, 4), "a": (3,)}
-
-
-class Descent(torch.optim.Optimizer):
-    """Sign descent; the habits below are added by subclasses."""
-
-    def __init__(self, params, lr=1e-2, **extra):
-        super().__init__(params, {"lr": lr} | extra)
-
-    @torch.no_grad()
-    def step(self, closure=None):
-        for group in self.param_groups:
-            for p in group["params"]:
-                p.sub_(group["lr"] * self.direction(p, self.state[p]))
-
-    def direction(self, p, state):
-        return torch.sign(p.grad)
 
 
 class GlobalNorm(Descent):

@@ -11,7 +11,7 @@ from maxmargin.solvers.norms import get_block_norm
 from maxmargin.verify.lab.faults.case import BlockSteps, Case
 from maxmargin.verify.lab.faults.finding import Finding, Kind
 from maxmargin.verify.lab.harness.sentence import Place
-from maxmargin.verify.lab.norm.newton_schulz import ITERATIONS, fitted
+from maxmargin.verify.lab.norm.newton_schulz import fitted
 from maxmargin.verify.thresholds.laboratory import (
     ASCENDS,
     BETTER_NORM,
@@ -118,7 +118,7 @@ def singular_values(b: BlockSteps) -> Finding | None:
     facts: dict[str, Any] = {"low": low, "high": high}
     if fit is not None:
         form += f": about {{steps}} Newton–Schulz step{'s' * (fit.steps > 1)} ({{iteration}})"
-        facts |= {"steps": fit.steps, "iteration": ITERATIONS[fit.name]}
+        facts |= {"steps": fit.steps, "iteration": fit.name}
     return Finding.of(Kind.NEWTON_SCHULZ, b.name, 1.0 - b.own, form, **facts)
 
 

@@ -281,10 +281,13 @@ def _by_rank(blocks: Mapping[str, BlockReading]) -> dict[str, str] | None:
     return {rank: kinds.pop() for rank, kinds in found.items()} if all(len(k) == 1 for k in found.values()) else None
 
 
+def coupling_of(norm: Norm) -> float:
+    """The power with which a block's step answers to its own gradient: ‖Δ_k‖ ~ ‖g_k‖^{1/(p−1)} where ℓ_p joins them."""
+    return 1.0 / (norm.aggregation - 1.0) if norm.aggregation > 1 else inf
+
+
 def _agrees(norm: Norm, coupling: float) -> bool:
-    """Whether an ℓ_p aggregation explains how a block's step answers to its own gradient: ‖Δ_k‖ ~ ‖g_k‖^{1/(p−1)}."""
-    power = 0.0 if norm.aggregation == inf else inf if norm.aggregation == 1 else 1.0 / (norm.aggregation - 1.0)
-    return abs(min(coupling, 2.0) - min(power, 2.0)) < 0.5
+    return abs(min(coupling, 2.0) - min(coupling_of(norm), 2.0)) < 0.5
 
 
 def _round(weight: float, tie: float) -> float:

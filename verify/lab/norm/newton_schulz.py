@@ -9,16 +9,12 @@ import numpy as np
 
 from maxmargin.verify.thresholds.laboratory import NEWTON_SCHULZ_FITS, NEWTON_SCHULZ_MOST
 
-ITERATIONS: Mapping[str, str] = {
-    "muon": "coefficients 3.4445, -4.7750, 2.0315",
-    "quintic": "coefficients 15/8, -10/8, 3/8",
-    "cubic": "coefficients 3/2, -1/2",
+ITERATIONS: Mapping[str, tuple[float, float, float]] = {
+    "coefficients 3.4445, -4.7750, 2.0315": (3.4445, -4.7750, 2.0315),
+    "coefficients 15/8, -10/8, 3/8": (15 / 8, -10 / 8, 3 / 8),
+    "coefficients 3/2, -1/2": (1.5, -0.5, 0.0),
 }
-_COEFFICIENTS = {
-    "muon": (3.4445, -4.7750, 2.0315),
-    "quintic": (15 / 8, -10 / 8, 3 / 8),
-    "cubic": (1.5, -0.5, 0.0),
-}
+"""(a, b, c) of x ← a x + b x³ + c x⁵ by name: Muon's, the quintic and the cubic one that converge."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ def iterate(x: np.ndarray, name: str, steps: int) -> np.ndarray:
     Returns:
         Of the shape of ``x``.
     """
-    a, b, c = _COEFFICIENTS[name]
+    a, b, c = ITERATIONS[name]
     for _ in range(steps):
         x = x * (a + b * x**2 + c * x**4)
     return x

@@ -62,14 +62,16 @@ class Group:
     Attributes:
         says: For sentences: "the step is *equivariant under orthogonal maps from the left*".
         dimensions: Of the blocks that it acts on.
-        draw: One transformation: (map of the gradients, map that the step and the start should undergo).
+        draw: One transformation of the gradients.
+        indifferent: Whether the step should not answer at all, rather than be transformed as the gradients are.
         directions: Whether a step's length may change; only directions are compared then.
         whole: Whether all blocks' steps are compared, rather than the transformed block's.
     """
 
     says: str
     dimensions: tuple[int, ...]
-    draw: Callable[[np.random.Generator, tuple[int, ...]], tuple[Map, Map]]
+    draw: Callable[[np.random.Generator, tuple[int, ...]], Map]
+    indifferent: bool = False
     directions: bool = False
     whole: bool = False
 
@@ -83,69 +85,53 @@ def _signed(rng: np.random.Generator, n: int) -> np.ndarray:
     return np.eye(n)[rng.permutation(n)] * rng.choice([-1.0, 1.0], n)
 
 
-def _same(x: np.ndarray) -> np.ndarray:
-    return x
+def _times(matrix: Callable[[np.random.Generator, int], np.ndarray], axis: int) -> Callable[..., Map]:
+    """Such matrices from the left (axis 0) or from the right (axis 1)."""
 
-
-def _from_the_left(matrix: Callable[[np.random.Generator, int], np.ndarray]) -> Callable[..., tuple[Map, Map]]:
-    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Map, Map]:
-        q = matrix(rng, shape[0])
-        return (lambda x: q @ x), (lambda x: q @ x)
+    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> Map:
+        q = matrix(rng, shape[axis])
+        return (lambda x: x @ q) if axis else (lambda x: q @ x)
 
     return draw
 
 
-def _from_the_right(matrix: Callable[[np.random.Generator, int], np.ndarray]) -> Callable[..., tuple[Map, Map]]:
-    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Map, Map]:
-        q = matrix(rng, shape[1])
-        return (lambda x: x @ q), (lambda x: x @ q)
-
-    return draw
-
-
-def _entries(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Map, Map]:
+def _entries(rng: np.random.Generator, shape: tuple[int, ...]) -> Map:
     order, sign = rng.permutation(int(np.prod(shape))), rng.choice([-1.0, 1.0], shape)
-
-    def shuffled(x: np.ndarray) -> np.ndarray:
-        return sign * x.reshape(-1)[order].reshape(shape)
-
-    return shuffled, shuffled
+    return lambda x: sign * x.reshape(-1)[order].reshape(shape)
 
 
-def _transposed(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Map, Map]:
+def _transposed(rng: np.random.Generator, shape: tuple[int, ...]) -> Map:
     del rng, shape
-    return (lambda x: x.T.copy()), (lambda x: x.T.copy())
+    return lambda x: x.T.copy()
 
 
-def _scaling(along: Callable[[tuple[int, ...]], tuple[int, ...]]) -> Callable[..., tuple[Map, Map]]:
-    """Positive factors that broadcast as ``along`` says; the step should not answer at all."""
+def _scaling(
+    says: str, dimensions: tuple[int, ...], along: Callable[..., tuple[int, ...]], whole: bool = False
+) -> Group:
+    """Positive factors that broadcast as ``along`` says."""
 
-    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Map, Map]:
+    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> Map:
         factors = SYMMETRY_SCALES ** rng.uniform(-1, 1, along(shape))
         factors.flat[0] = SYMMETRY_SCALES
-        return (lambda x: factors * x), _same
+        return lambda x: factors * x
 
-    return draw
+    return Group(f"indifferent to the scale of {says}", dimensions, draw, True, True, whole)
 
 
 GROUPS: Mapping[str, Group] = {
-    "left orthogonal": Group("equivariant under orthogonal maps from the left", (2,), _from_the_left(_orthogonal)),
-    "right orthogonal": Group("equivariant under orthogonal maps from the right", (2,), _from_the_right(_orthogonal)),
-    "orthogonal": Group("equivariant under orthogonal maps", (1,), _from_the_left(_orthogonal)),
-    "row permutation": Group("equivariant under signed permutations of rows", (2,), _from_the_left(_signed)),
-    "column permutation": Group("equivariant under signed permutations of columns", (2,), _from_the_right(_signed)),
+    "left orthogonal": Group("equivariant under orthogonal maps from the left", (2,), _times(_orthogonal, 0)),
+    "right orthogonal": Group("equivariant under orthogonal maps from the right", (2,), _times(_orthogonal, 1)),
+    "orthogonal": Group("equivariant under orthogonal maps", (1,), _times(_orthogonal, 0)),
+    "row permutation": Group("equivariant under signed permutations of rows", (2,), _times(_signed, 0)),
+    "column permutation": Group("equivariant under signed permutations of columns", (2,), _times(_signed, 1)),
     "entry permutation": Group("equivariant under signed permutations of entries", (1, 2), _entries),
-    "transposition": Group("equivariant under transposition (of a block of transposed shape)", (2,), _transposed, True),
-    "row scaling": Group("indifferent to the scale of each row", (2,), _scaling(lambda s: (s[0], 1)), True),
-    "column scaling": Group("indifferent to the scale of each column", (2,), _scaling(lambda s: (1, s[1])), True),
-    "entry scaling": Group("indifferent to the scale of each entry", (1, 2), _scaling(lambda s: s), True),
-    "block scaling": Group(
-        "indifferent to the scale of this block beside the others",
-        (1, 2),
-        _scaling(lambda s: (1,) * len(s)),
-        True,
-        True,
+    "transposition": Group(
+        "equivariant under transposition (of a block of transposed shape)", (2,), _transposed, directions=True
     ),
+    "row scaling": _scaling("each row", (2,), lambda s: (s[0], 1)),
+    "column scaling": _scaling("each column", (2,), lambda s: (1, s[1])),
+    "entry scaling": _scaling("each entry", (1, 2), lambda s: s),
+    "block scaling": _scaling("this block beside the others", (1, 2), lambda s: (1,) * len(s), whole=True),
 }
 
 
@@ -226,17 +212,16 @@ def _tried(run: Runner, shapes: Shapes, seed: int, draws: int) -> tuple[Symmetry
             for name, group in GROUPS.items():
                 if len(shape) not in group.dimensions:
                     continue
-                on_gradient, on_step = group.draw(rng, shape)
+                mapped = group.draw(rng, shape)
+                first, wanted = start, plain  # what the start and the step should then be
+                if not group.indifferent:
+                    first, wanted = ({**blocks, block: mapped(blocks[block])} for blocks in (start, plain))
                 try:
-                    step = run(
-                        [{**g, block: on_gradient(g[block])} for g in gradients],
-                        {**start, block: on_step(start[block])},
-                    )
+                    step = run([{**g, block: mapped(g[block])} for g in gradients], first)
                 except TargetError:
-                    if on_step(start[block]).shape == shape:
+                    if first[block].shape == shape:
                         raise
                     continue  # it refuses the transposed shape, which says nothing about its steps
-                wanted = {**plain, block: on_step(plain[block])}
                 looked = list(shapes) if group.whole else [block]
                 if not any(plain[b].any() for b in looked):
                     continue  # what does not move has every symmetry, and shows none

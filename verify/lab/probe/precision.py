@@ -86,8 +86,8 @@ def granularity(session: Session, update: Sequence[Tensor]) -> float:
     for i, (u, start) in enumerate(zip(update, session.start, strict=True)):
         if usual := _usual([row[i] for row in reference]):
             noise = 2.0**-53 * size([start]) / size([u])  # the weights' own rounding, relative to the step
-            heard = {k: row[i][0] / usual for k, row in ladder.items() if usual * 2.0**-k > ABOVE_ROUNDING * noise}
-            units.append(_unit(heard, usual))
+            seen = {k: row[i][0] / usual for k, row in ladder.items() if usual * 2.0**-k > ABOVE_ROUNDING * noise}
+            units.append(_unit(seen, usual))
     return max(units)
 
 
@@ -111,5 +111,5 @@ def _unit(ladder: Mapping[int, float], usual: float) -> float:
 
 
 def format_of(unit: float) -> str | None:
-    """The format that a rounding unit speaks for; None where there is none."""
+    """The format that a rounding unit is of; None where there is none."""
     return next((name for name, (low, high) in ROUNDING_UNITS.items() if low <= unit <= high), None)

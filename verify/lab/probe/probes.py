@@ -23,9 +23,7 @@ from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.lab.harness.session import Session
 from maxmargin.verify.lab.probe.habits import Habits, habits
 from maxmargin.verify.lab.probe.memory import remembered
-from maxmargin.verify.thresholds.laboratory import EXACT_SCALE, OTHER_STEP, POWER_FITS, STEP_LOST, WARM_STEPS
-
-__all__ = ["EXACT_SCALE", "OTHER_STEP", "WARM_STEPS", "Probe", "probe"]
+from maxmargin.verify.thresholds.laboratory import EXACT_SCALE, OTHER_STEP, POWER_FITS, STEP_LOST
 
 
 @dataclass(frozen=True, kw_only=True)

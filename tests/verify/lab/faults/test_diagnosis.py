@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from toys import Rule, polar
+from toys import newton_schulz as iterated
 
 from maxmargin.solvers.norms import NormError, get_norm
 from maxmargin.verify.blackbox.targets import TargetError, load
@@ -20,25 +22,6 @@ TWO = {"W": (5, 4), "a": (5,)}  # half the time
 
 def diagnose(target, shapes, norm, seed=0):
     return diagnosed(Subject(target, shapes, seed), get_norm(norm))
-
-
-class Rule(torch.optim.Optimizer):
-    """A step along ``rule`` of heavy-ball momentum; subclasses add one fault each."""
-
-    def __init__(self, params, rule, lr=1e-2, momentum=0.9):
-        super().__init__(params, {"lr": lr, "momentum": momentum})
-        self.rule = rule
-
-    def parameters(self):
-        return [p for group in self.param_groups for p in group["params"]]
-
-    @torch.no_grad()
-    def step(self, closure=None):
-        for group in self.param_groups:
-            for p in group["params"]:
-                m = self.state[p].setdefault("m", torch.zeros_like(p))
-                m.mul_(group["momentum"]).add_(p.grad)
-                p.sub_(group["lr"] * self.rule(m))
 
 
 class Clipped(Rule):
@@ -124,20 +107,8 @@ class Coordinates(Rule):
         steepest.sub_(1e-2 * m * (m.abs() == m.abs().max()))
 
 
-def polar(m):
-    if m.ndim == 1:
-        return torch.sign(m)
-    u, s, vt = torch.linalg.svd(m, full_matrices=False)
-    return (u * (s > 1e-9 * s[0])) @ vt
-
-
 def newton_schulz(m, steps=5):
-    x = m / m.norm()
-    x = x.T if m.shape[0] > m.shape[1] else x
-    for _ in range(steps):
-        a = x @ x.T
-        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
-    return x.T if m.shape[0] > m.shape[1] else x
+    return iterated(m, steps, torch.float64)
 
 
 def on(kind, change):

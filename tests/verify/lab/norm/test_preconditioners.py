@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from toys import Rule, polar
 
 from maxmargin.verify.blackbox.targets import load
 from maxmargin.verify.lab.norm.preconditioners import preconditioners
@@ -11,22 +12,6 @@ from maxmargin.verify.lab.norm.symmetry import symmetries
 from maxmargin.verify.thresholds.laboratory import RESPONSE_SLACK
 
 SHAPES = {"W": (4, 3), "a": (4,)}
-
-
-class Rule(torch.optim.Optimizer):
-    """A step along ``rule`` of heavy-ball momentum."""
-
-    def __init__(self, params, rule, lr=1e-2, momentum=0.9):
-        super().__init__(params, {"lr": lr, "momentum": momentum})
-        self.rule = rule
-
-    @torch.no_grad()
-    def step(self, closure=None):
-        for group in self.param_groups:
-            for p in group["params"]:
-                m = self.state[p].setdefault("m", torch.zeros_like(p))
-                m.mul_(group["momentum"]).add_(p.grad)
-                p.sub_(group["lr"] * self.rule(m))
 
 
 def root(x, power):
@@ -49,13 +34,6 @@ class Shampoo(torch.optim.Optimizer):
                     state[name] = group["forget"] * state.get(name, 0.0) + gram
                 step = root(state["L"], -0.25) @ g @ root(state["R"], -0.25)
                 p.sub_(group["lr"] * step.reshape(p.shape))
-
-
-def polar(m):
-    if m.ndim == 1:
-        return torch.sign(m)
-    u, s, vt = torch.linalg.svd(m, full_matrices=False)
-    return (u * (s > 1e-9 * s[0])) @ vt
 
 
 def one_newton_schulz_step(m):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from toys import Rule, polar
 
 from maxmargin.solvers.norms import get_norm
 from maxmargin.verify.blackbox.targets import TargetError, load
@@ -14,35 +15,6 @@ from maxmargin.verify.lab.probe.probes import probe
 from maxmargin.verify.thresholds.laboratory import SIGNATURE_SPREAD, SIGNATURE_START, SIGNATURE_STEPS
 
 SHAPES = {"W": (5, 3), "V": (2, 4), "a": (4,)}
-
-
-class Rule(torch.optim.Optimizer):
-    """A step along ``rule`` of heavy-ball momentum, with two learning rates if asked."""
-
-    def __init__(self, params, rule, lr=1e-2, vectors_lr=None, momentum=0.9):
-        params = list(params)
-        if vectors_lr is None:
-            super().__init__(params, {"lr": lr, "momentum": momentum})
-        else:
-            groups = [{"params": [p for p in params if p.ndim == 2]}]
-            groups.append({"params": [p for p in params if p.ndim == 1], "lr": vectors_lr})
-            super().__init__(groups, {"lr": lr, "momentum": momentum})
-        self.rule = rule
-
-    @torch.no_grad()
-    def step(self, closure=None):
-        for group in self.param_groups:
-            for p in group["params"]:
-                m = self.state[p].setdefault("m", torch.zeros_like(p))
-                m.mul_(group["momentum"]).add_(p.grad)
-                p.sub_(group["lr"] * self.rule(m))
-
-
-def polar(m):
-    if m.ndim == 1:
-        return torch.sign(m)
-    u, _, vt = torch.linalg.svd(m, full_matrices=False)
-    return u @ vt
 
 
 def test_gradients_are_spread():

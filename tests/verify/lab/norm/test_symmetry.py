@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from toys import Rule, newton_schulz, polar
 
 from maxmargin.solvers.norms import get_norm
 from maxmargin.verify.blackbox.targets import load
@@ -41,42 +42,6 @@ TABLE = {
         {"orthogonal", "entry permutation", "block scaling"},
     ),
 }
-
-
-class Rule(torch.optim.Optimizer):
-    """A step along ``rule`` of heavy-ball momentum."""
-
-    def __init__(self, params, rule, lr=1e-2, decay=0.0):
-        super().__init__(params, {"lr": lr, "decay": decay})
-        self.rule = rule
-
-    @torch.no_grad()
-    def step(self, closure=None):
-        for group in self.param_groups:
-            for p in group["params"]:
-                m = self.state[p].setdefault("m", torch.zeros_like(p))
-                m.mul_(0.9).add_(p.grad)
-                p.mul_(1 - group["lr"] * group["decay"])
-                p.sub_(group["lr"] * self.rule(m))
-
-
-def polar(m):
-    if m.ndim == 1:
-        return torch.sign(m)
-    u, _, vt = torch.linalg.svd(m, full_matrices=False)
-    return u @ vt
-
-
-def newton_schulz(m):
-    """Five steps in bf16, as practical Muons take them (Jordan 2024)."""
-    if m.ndim == 1:
-        return torch.sign(m)
-    x = (m / m.norm()).bfloat16()
-    x = x.T if m.shape[0] > m.shape[1] else x
-    for _ in range(5):
-        a = x @ x.T
-        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
-    return (x.T if m.shape[0] > m.shape[1] else x).double()
 
 
 OPTIMIZERS = {

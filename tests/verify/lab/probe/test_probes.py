@@ -7,28 +7,13 @@ import weakref
 
 import pytest
 import torch
+from toys import Descent as Custom
 
 from maxmargin.verify.blackbox.targets import TargetError, load
 from maxmargin.verify.lab.probe.probes import probe
 from maxmargin.verify.thresholds.laboratory import EXACT_SCALE, OTHER_STEP
 
 SHAPES = {"W": (3, 2), "V": (2, 4), "a": (4,)}
-
-
-class Custom(torch.optim.Optimizer):
-    """Plain gradient descent; the faults below are added by subclasses."""
-
-    def __init__(self, params, lr=1e-2, weight_decay=0.0):
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
-
-    @torch.no_grad()
-    def step(self, closure=None):
-        for group in self.param_groups:
-            for p in group["params"]:
-                p.sub_(group["lr"] * self.direction(p, self.state[p]))
-
-    def direction(self, p, state):
-        return p.grad
 
 
 class Lion(Custom):
@@ -446,7 +431,7 @@ def test_a_single_block_has_no_coupling():
     assert _probe(Custom, {"W": (3, 2)}).coupling is None
 
 
-# -- Manners ------------------------------------------------------------------------------------------------------
+# -- Habits -------------------------------------------------------------------------------------------------------
 
 
 def test_findings_do_not_depend_on_the_run():
