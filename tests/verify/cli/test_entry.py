@@ -25,7 +25,7 @@ from maxmargin.verify.results.store import Store
 from maxmargin.verify.results.verdict import CheckVerdict, Hypothesis, NormEvidence, Outcome, ProblemVerdict
 
 COMMANDS = ("check", "verify", "solve", "list", "report")
-HEAVY = ("torch", "numpy", "scipy", "cvxpy", "matplotlib", "rich", "jinja2", "sympy", "flint")
+HEAVY = ("torch", "numpy", "msgspec", "scipy", "cvxpy", "matplotlib", "rich", "jinja2", "sympy", "flint")
 
 
 def evidence(gap: float, apart: float | None = None) -> NormEvidence:
