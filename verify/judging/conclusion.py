@@ -44,10 +44,12 @@ def nearest_norm(found: Sequence[Measured]) -> Norm:
     """The norm that steps and gaps together speak for, over all problems; ties go to the simpler one."""
     names = {n: get_norm(n) for n in CANDIDATES}
     for m in found:
-        names |= m.norms
+        names |= m.exam.norms
     usable = [m for m in found if m.evidence.norms]
     # Weighted norms of one name are others on every problem's blocks.
-    weighted = {m.fingerprint.norm.name for m in found if m.fingerprint is not None and m.fingerprint.weighted}
+    weighted = {
+        m.exam.fingerprint.norm.name for m in found if m.exam.fingerprint is not None and m.exam.fingerprint.weighted
+    }
     scores = {}
     for name in names:
         if name in weighted and len(usable) > 1:
@@ -130,7 +132,10 @@ def _scope(found: Sequence[Measured], outcome: Outcome) -> list[str]:
 def _may_change(found: Sequence[Measured], claim: str) -> bool:
     """Whether an eps will turn the optimizer into another one, of which the claim (not its signature) may be true."""
     return any(
-        m.probe is not None and m.probe.floor > 0 and m.fingerprint is not None and m.fingerprint.family != claim
+        m.exam.about is not None
+        and m.exam.about.floor > 0
+        and m.exam.fingerprint is not None
+        and m.exam.fingerprint.family != claim
         for m in found
     )
 
@@ -161,8 +166,8 @@ def _defect(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict]) -> di
     stay near, and it forgets (a preconditioner that sums up all gradients only looks like a norm at first).
     """
     rows = [(m, v) for m, v in zip(found, verdicts, strict=True) if v.norm in v.evidence]
-    prints = [m.fingerprint for m, _ in rows]
-    if not rows or any(m.probe is None or m.probe.memory == inf for m, _ in rows):
+    prints = [m.exam.fingerprint for m, _ in rows]
+    if not rows or any(m.exam.about is None or m.exam.about.memory == inf for m, _ in rows):
         return None
     signature = [f.alignment for f, (_, v) in zip(prints, rows, strict=True) if f is not None and f.norm.name == v.norm]
     aligned = [v.evidence[v.norm].alignment for _, v in rows]

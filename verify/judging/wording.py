@@ -46,7 +46,7 @@ def remarks(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict], norm:
     Returns:
         Sentences.
     """
-    notes = dict.fromkeys(text for m in found for text in m.notes)
+    notes = dict.fromkeys(text for m in found for text in m.exam.notes)
     return [
         *_diagnosis(found, verdicts),
         *_warnings(found, norm),
@@ -61,7 +61,7 @@ def _diagnosis(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict]) ->
         return []
     alike: dict[Hashable, list[tuple[Finding, str]]] = {}
     for finding, problem in sorted(
-        ((f, m.problem.name) for m in found for f in m.findings), key=lambda pair: pair[0].rank
+        ((f, m.problem.name) for m in found for f in m.exam.findings), key=lambda pair: pair[0].rank
     ):
         alike.setdefault(finding.alike, []).append((finding, problem))
     said = [_said(same) for same in alike.values()]
@@ -94,7 +94,7 @@ def _budget(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict], tier:
         return []
     m, v, needed = max(open_, key=lambda row: row[2] / row[1].steps)
     seconds = m.seconds * needed / v.steps
-    about = found[0].probe
+    about = found[0].exam.about
     memory = (
         f"Its slowest moment remembers about {about.memory:.0f} steps, so learning rates must be small: "
         if about is not None and 100 < about.memory < inf
@@ -123,11 +123,11 @@ def _duration(seconds: float) -> str:
 
 def stand_in(found: Sequence[Measured]) -> list[str]:
     """Where the engine made the long runs in the optimizer's place, and why it may."""
-    with_twin = [m for m in found if m.twin is not None]
+    with_twin = [m for m in found if m.exam.twin is not None]
     if not with_twin:
         return []
     where = "" if len(with_twin) == len(found) else f" ({', '.join(m.problem.name for m in with_twin)})"
-    twin = with_twin[0].twin
+    twin = with_twin[0].exam.twin
     assert twin is not None
     return [f"It {twin.text.rstrip('.')}{where}: the engine made the long runs in its place."]
 
@@ -150,7 +150,7 @@ def _worst(probes: Sequence[Probe]) -> Probe:
 
 def _warnings(found: Sequence[Measured], norm: str) -> list[str]:
     """What the short experiments found, in sentences."""
-    probes = [m.probe for m in found if m.probe is not None]
+    probes = [m.exam.about for m in found if m.exam.about is not None]
     if not probes:
         return []
     about = _worst(probes)

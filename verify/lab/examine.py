@@ -49,14 +49,19 @@ class Exam:
     """
 
     problem: str
-    about: Probe | None
-    signature: tuple[Step, ...]
-    fingerprint: Fingerprint | None
-    twin: Twin | None
-    findings: tuple[Finding, ...]
-    notes: tuple[str, ...]
-    candidates: tuple[Norm, ...]
-    claimed: tuple[Norm, ...]
+    about: Probe | None = None
+    signature: tuple[Step, ...] = ()
+    fingerprint: Fingerprint | None = None
+    twin: Twin | None = None
+    findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
+    candidates: tuple[Norm, ...] = ()
+    claimed: tuple[Norm, ...] = ()
+
+    @property
+    def norms(self) -> dict[str, Norm]:
+        """The norms to measure, by name."""
+        return {norm.name: norm for norm in (*self.candidates, *self.claimed)}
 
 
 class Laboratory:

@@ -16,6 +16,7 @@ from maxmargin.verify.engine.run import paced_for
 from maxmargin.verify.evidence.hypotheses import Known
 from maxmargin.verify.evidence.measure import Effort
 from maxmargin.verify.judging.conclusion import blind_spots
+from maxmargin.verify.lab.examine import Exam
 from maxmargin.verify.optimizers import get_optimizer
 from maxmargin.verify.progress.joint import JointProgress
 from maxmargin.verify.progress.report import Progress
@@ -48,10 +49,8 @@ def _job(claim: Claim, plan: Plan, tier: str, seed: int, device: str, snapshot: 
     pace = replace(paced_for(optimizer), decay=plan.decay)
     return Job(
         name=_name(claim, plan),
-        problem=plan.problem,
+        exam=Exam(plan.problem, candidates=tuple(get_norm(n) for n in CANDIDATES), claimed=(get_norm(claim.norm),)),
         training=Training(optimizer, plan.steps[tier], plan.runs[tier], plan.scale, pace, snapshot=snapshot),
-        candidates=tuple(get_norm(n) for n in CANDIDATES),
-        claimed=(get_norm(claim.norm),),
         tier=tier,
         bounds=plan.bounds,
         effort=Effort(),

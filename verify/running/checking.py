@@ -80,7 +80,7 @@ def check(
     found = [measured[job.name] for job in jobs]
     verdicts = _judge_all(jobs, found, wanted)
     answer = conclude(found, verdicts, claim=wanted.name if wanted is not None else None, tier=tier)
-    print_of = next((m.fingerprint for m in found if m.fingerprint is not None), None)
+    print_of = next((e.fingerprint for e in exams if e.fingerprint is not None), None)
     return CheckVerdict(
         target=loaded.spec,
         kwargs=loaded.kwargs,
@@ -96,7 +96,7 @@ def check(
         seed=seed,
         device=str(resolve(device)),
         seconds=round(time.perf_counter() - started, 3),
-        probe=_probe_json(found[0].probe),
+        probe=_probe_json(exams[0].about),
         twin=next((e.twin.text for e in exams if e.twin is not None), None),
         findings=_findings_json(exams),
     )
@@ -107,16 +107,13 @@ def _job(target: Target, exam: Exam, claim: Norm | None, tier: str, seed: int, d
     problem = registry.get(exam.problem)
     return Job(
         name=f"{target.spec} on {exam.problem}",
-        problem=exam.problem,
+        exam=exam,
         training=training_of(target, problem, exam, tier),
-        candidates=exam.candidates,
-        claimed=exam.claimed,
         tier=tier,
         bounds=CHECK_LINEAR if problem.linear else CHECK_NETWORK,
         effort=Effort(checkpoints=CHECKPOINTS[tier], runs=NETWORK_RUNS[tier]),
         seed=seed,
         device=device,
-        exam=exam,
         scout=claim if exam.about is not None and exam.twin is None else None,
     )
 
@@ -128,7 +125,8 @@ def _judge_all(jobs: Sequence[Job], found: Sequence[Measured], claim: Norm | Non
         return tuple(job.judge(m, norm) for job, m, norm in zip(jobs, found, norms, strict=True))
 
     verdicts = judged([claim or nearest_norm(found)] * len(jobs))
-    seen = [m.fingerprint for m in found if m.fingerprint is not None and m.probe is not None]
+    exams = [job.exam for job in jobs]
+    seen = [e.fingerprint for e in exams if e.fingerprint is not None and e.about is not None]
     failed = claim is None and any(v.outcome is Outcome.FAILS for v in verdicts)
     # Per-block weights make a different norm on each problem's shapes; it is one family if its name is one.
     if failed and len(seen) == len(found) and len({f.family for f in seen}) == 1:

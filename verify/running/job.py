@@ -35,33 +35,27 @@ class Job:
 
     Attributes:
         name: What progress calls it.
-        problem: As in ``maxmargin list problems``.
+        exam: The problem, the norms to measure there, and what short experiments found of the optimizer, if any.
         training: Its runs.
-        candidates: The norms to measure.
-        claimed: Those of them whose matching KKT points are looked for.
         tier: ``quick`` or ``full``.
         bounds: What is asked, by tier.
         effort: How much is measured.
         seed: Of the starts.
         device: ``auto``, ``cpu`` or ``cuda``.
-        known: What theory knows of it beforehand.
-        exam: What short experiments found of it; None for a claim of the literature.
+        known: What theory knows of it beforehand; None for an optimizer that was examined instead.
         scout: A claim that is tried on a part of the steps first: where that leaves no hope, the rest would only take
             time.
     """
 
     name: str
-    problem: str
+    exam: Exam
     training: Training
-    candidates: tuple[Norm, ...]
-    claimed: tuple[Norm, ...]
     tier: str
     bounds: Mapping[str, Bounds]
     effort: Effort
     seed: int
     device: str
     known: Known | None = None
-    exam: Exam | None = None
     scout: Norm | None = None
 
     def run(self, progress: StepProgress | None = None) -> Measured:
@@ -73,42 +67,21 @@ class Job:
         return self._run(1.0, progress)
 
     def _run(self, share: float, progress: StepProgress | None) -> Measured:
-        problem, exam = problems.get(self.problem), self.exam
+        problem, exam = problems.get(self.exam.problem), self.exam
         with one_thread():
             started = time.perf_counter()
             trajectory = self.training.run(problem, seed=self.seed, device=self.device, share=share, progress=progress)
             seconds = time.perf_counter() - started
             effort = self.effort if share == 1.0 else replace(self.effort, match=False)
-            evidence = measure(problem, trajectory, self.candidates, claimed=self.claimed, effort=effort)
-        found = Measured(
-            problem=problem,
-            trajectory=trajectory,
-            evidence=evidence,
-            norms={n.name: n for n in (*self.candidates, *self.claimed)},
-            fingerprint=None,
-            probe=None,
-            seconds=seconds,
-            full_steps=self.training.full_steps,
-            short_of=self.training.short_of,
-        )
-        if exam is None:
-            return found
-        return replace(
-            found,
-            fingerprint=exam.fingerprint,
-            probe=exam.about,
-            signature=exam.signature,
-            twin=exam.twin,
-            findings=exam.findings,
-            notes=exam.notes,
-        )
+            evidence = measure(problem, trajectory, exam.candidates, claimed=exam.claimed, effort=effort)
+        return Measured(problem, trajectory, evidence, exam, seconds, self.training.full_steps, self.training.short_of)
 
     def judge(self, found: Measured, norm: Norm) -> ProblemVerdict:
         """Judge what was measured for one of the norms."""
-        problem, trajectory = found.problem, found.trajectory
+        problem, trajectory, exam = found.problem, found.trajectory, found.exam
         with one_thread():
-            evidence = with_apartness(problem, norm, found.evidence.norms, found.norms | {norm.name: norm})
-            hypotheses = hypotheses_of(problem, trajectory, norm, self.known) | about_optimizer(found.probe, found.twin)
+            evidence = with_apartness(problem, norm, found.evidence.norms, exam.norms | {norm.name: norm})
+            hypotheses = hypotheses_of(problem, trajectory, norm, self.known) | about_optimizer(exam.about, exam.twin)
         facts = Facts(
             norm.name,
             evidence,
@@ -136,19 +109,19 @@ class Job:
             arrays=found.evidence.arrays,
             norm=norm.name,
             # Advice on steps is for an optimizer that was examined; a claim's plan is fixed.
-            steps_needed=facts.steps_asked if self.exam is not None else None,
+            steps_needed=facts.steps_asked if self.known is None else None,
         )
 
     def verdict(self, progress: StepProgress | None = None) -> ProblemVerdict:
         """Train, measure, and judge for the norm that is claimed."""
-        return self.judge(self.run(progress), self.claimed[0])
+        return self.judge(self.run(progress), self.exam.claimed[0])
 
 
 def run_all(
     jobs: Sequence[Job], work: Callable[[Job, StepProgress], Result], workers: int, progress: JointProgress
 ) -> Iterator[tuple[str, Result]]:
     """Run jobs here or in processes, what takes longest first, and yield each name and result as it is done."""
-    ordered = sorted(jobs, key=lambda job: (job.problem.endswith("@linear"), -job.training.steps))
+    ordered = sorted(jobs, key=lambda job: (job.exam.problem.endswith("@linear"), -job.training.steps))
     workers = min(workers, len(ordered))
     if workers <= 1:
         for job in ordered:

@@ -16,6 +16,7 @@ from maxmargin.verify.evidence.measure import Evidence
 from maxmargin.verify.evidence.measured import Measured
 from maxmargin.verify.judging.conclusion import conclude, nearest_norm
 from maxmargin.verify.judging.wording import about_optimizer
+from maxmargin.verify.lab.examine import Exam
 from maxmargin.verify.lab.faults.finding import Finding, Kind
 from maxmargin.verify.lab.harness.sentence import Place
 from maxmargin.verify.lab.norm.fingerprint import BlockReading, Fingerprint
@@ -76,10 +77,11 @@ def _fingerprint(name="spectral", alignment=0.9):
     return Fingerprint(get_norm(name), alignment, {"w": BlockReading("l2", 1.0, {"l2": 1.0}, 1.0)})
 
 
-def _measured(spec, rows=None, probe=SOUND, fingerprint=None, norms=None, **known):
+def _measured(spec, rows=None, probe=SOUND, norms=None, seconds=0.0, full_steps=0, **known):
     rows = _rows() if rows is None else rows
     norms = {n: get_norm(n) for n in CANDIDATES} if norms is None else norms
-    return Measured(problems.get(spec), _trajectory(), Evidence(rows, {}), norms, fingerprint, probe, **known)
+    exam = Exam(spec, about=probe, candidates=tuple(norms.values()), **known)
+    return Measured(problems.get(spec), _trajectory(), Evidence(rows, {}), exam, seconds, full_steps)
 
 
 def _verdict(found, outcome, norm="spectral", **changes):
@@ -427,9 +429,9 @@ def test_what_two_problems_say_alike_is_said_once():
         for spec, by in zip(SPECS, (0.89, 0.31), strict=True)
     ]
     reasons = conclude(found, [_verdict(m, HOLDS) for m in found], claim=None).reasons
-    said = {r for m in found for r in m.probe.findings}
+    said = {r for m in found for r in m.exam.about.findings}
     assert len(said) == 3
-    assert [r for r in reasons if r in said] == [*found[0].probe.findings]
+    assert [r for r in reasons if r in said] == [*found[0].exam.about.findings]
 
 
 def test_the_worst_of_the_problems_is_what_is_warned_of():
