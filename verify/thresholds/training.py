@@ -78,3 +78,4 @@ SAME_JOINTLY = named(
     "119 of 130 optimizers tried are bit-identical",
 )
 SNAPSHOT = named("SNAPSHOT", 10.0, "seconds", "between two snapshots of a run under way")
+SPOKEN = named("SPOKEN", 64, "steps", "between two reports of a black box's progress")

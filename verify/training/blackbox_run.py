@@ -29,12 +29,11 @@ from maxmargin.verify.engine.tracing import traced
 from maxmargin.verify.engine.trajectory import Trajectory
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.progress.report import StepProgress
-from maxmargin.verify.thresholds.training import DRIFT, REACH
+from maxmargin.verify.thresholds.training import DRIFT, REACH, SPOKEN
 from maxmargin.verify.training.instances import Instances, Weights
 from maxmargin.verify.training.pacing import Controller, pace_of
 from maxmargin.verify.training.shared_instance import arrange
 
-SPOKEN = 64  # steps between two reports of progress
 LOG_SCALE, CHANGE, LENGTH, MOVED, MARGIN = range(5)  # the numbers of a look, one row a run
 _log = logging.getLogger(__name__)
 
