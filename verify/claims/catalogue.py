@@ -157,6 +157,21 @@ CLAIMS: dict[str, Claim] = {
 }
 
 
+def register(claim: Claim) -> Claim:
+    """Make a claim known to ``maxmargin list claims``, ``maxmargin verify`` and the theory gate.
+
+    Returns:
+        The claim.
+
+    Raises:
+        ClaimError: when there is one of this id.
+    """
+    if claim.id in CLAIMS:
+        raise ClaimError(f"a claim called {claim.id!r} exists already; give the new one another id")
+    CLAIMS[claim.id] = claim
+    return claim
+
+
 def select(ids: Sequence[str] | None) -> list[Claim]:
     """Return the claims with these ids, all of them for None or none.
 

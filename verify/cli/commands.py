@@ -14,6 +14,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from maxmargin.models import plugins
 from maxmargin.models.errors import InputError
 from maxmargin.verify.cli.output import Column, Output, emit_json, number, printable
 from maxmargin.verify.cli.status import BAD_INPUT, HOLDS, INCONCLUSIVE, CliError
@@ -31,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         The exit status.
     """
+    plugins.add(*args.plugin)
     out = Output(sys.stderr if args.json == "-" else sys.stdout, args.quiet)
     if args.json not in (None, "-"):
         _writable(Path(args.json), "--json")

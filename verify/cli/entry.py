@@ -107,6 +107,13 @@ def build_parser() -> Parser:
         metavar="FILE|-",
         help="write the result as JSON; '-': to standard output, the rest to standard error",
     )
+    group.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="MODULE|FILE.py",
+        help="load other people's norms, models, optimizers or claims first (once for each; also MAXMARGIN_PLUGINS)",
+    )
     group.add_argument("--quiet", action="store_true", help="no progress, and only the headline of the result")
 
     parser = Parser(

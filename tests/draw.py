@@ -1,0 +1,92 @@
+"""Draw the pictures of CONTRIBUTING.md from the code as it is.
+
+python tests/draw.py            rewrite them
+python tests/draw.py --check    say whether they are stale
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import grimp
+
+ROOT = Path(__file__).resolve().parents[1]
+TOP = ("models", "solvers", "verify", "reports")
+
+
+def folders() -> dict[str, set[str]]:
+    """Each folder of the packages → the folders that it imports, without those that others of these import for it."""
+    graph = grimp.build_graph(*(f"maxmargin.{top}" for top in TOP), cache_dir=None)
+    names = {m for m in graph.modules if list(graph.find_children(m))}
+
+    def home(module: str) -> str:
+        return module if module in names else module.rpartition(".")[0]
+
+    direct: dict[str, set[str]] = {name: set() for name in names}
+    for module in graph.modules:
+        for other in graph.find_modules_directly_imported_by(module):
+            if home(module) != home(other):
+                direct[home(module)].add(home(other))
+
+    def beyond(name: str) -> set[str]:
+        return {far for near in direct[name] for far in direct[near] | beyond(near)}
+
+    return {name: direct[name] - beyond(name) for name in sorted(names)}
+
+
+def picture() -> Iterator[str]:
+    """A Mermaid flowchart, one box a folder."""
+    yield "```mermaid"
+    yield "flowchart BT"
+    drawn = folders()
+    for top in TOP:
+        yield f"  subgraph {top}"
+        for name in drawn:
+            if name.split(".")[1] == top:
+                files = len(list((ROOT / Path(*name.split(".")[1:])).glob("*.py"))) - 1
+                yield f'    {_box(name)}["{name.removeprefix("maxmargin.").replace(".", "/")} ({files})"]'
+        yield "  end"
+    for name, others in drawn.items():
+        for other in sorted(others):
+            yield f"  {_box(other)} --> {_box(name)}"
+    yield "```"
+    yield ""
+    yield "An arrow: what the upper one imports. In brackets: files. What each folder is for:"
+    yield ""
+    for name in drawn:
+        said = (import_module(name).__doc__ or "").partition("\n\n")[0].replace("\n", " ").rstrip(".")
+        yield f"- `{name.removeprefix('maxmargin.').replace('.', '/')}`: {said}."
+
+
+def _box(name: str) -> str:
+    return name.removeprefix("maxmargin.").replace(".", "_")
+
+
+PICTURES = {"layers": picture}
+
+
+def redrawn(text: str) -> str:
+    """The text with each picture drawn anew between its marks."""
+    for name, draw in PICTURES.items():
+        begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+        new = begin + "\n".join(draw()) + "\n" + end
+        text = re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _, new=new: new, text, flags=re.DOTALL)
+    return text
+
+
+def main() -> int:
+    file = ROOT / "CONTRIBUTING.md"
+    old = file.read_text(encoding="utf-8")
+    new = redrawn(old)
+    if "--check" in sys.argv:
+        return int(old != new)
+    file.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
