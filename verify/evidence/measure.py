@@ -48,12 +48,10 @@ class Evidence:
         norms: norm name → summary.
         arrays: "steps" and, for each norm N, "kkt_gap:N", "alignment:N", "margin_ratio:N" of shape (T, B), NaN where
             not computed; "direction_error:N" for a matched norm.
-        matches: For the claimed norm on a nonlinear problem, the matched KKT point of each measured run.
     """
 
     norms: Mapping[str, NormEvidence]
     arrays: Mapping[str, np.ndarray]
-    matches: tuple[Match, ...] = ()
 
 
 def measure(
@@ -84,26 +82,23 @@ def measure(
         chosen = chosen[: effort.runs]
     arrays: dict[str, np.ndarray] = {"steps": trajectory.steps, "margin": trajectory.margin}
     summaries: dict[str, NormEvidence] = {}
-    matches: list[Match] = []
     claimed_names = {n.name for n in claimed}
     for name, norm in names.items() if len(chosen) else ():
         try:
-            summary, series, found = _of_norm(problem, trajectory, norm, chosen, effort, name in claimed_names)
+            summary, series = _of_norm(problem, trajectory, norm, chosen, effort, name in claimed_names)
         except (MarginError, SolverError):
             continue  # a norm of absurd weights: no number is better than a wrong one
         summaries[name] = summary
-        matches.extend(found)
         arrays |= {f"{key}:{name}": _spread(a, chosen, trajectory.runs) for key, a in series.items() if a is not None}
-    return Evidence(summaries, arrays, tuple(matches))
+    return Evidence(summaries, arrays)
 
 
 def _of_norm(
     problem: Problem, trajectory: Trajectory, norm: Norm, chosen: np.ndarray, effort: Effort, claimed: bool
-) -> tuple[NormEvidence, dict[str, np.ndarray | None], list[Match]]:
-    """The evidence under one norm, its series (T, len(chosen)), and what was matched."""
+) -> tuple[NormEvidence, dict[str, np.ndarray | None]]:
+    """The evidence under one norm, and its series (T, len(chosen))."""
     values, aligned = _alignment(trajectory, norm, chosen)
     normalized = _scatter(trajectory.margin[:, chosen], values**problem.degree)
-    found: list[Match] = []
     ratio: np.ndarray | None
     error: np.ndarray | None = None
     if problem.linear:
@@ -113,7 +108,7 @@ def _of_norm(
         checkpoints = effort.checkpoints if claimed else effort.wrong_checkpoints
         summary, gap, ratio, error = _against_kkt(problem, trajectory, norm, chosen, normalized, found, checkpoints)
     series = {"kkt_gap": gap, "alignment": aligned, "margin_ratio": ratio, "direction_error": error}
-    return replace(summary, alignment=_last(aligned)), series, found
+    return replace(summary, alignment=_last(aligned)), series
 
 
 def _against_optimum(
