@@ -13,7 +13,7 @@ from typing import Literal, final
 
 from msgspec import UNSET, Struct
 
-from maxmargin.verify.judging.rules import is_control
+from maxmargin.verify.judging.facts import is_control
 from maxmargin.verify.results.candidates import family
 from maxmargin.verify.results.claim_verdict import Campaign
 from maxmargin.verify.results.encoding import decode, read_json

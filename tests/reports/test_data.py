@@ -14,10 +14,10 @@ import pytest
 
 from maxmargin.reports.curves import MAX_BYTES, MAX_POINTS, Band, load_curves
 from maxmargin.reports.data import Standing, load
-from maxmargin.verify.judging.rules import APART
 from maxmargin.verify.results.claim_verdict import Campaign
 from maxmargin.verify.results.encoding import LONGEST, ReportError
 from maxmargin.verify.results.store import array_file
+from maxmargin.verify.thresholds.judging import APART
 
 Stored = Callable[..., Path]
 

@@ -275,12 +275,13 @@ def _add_list(commands: Any, common: Parser) -> None:
     listing = commands.add_parser(
         "list",
         parents=[common],
-        help="list claims, problems, norms or optimizers",
-        description="Print the names that the other commands take, each with one line.",
+        help="list claims, problems, norms, optimizers or thresholds",
+        description="Print the names that the other commands take, or the numbers that decide, each with one line.",
         epilog="examples:\n  maxmargin list norms\n  maxmargin list claims --json -\n\n"
         + STATUS.format(holds="listed", refuted="not used by this command", inconclusive="not used by this command"),
     )
-    listing.add_argument("what", choices=("claims", "problems", "norms", "optimizers"), help="what to list")
+    kinds = ("claims", "problems", "norms", "optimizers", "thresholds")
+    listing.add_argument("what", choices=kinds, help="what to list")
 
 
 def _add_report(commands: Any, common: Parser) -> None:

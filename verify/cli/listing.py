@@ -79,6 +79,15 @@ def norms() -> list[Entry]:
     return entries
 
 
+def thresholds() -> list[Entry]:
+    """The numbers that decide."""
+    from maxmargin.verify.thresholds import judging, laboratory, training
+    from maxmargin.verify.thresholds.table import THRESHOLDS
+
+    del judging, laboratory, training  # they have filled the table
+    return [Entry(name, str(row)) for name, row in THRESHOLDS.items()]
+
+
 def _summary(documented: object) -> str:
     return (inspect.getdoc(documented) or "").partition("\n")[0].rstrip(".")
 
@@ -97,4 +106,5 @@ LISTINGS: Mapping[str, Callable[[], list[Entry]]] = {
     "problems": problems,
     "norms": norms,
     "optimizers": optimizers,
+    "thresholds": thresholds,
 }

@@ -469,6 +469,7 @@ def test_solve_gives_the_known_margins_of_the_basis(
         ("problems", {"digits-3@linear", "multiclass@linear", "blocks@linear"}),
         ("norms", {"l1", "l2", "linf", "spectral", "nuclear", "hybrid[:R]", "schatten:P", "entrywise:P"}),
         ("optimizers", {"signum", "muon", "adam", "muon-signum", "muon-adam"}),
+        ("thresholds", {"APART", "STEPS", "SAME_STEP"}),
     ],
 )
 def test_list_names_everything_with_a_line(what: str, some: set[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,7 +101,7 @@ class Optimizer(ABC):
 
     @property
     def betas(self) -> tuple[float, float] | None:
-        """(β₁, β₂) where blocks are stepped by Adam without eps."""
+        """(β₁, β₂) where blocks are stepped by Adam without eps: theory asks A1 and β₁ ≤ β₂ of these."""
         return self._facts.betas
 
     @abstractmethod
