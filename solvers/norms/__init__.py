@@ -51,7 +51,8 @@ projection; one of the whole parameter that is no choice block by block derives 
 from importlib import import_module
 from pkgutil import iter_modules
 
-from maxmargin.solvers.norms.block import BlockNorm, GaugeNorm, NormError
+from maxmargin.models.errors import NormError
+from maxmargin.solvers.norms.block import BlockNorm, GaugeNorm
 from maxmargin.solvers.norms.families import get_block_norm, register
 from maxmargin.solvers.norms.parameter import Norm, ParameterNorm, Rule
 from maxmargin.solvers.norms.registry import NORMS, get_norm, register_whole

@@ -6,7 +6,8 @@ import difflib
 from collections.abc import Iterable
 from typing import TypeVar
 
-from maxmargin.solvers.norms.block import BlockNorm, Family, NormError
+from maxmargin.models.errors import NormError
+from maxmargin.solvers.norms.block import BlockNorm, Family
 
 _Class = TypeVar("_Class", bound=type[BlockNorm])
 

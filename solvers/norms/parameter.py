@@ -12,10 +12,11 @@ from array_api_compat import array_namespace
 from typing_extensions import override
 
 from maxmargin.models.blocks import Array, Blocks, flatten, inner, shapes_of, unflatten
+from maxmargin.models.errors import NormError
 from maxmargin.solvers.norms import lp
 from maxmargin.solvers.norms.aggregation import project_blocks
 from maxmargin.solvers.norms.atoms import lp_atom
-from maxmargin.solvers.norms.block import BlockNorm, NormError, cone_residual, number
+from maxmargin.solvers.norms.block import BlockNorm, cone_residual, number
 from maxmargin.solvers.norms.entrywise import Entrywise
 from maxmargin.solvers.norms.families import get_block_norm
 

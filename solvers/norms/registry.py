@@ -9,7 +9,7 @@ from typing import TypeVar, final
 
 from typing_extensions import override
 
-from maxmargin.solvers.norms.block import NormError
+from maxmargin.models.errors import NormError
 from maxmargin.solvers.norms.families import FAMILIES, MEMBERS, get_block_norm, unknown
 from maxmargin.solvers.norms.parameter import Norm, ParameterNorm, Rule
 
@@ -92,7 +92,7 @@ def get_norm(spec: str | Norm) -> Norm:
         >>> get_norm("specral")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ...
-        maxmargin.solvers.norms.block.NormError: unknown norm 'specral'; did you mean 'spectral'? known: ...
+        maxmargin.models.errors.NormError: unknown norm 'specral'; did you mean 'spectral'? known: ...
     """
     if isinstance(spec, Norm):
         return spec

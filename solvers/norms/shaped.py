@@ -15,7 +15,8 @@ from typing import Any, ClassVar, final
 from typing_extensions import override
 
 from maxmargin.models.blocks import Array
-from maxmargin.solvers.norms.block import BlockNorm, Family, NormError, number
+from maxmargin.models.errors import NormError
+from maxmargin.solvers.norms.block import BlockNorm, Family, number
 from maxmargin.solvers.norms.families import FAMILIES, register
 from maxmargin.solvers.norms.schatten import Schatten
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import sympy as sp
 
-from maxmargin.solvers.norms.block import NormError
+from maxmargin.models.errors import NormError
 
 
 def entries(block: Any) -> list[sp.Expr]:
