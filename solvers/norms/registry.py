@@ -121,7 +121,7 @@ def _whole(text: str, row: Whole, argument: str | None, join: str | None) -> Nor
     try:
         number = float(argument)
     except ValueError:
-        raise NormError(f"norm {text!r}: needed is {row.name} or {row.name}:{row.argument} with a number") from None
+        raise NormError(f"norm {text!r}: needs {row.name} or {row.name}:{row.argument} with a number") from None
     return row.make(number)
 
 
@@ -134,7 +134,7 @@ def _rule(text: str, part: str) -> Rule:
         factor = math.nan
     if not (selector and equals and name) or math.isnan(factor):
         raise NormError(
-            f"norm {text!r}: {part!r} is no rule; needed is BLOCK=NORM or BLOCK=WEIGHT*NORM, for example "
+            f"norm {text!r}: {part!r} is no rule; a rule is BLOCK=NORM or BLOCK=WEIGHT*NORM, for example "
             "blocks:W1=2*spectral,a=linf;max"
         )
     return Rule(selector.strip(), get_block_norm(name.strip()), factor)
