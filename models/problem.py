@@ -127,7 +127,7 @@ class Problem:
         return back(self._margins(blocks))
 
     def min_margin(self, theta: Blocks) -> Array:
-        """q(θ) = min_i m_i(θ), a scalar."""
+        """The smallest margin, q(θ) = min_i m_i(θ)."""
         m = self.margins(theta)
         return m.min() if isinstance(m, np.ndarray) else m.amin()
 

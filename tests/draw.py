@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import grimp
 
@@ -62,11 +63,45 @@ def picture() -> Iterator[str]:
         yield f"- `{name.removeprefix('maxmargin.').replace('.', '/')}`: {said}."
 
 
+PATH = (
+    "verify.cli.entry:main",
+    "verify.cli.commands:check",
+    "verify.running.checking:check",
+    "verify.blackbox.targets:load",
+    "verify.lab.examine:Laboratory.examine",
+    "verify.running.job:run_all",
+    "verify.training.train:Training.run",
+    "verify.evidence.measure:measure",
+    "verify.judging.rules:decide",
+    "verify.judging.conclusion:conclude",
+)
+"""From the command line to the exit status of ``maxmargin check X`` on one problem: each called once, in this order."""
+
+
+def path() -> Iterator[str]:
+    """The functions that a check goes through, each with what it says of itself."""
+    for number, name in enumerate(PATH, 1):
+        module, _, function = name.partition(":")
+        found: Any = import_module(f"maxmargin.{module}")
+        for part in function.split("."):
+            found = getattr(found, part)
+        said = (found.__doc__ or "").partition("\n")[0].rstrip(".").replace("``", "`")
+        yield f"{number}. `{module.replace('.', '/')}.py` `{function}`: {said}."
+    yield ""
+    yield "The verdict's outcome is the exit status. Steps 7 to 9 run once for each problem, in processes side by side."
+
+
+def verdict() -> Iterator[str]:
+    """What the judging's package says of its rules."""
+    said = (import_module("maxmargin.verify.judging").__doc__ or "").partition("-----\n")[2]
+    yield said.strip().replace("``", "`")
+
+
 def _box(name: str) -> str:
     return name.removeprefix("maxmargin.").replace(".", "_")
 
 
-PICTURES = {"layers": picture}
+PICTURES = {"layers": picture, "path": path, "verdict": verdict}
 
 
 def redrawn(text: str) -> str:
