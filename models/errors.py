@@ -17,3 +17,7 @@ class InputError(ValueError):
     """
 
     undecided: ClassVar[bool] = False
+
+
+class NormError(InputError):
+    """A norm that does not exist, or that cannot do what was asked of it."""

@@ -164,7 +164,8 @@ def family(name: str, summary: str) -> Callable[[ModelBuilder], ModelBuilder]:
 
 def _add(registry: dict[str, Row], row: Row) -> None:
     if row.name in registry:
-        raise ProblemError(f"{row.kind} {row.name!r} is registered twice")
+        first, second = (each.build.__module__ for each in (registry[row.name], row))
+        raise ProblemError(f"{row.kind} {row.name!r} is registered twice, by {first} and by {second}; rename one")
     registry[row.name] = row
 
 

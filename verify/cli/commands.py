@@ -136,7 +136,13 @@ def solve(args: argparse.Namespace, out: Output) -> int:
 
     with reporting("solving", quiet=args.quiet) as progress:
         solution = solve_problem(
-            problem, norm, certify=args.certify, starts=args.starts, seed=args.seed, progress=progress
+            problem,
+            norm,
+            certify=args.certify,
+            prove=args.prove,
+            starts=args.starts,
+            seed=args.seed,
+            progress=progress,
         )
     payload = solution.to_json()
     if args.quiet:
@@ -156,15 +162,20 @@ def list_names(args: argparse.Namespace, out: Output) -> int:
     if args.quiet:
         for entry in entries:
             out.headline(entry.name)
-    out.table([Column(args.what[:-1]), Column("")], [[entry.name, entry.summary] for entry in entries])
-    emit_json(
-        {
-            "schema": 1,
-            "kind": args.what,
-            "entries": [{"name": e.name, "summary": e.summary} for e in entries],
-        },
-        args.json,
-    )
+    columns = [Column(args.what[:-1]), Column("")]
+    rows = [[entry.name, entry.summary] for entry in entries]
+    payload: dict[str, Any] = {"schema": 1, "kind": args.what}
+    payload["entries"] = [{"name": e.name, "summary": e.summary} for e in entries]
+    if args.what == "problems":
+        columns.insert(1, Column("exact under"))
+        rows = [[e.name, " ".join(e.exact or ()), e.summary] for e in entries]
+        payload["entries"] = [vars(e) for e in entries]
+        payload["parts"] = [{"name": e.name, "summary": e.summary} for e in listing.parts()]
+    out.table(columns, rows)
+    if args.what == "problems":
+        out.text("\nmade of DATA or DATA@MODEL, with the options given here as NAME:option=value,…:\n")
+        out.table([Column("data set or @model"), Column("")], [[e.name, e.summary] for e in listing.parts()])
+    emit_json(payload, args.json)
     return HOLDS
 
 

@@ -238,6 +238,9 @@ examples:
   maxmargin solve --problem digits-3@linear --norm spectral
   maxmargin solve --problem data.csv@linear --norm linf --certify --json -
   maxmargin solve --problem ./points.npz@relu2 --norm l2 --starts 20
+  maxmargin solve --problem binary@relu2 --norm l2 --prove            an exact KKT point within 1e-16 of this one
+  maxmargin solve --problem "F1'" --norm l2 --starts 9                what theory says, beside what is found
+  maxmargin solve --problem G2:k=5 --norm spectral
 
 """
         + STATUS.format(
@@ -248,7 +251,17 @@ examples:
     )
     solve.add_argument("--problem", required=True, metavar="P", help=PROBLEM_HELP)
     solve.add_argument("--norm", required=True, metavar="NORM", help=NORM_HELP)
-    solve.add_argument("--certify", action="store_true", help="enclose the optimum in exact arithmetic (linear models)")
+    solve.add_argument(
+        "--certify",
+        action="store_true",
+        help="enclose the optimum in exact arithmetic, and compute it by a second route (linear models)",
+    )
+    solve.add_argument(
+        "--prove",
+        action="store_true",
+        help="prove that an exact KKT point lies near the one found, and how near (interval arithmetic; "
+        "up to 1,000 parameters)",
+    )
     solve.add_argument(
         "--starts",
         type=whole(1),

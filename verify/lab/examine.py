@@ -14,9 +14,9 @@ from maxmargin.verify.lab.faults.finding import Finding
 from maxmargin.verify.lab.norm.fingerprint import Fingerprint, Step, coupling_of, read
 from maxmargin.verify.lab.norm.preconditioners import preconditioners
 from maxmargin.verify.lab.norm.shape_law import shape_law
+from maxmargin.verify.lab.norm.subject import Subject
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.lab.probe.strides import in_stride
-from maxmargin.verify.lab.subject import Subject
 from maxmargin.verify.lab.twin.search import Twin, find_twin
 from maxmargin.verify.results.candidates import CANDIDATES
 

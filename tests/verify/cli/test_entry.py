@@ -437,7 +437,11 @@ def test_solve_prints_its_table_or_its_json(fake: Fake, capsys: pytest.CaptureFi
     assert "no enclosure is given" in said  # it was asked for, and there is none
     ((args, kwargs),) = calls
     assert (args[0].n_samples, args[1].name) == (6, "l2")
-    assert {k: kwargs[k] for k in ("certify", "starts", "seed")} == {"certify": True, "starts": 4, "seed": 0}
+    given = {"certify": True, "prove": False, "starts": 4, "seed": 0}
+    assert {k: kwargs[k] for k in given} == given
+    assert main([*argv, "--prove"]) == 0
+    assert calls.pop()[1]["prove"] is True
+    capsys.readouterr()
     assert main([*argv, "--json", "-"]) == 0
     assert strict(capsys.readouterr().out)["kkt_gap"] is None
     assert main([*argv, "--quiet"]) == 0
@@ -477,6 +481,31 @@ def test_list_names_everything_with_a_line(what: str, some: set[str], capsys: py
     assert some <= {entry["name"] for entry in entries}
     assert all(entry["summary"] and entry["name"] in table for entry in entries)
     assert said.err.split("\n")[:-1] == [entry["name"] for entry in entries]
+
+
+def test_listed_problems_show_their_exact_answers_and_what_they_are_made_of(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "problems", "--json", "-"]) == 0
+    said = capsys.readouterr()
+    listed = strict(said.out)
+    exact = {entry["name"]: entry["exact"] for entry in listed["entries"]}
+    assert exact["F1"] == exact["two-points@relu:h=2"] == ["l2", "linf"]
+    assert exact["G2"] == exact["basis@linear"] == ["spectral", "linf", "l2", "nuclear", "l1"]
+    assert exact["multiclass@linear"] == []
+    assert "exact under" in said.err
+    parts = {part["name"] for part in listed["parts"]}
+    assert {"basis:k=3,s=1.0", "@relu2:h=8", "FILE.npz, FILE.csv"} <= parts
+    assert all(part in said.err for part in parts)
+
+
+def test_solve_says_what_theory_says(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["solve", "--problem", "F2", "--norm", "l2", "--prove", "--json", "-"]) == 0
+    said = capsys.readouterr()
+    found = strict(said.out)
+    assert found["problem"] == "point:x=1:2@diagonal:depth=2"
+    assert [(p["class"], p["exact"]) for p in found["theory"]["points"]] == [("global", "1"), ("saddle", "1/2")]
+    assert found["proof"]["proved"] is True
+    assert "theory says: global, margin 1 (G3-L2-l2); found as 1" in said.err
+    assert "proved: there is an exact KKT point" in said.err
 
 
 def test_the_listed_norms_and_claims_are_the_ones_the_commands_take(capsys: pytest.CaptureFixture[str]) -> None:

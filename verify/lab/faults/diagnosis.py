@@ -34,8 +34,8 @@ from maxmargin.verify.lab.faults.perturbations import (
     sizes,
     weights,
 )
+from maxmargin.verify.lab.norm.subject import Subject
 from maxmargin.verify.lab.norm.symmetry import contradictions
-from maxmargin.verify.lab.subject import Subject
 from maxmargin.verify.thresholds.laboratory import FOLLOWS_NORM, NOISY_RUNS
 
 OF_A_BLOCK: tuple[Callable[[BlockSteps], Finding | None], ...] = (

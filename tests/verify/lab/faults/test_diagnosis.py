@@ -14,7 +14,7 @@ from maxmargin.verify.lab.faults.diagnosis import diagnose as diagnosed
 from maxmargin.verify.lab.faults.finding import Finding, Kind
 from maxmargin.verify.lab.faults.perturbations import memory
 from maxmargin.verify.lab.norm.fingerprint import read
-from maxmargin.verify.lab.subject import Subject
+from maxmargin.verify.lab.norm.subject import Subject
 
 SHAPES = {"W": (5, 4), "V": (3, 6), "a": (5,)}
 TWO = {"W": (5, 4), "a": (5,)}  # half the time
