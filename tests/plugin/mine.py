@@ -19,6 +19,7 @@ from maxmargin.solvers.norms.atoms import lp_atom, vector
 from maxmargin.verify.claims import catalogue
 from maxmargin.verify.optimizers.core import base
 from maxmargin.verify.optimizers.steepest import MomentumSteepestDescent
+from maxmargin.verify.thresholds.judging import CLAIM_LINEAR
 
 
 @register
@@ -109,6 +110,6 @@ catalogue.register(
         "maxmodulus",
         "Momentum steepest descent under the largest modulus maximizes its margin.",
         "Gronich & Vardi 2602.16340, theorem on momentum steepest descent",
-        (catalogue.Plan("multiclass", {"quick": 60_000}, catalogue.LINEAR_BOUNDS, {"quick": 1}, 0.01),),
+        (catalogue.Plan("multiclass", {"quick": 60_000}, CLAIM_LINEAR, {"quick": 1}, 0.01),),
     )
 )
