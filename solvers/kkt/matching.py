@@ -1,4 +1,4 @@
-"""The KKT point that a trajectory is heading for: found from its end, without climbing to another one.
+"""Matching: the KKT point that a trajectory is heading for, found from its end, without climbing to another one.
 
 A trajectory may end near a saddle (KKT is first order only), and margin ascent from there leaves it. So the natural
 residual R(θ, λ) = 0 is solved by a semismooth Levenberg–Marquardt iteration, which is drawn to any kind of KKT point:
