@@ -24,6 +24,8 @@ class HomogeneousModel(ABC):
     """
 
     name: ClassVar[str]
+    inputs: int
+    """The field that :attr:`features` gives; a model without it says ``features`` itself."""
     smooth: ClassVar[bool] = True
     """Whether f is C¹ in θ (hypothesis M1 of Gronich & Vardi 2602.16340)."""
     linear: ClassVar[bool] = False
@@ -40,14 +42,14 @@ class HomogeneousModel(ABC):
         """Shape of each block, in order: ``(rows, columns)`` of a matrix or ``(length,)`` of a vector."""
 
     @property
-    @abstractmethod
     def outputs(self) -> int:
-        """Scores per sample: 1 for a binary model, the number of classes otherwise."""
+        """Scores per sample: the number of ``classes``, or 1 of a binary model, which has no such field."""
+        return int(getattr(self, "classes", 1))
 
     @property
-    @abstractmethod
     def features(self) -> int:
         """Length of one input x."""
+        return self.inputs
 
     @property
     @abstractmethod

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from maxmargin.models.blocks import Array, Blocks, as_torch, check_shapes, flatten, unflatten
+from maxmargin.models.errors import InputError
 from maxmargin.models.model import HomogeneousModel
 
 
-class DataError(ValueError):
+class DataError(InputError):
     """Data that cannot make a problem: NaN, one class, wrong shapes."""
 
 
@@ -126,7 +127,7 @@ class Problem:
         return back(self._margins(blocks))
 
     def min_margin(self, theta: Blocks) -> Array:
-        """q(θ) = min_i m_i(θ), a scalar."""
+        """The smallest margin, q(θ) = min_i m_i(θ)."""
         m = self.margins(theta)
         return m.min() if isinstance(m, np.ndarray) else m.amin()
 

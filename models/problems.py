@@ -1,48 +1,47 @@
-"""Problems by name: ``DATA@MODEL``, ``DATA:option=value@MODEL:option=value``, ``file.npz@MODEL``.
+"""Problems by name: ``DATA@MODEL``, ``DATA:option=value@MODEL:option=value``, ``file.npz@MODEL``, or ``F1``.
 
 Example:
     >>> get("multiclass")
     Problem('multiclass@linear', n=8, d=8, margins=16, L=1)
     >>> get("binary:n=10,seed=3@relu2:h=4")
     Problem('binary:n=10,seed=3@relu2:h=4', n=10, d=6, margins=10, L=3)
+    >>> get("G6:x=1:2,h=5")
+    Problem('point:x=1:2@relu2:h=5', n=1, d=2, margins=1, L=3)
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import final
+from collections.abc import Mapping
 
 from maxmargin.models import files
 from maxmargin.models.problem import DataError, Problem
 from maxmargin.models.registry import DATASETS, MODELS, Data, ProblemError, Row, discover, look_up
 
-__all__ = ["DATASETS", "MODELS", "DataError", "Listing", "ProblemError", "describe", "get", "names", "usage"]
+__all__ = ["DATASETS", "MODELS", "THEOREMS", "DataError", "ProblemError", "get", "names", "usage"]
 
 DEFAULT_MODEL = "linear"
 
+THEOREMS: Mapping[str, tuple[str, str]] = {
+    "F1": ("two-points", "relu:h=2"),
+    "F1'": ("two-points", "relu2:h=2"),
+    "F2": ("point:x=1:2", "diagonal:depth=2"),
+    "F3": ("point:x=1:2", "diagonal:depth=3"),
+    "F4": ("point:x=1:1", "diagonal:depth=3"),
+    "G1": ("point:x=3:-4:0", "linear"),
+    "G2": ("basis:k=3", "linear"),
+    "G3": ("point:x=1:2:-3", "diagonal:depth=2"),
+    "G3-pair": ("point:x=2:1+1:2", "diagonal:depth=2"),
+    "G4": ("point:x=3:4", "deep-linear:depth=3,width=3"),
+    "G5": ("basis:k=3", "deep-linear:depth=2,width=3"),
+    "G6": ("point:x=3:-4", "relu2:h=3"),
+}
+"""Short names of problems with exact answers (:mod:`maxmargin.solvers.exact.answers`): the data set and the model.
+
+F1 … F4 are counterexamples of Vardi, Shamir & Srebro 2110.02732; G1 … G6 are families, whose options may be given:
+``G2:k=5``, ``G6:x=1:2,h=4``.
+"""
+
 discover()
-
-
-@final
-@dataclass(frozen=True)
-class Listing:
-    """One row of ``maxmargin list problems``.
-
-    Attributes:
-        name: What :func:`get` takes.
-        degree: Degree of homogeneity L.
-        blocks: The parameters' blocks with their shapes, ``W 3x8, a 3``.
-        n: Samples.
-        margins: Margins, n · (classes − 1).
-        summary: The data, in a line; :func:`usage` has the models.
-    """
-
-    name: str
-    degree: int
-    blocks: str
-    n: int
-    margins: int
-    summary: str
 
 
 def get(spec: str) -> Problem:
@@ -50,7 +49,7 @@ def get(spec: str) -> Problem:
 
     Args:
         spec: ``DATA@MODEL``, or ``DATA`` alone for the linear model. DATA is a name or a path to an ``.npz``
-            or ``.csv`` file. Names may carry options, ``multiclass:n=12,seed=3@linear``.
+            or ``.csv`` file. Names may carry options, ``multiclass:n=12,seed=3@linear``. Or a key of :data:`THEOREMS`.
 
     Returns:
         The problem; its ``name`` is ``DATA@MODEL`` with the options as given.
@@ -59,6 +58,7 @@ def get(spec: str) -> Problem:
         ProblemError: an unknown name or option, with the nearest known one; a model that does not fit.
         DataError: data that make no problem, or a file that cannot be read.
     """
+    spec = _in_full(spec)
     source, at, model = (spec, "", "") if files.is_file(spec) else spec.rpartition("@")
     if not at:
         source, model = spec, DEFAULT_MODEL
@@ -76,11 +76,6 @@ def names() -> list[str]:
     return [name + rest for name, row in sorted(DATASETS.items()) for rest in row.listed]
 
 
-def describe() -> list[Listing]:
-    """One row for each of :func:`names`."""
-    return [_listing(name) for name in names()]
-
-
 def usage() -> dict[str, str]:
     """Every data set and model that :func:`get` knows, with its options and defaults, and what it is.
 
@@ -92,11 +87,24 @@ def usage() -> dict[str, str]:
     return {**data, "FILE.npz, FILE.csv": "your own X and y", **models}
 
 
-def _listing(name: str) -> Listing:
-    problem = get(name)
-    data = name.rpartition("@")[0].partition(":")[0]
-    blocks = ", ".join(f"{block} {'x'.join(map(str, shape))}" for block, shape in problem.shapes.items())
-    return Listing(name, problem.degree, blocks, problem.n_samples, problem.n_margins, DATASETS[data].summary)
+def _in_full(spec: str) -> str:
+    """A theorem's name as DATA@MODEL, each option given to the data set or the model that has it."""
+    name, _, options = spec.partition(":")
+    if name not in THEOREMS:
+        return spec
+    source, model = THEOREMS[name]
+    given = {part.partition("=")[0]: part for part in filter(None, options.split(","))}
+    unused, sides = set(given), []
+    for registry, text in ((DATASETS, source), (MODELS, model)):
+        row, _, stated = text.partition(":")
+        known = look_up(registry, "", row).options
+        mine = {part.partition("=")[0]: part for part in filter(None, stated.split(","))}
+        mine |= {key: part for key, part in given.items() if key in known}
+        unused -= set(known)
+        sides.append(row + ":" * bool(mine) + ",".join(mine.values()))
+    if unused:
+        raise ProblemError(f"{name} is {source}@{model}, which has no option {', '.join(sorted(unused))}")
+    return "@".join(sides)
 
 
 def _with_options(row: Row) -> str:

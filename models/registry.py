@@ -16,12 +16,13 @@ from typing import Any, TypeVar, final
 
 import numpy as np
 
+from maxmargin.models.errors import InputError
 from maxmargin.models.model import HomogeneousModel
 
 Shape = tuple[int, ...]
 
 
-class ProblemError(ValueError):
+class ProblemError(InputError):
     """A problem's name that cannot be read: unknown data, model or option, or a pair that does not fit."""
 
 
@@ -163,7 +164,8 @@ def family(name: str, summary: str) -> Callable[[ModelBuilder], ModelBuilder]:
 
 def _add(registry: dict[str, Row], row: Row) -> None:
     if row.name in registry:
-        raise ProblemError(f"{row.kind} {row.name!r} is registered twice")
+        first, second = (each.build.__module__ for each in (registry[row.name], row))
+        raise ProblemError(f"{row.kind} {row.name!r} is registered twice, by {first} and by {second}; rename one")
     registry[row.name] = row
 
 

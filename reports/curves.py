@@ -11,7 +11,7 @@ from typing import final
 
 import numpy as np
 
-from maxmargin.reports.data import ReportError
+from maxmargin.verify.results.encoding import ReportError
 
 MAX_POINTS = 200
 MAX_BYTES = 256_000_000

@@ -39,7 +39,7 @@ _RC: dict[Any, Any] = {
     "ytick.color": _INK,
     "path.simplify": True,
 }
-_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @final
@@ -169,7 +169,7 @@ def _finish(axes: Any, title: str) -> None:
 
 def _power(value: float) -> str:
     exponent = round(math.log10(value))
-    return f"{value:g}" if 0 <= exponent <= 1 else "10" + str(exponent).translate(_SUPERSCRIPT)
+    return f"{value:g}" if 0 <= exponent <= 1 else "10" + str(exponent).translate(SUPERSCRIPT)
 
 
 def _end_labels(axes: Any, ends: list[tuple[str, float]], norm: str | None, style: Mapping[str, NormStyle]) -> None:

@@ -15,36 +15,29 @@ false alarm. The summary is computed from the rows, and a file whose summary say
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Annotated, Any, Literal
 
-from maxmargin.reports.reader import Reader, ReportError, read_table
+from msgspec import Meta, Struct, field
 
-SCHEMA = 1
-KIND = "mutants"
-OUTCOMES = ("holds", "fails", "inconclusive", "error")
+from maxmargin.verify.results.encoding import ReportError, as_json, decode, read_json
 
 
-@final
-@dataclass(frozen=True)
-class Found:
+class Found(Struct, frozen=True):
     """The verdict with one seed: its outcome, "error" where the check itself broke off, and the norm it named."""
 
-    outcome: str
+    outcome: Literal["holds", "fails", "inconclusive", "error"]
     norm: str | None
 
 
-@final
-@dataclass(frozen=True)
-class Case:
+class Case(Struct, frozen=True):
     """One optimizer on which ``check`` was tried.
 
     Attributes:
         why: Why it is broken, or why correct, in a sentence.
         told: Whether ``check`` was given the claim; otherwise it had to find the norm.
         honest: The outcomes that are right; "inconclusive" where the fault shows only beyond any run's horizon.
-        found: The verdict by seed; a seed that was not run is absent.
+        found: The verdict by seed, "outcomes" in JSON; a seed that was not run is absent.
         reason: The first reason given with the first seed.
     """
 
@@ -55,7 +48,7 @@ class Case:
     told: bool
     broken: bool
     honest: tuple[str, ...]
-    found: Mapping[int, Found]
+    found: Mapping[int, Found] = field(name="outcomes")
     reason: str
 
     def note(self, seed: int) -> str:
@@ -75,9 +68,7 @@ class Case:
         return len({(f.outcome, f.norm if f.outcome == "holds" else None) for f in self.found.values()}) == 1
 
 
-@final
-@dataclass(frozen=True)
-class Tally:
+class Tally(Struct, frozen=True):
     """Verdicts of one seed, counted.
 
     Attributes:
@@ -124,15 +115,15 @@ class Tally:
         )
 
 
-@final
-@dataclass(frozen=True)
-class MutantTable:
-    """The whole table."""
+class MutantTable(Struct, frozen=True):
+    """The whole table; its cases are "rows" in JSON."""
 
     tier: str
-    seeds: tuple[int, ...]
+    seeds: Annotated[tuple[int, ...], Meta(min_length=1)]
     versions: Mapping[str, str]
-    cases: tuple[Case, ...]
+    cases: tuple[Case, ...] = field(name="rows")
+    schema: Literal[1] = 1
+    kind: Literal["mutants"] = "mutants"
 
     @property
     def broken(self) -> tuple[Case, ...]:
@@ -194,28 +185,7 @@ class MutantTable:
 
     def to_json(self) -> dict[str, Any]:
         """The file's content, as the module's docstring states it."""
-        return {
-            "schema": SCHEMA,
-            "kind": KIND,
-            "tier": self.tier,
-            "seeds": list(self.seeds),
-            "versions": dict(self.versions),
-            "rows": [
-                {
-                    "name": case.name,
-                    "kind": case.kind,
-                    "why": case.why,
-                    "claim": case.claim,
-                    "told": case.told,
-                    "broken": case.broken,
-                    "honest": list(case.honest),
-                    "reason": case.reason,
-                    "outcomes": {str(seed): asdict(found) for seed, found in case.found.items()},
-                }
-                for case in self.cases
-            ],
-            "summary": self._summary(),
-        }
+        return {**as_json(self), "summary": self._summary()}
 
     def _summary(self) -> dict[str, Any]:
         total = len(self.broken)
@@ -224,7 +194,7 @@ class MutantTable:
             "correct": len(self.correct),
             "stable": self.stable,
             "seeds": {
-                str(seed): {**asdict(tally), "detection_rate": round(tally.refuted / total, 4) if total else None}
+                str(seed): {**as_json(tally), "detection_rate": round(tally.refuted / total, 4) if total else None}
                 for seed, tally in self.tallies.items()
             },
         }
@@ -239,36 +209,11 @@ class MutantTable:
         Raises:
             ReportError: when the file is missing, damaged, of another schema, or its summary is not that of its rows.
         """
-        top = read_table(path, KIND, SCHEMA, "tests/benchmarks/bench_mutants.py")
-        seeds = top.integers("seeds")
-        table = cls(
-            tier=top.text("tier"),
-            seeds=seeds,
-            versions=top.strings("versions"),
-            cases=tuple(_case(row, seeds) for row in top.objects("rows")),
-        )
-        if top.value.get("summary") != table._summary():
+        value = read_json(path, "'python tests/benchmarks/bench_mutants.py' writes it")
+        table = decode(value, cls, str(path))
+        if value.get("summary") != table._summary():
             raise ReportError(f"{path}.summary is not what its rows add up to; write the file again")
         return table
-
-
-def _case(row: Reader, seeds: tuple[int, ...]) -> Case:
-    outcomes = row.named("outcomes")
-    return Case(
-        name=row.text("name"),
-        kind=row.text("kind"),
-        why=row.text("why"),
-        claim=row.text("claim"),
-        told=row.flagged("told"),
-        broken=row.flagged("broken"),
-        honest=row.texts("honest"),
-        found={
-            seed: Found(outcomes[str(seed)].choice("outcome", OUTCOMES), outcomes[str(seed)].optional_text("norm"))
-            for seed in seeds
-            if str(seed) in outcomes
-        },
-        reason=row.text("reason"),
-    )
 
 
 def _span(counts: Iterable[int]) -> str:

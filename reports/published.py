@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Self, final
 
 from maxmargin.reports.mutants import MutantTable
-from maxmargin.reports.reader import ReportError
 from maxmargin.reports.third_party import ThirdPartyTable
+from maxmargin.verify.results.encoding import ReportError
 
 TABLES = Path(__file__).with_name("tables")
 MUTANTS = "mutants.json"

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from msgspec import UNSET
 
 from maxmargin.reports.curves import load_curves
-from maxmargin.reports.data import ClaimResult, Evidence, ProblemResult, Results, load
-from maxmargin.reports.figures import Drawing, gap_figure
+from maxmargin.reports.data import Standing, known, load, verdicts_of
+from maxmargin.reports.figures import SUPERSCRIPT, Drawing, gap_figure
 from maxmargin.reports.palette import FAMILIES, OTHER, styles
 from maxmargin.reports.published import TABLES, Published
-from maxmargin.verify.results.store import write_atomically
-
-_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
+from maxmargin.verify.results.store import array_file, write_atomically
+from maxmargin.verify.results.verdict import CheckVerdict, NormEvidence, Outcome, Verdict
 
 HYPOTHESES = {
     "smooth": "M1: the model is continuously differentiable in its parameters",
@@ -61,13 +62,10 @@ class _Dot:
 @final
 @dataclass(frozen=True)
 class _Problem:
-    result: ProblemResult
+    standing: Standing
     anchor: str
-    gap: float | None
-    wrong: tuple[str, float] | None
-    ratio: float | None
     dots: tuple[_Dot, ...]
-    evidence: tuple[tuple[str, Evidence], ...]
+    evidence: tuple[tuple[str, NormEvidence], ...]
     runs: int
     drawing: Drawing | None
 
@@ -75,7 +73,9 @@ class _Problem:
 @final
 @dataclass(frozen=True)
 class _Claim:
-    result: ClaimResult
+    verdict: Verdict
+    name: str
+    statement: str
     anchor: str
     colors: dict[str, str]
     reasons: tuple[str, ...]
@@ -118,10 +118,12 @@ def render(directory: str | Path, *, tables: Path = TABLES) -> Path:
         lstrip_blocks=True,
     )
     environment.filters.update(num=_num, fixed=_fixed, ratio=_ratio, count=_count, duration=_duration)
+    environment.tests["known"] = lambda ends: ends is not None and None not in map(known, ends)
     html = environment.get_template("report.html.j2").render(
         results=results,
         page=_page(results),
-        claims=[_claim(claim, i) for i, claim in enumerate(results.claims)],
+        kind="verify" if isinstance(results, Campaign) else "check",
+        claims=[_claim(verdict, i, directory) for i, verdict in enumerate(verdicts_of(results))],
         colors=(*FAMILIES.values(), OTHER),
         hypotheses=HYPOTHESES,
         published=published,
@@ -139,63 +141,73 @@ def _published_colors(published: Published) -> dict[str, str]:
     return {name: style.color.variable for name, style in styles(names).items()}
 
 
-def _claim(claim: ClaimResult, index: int) -> _Claim:
-    anchor = f"{_slug(claim.id)}-{index}"
-    told = {f"{p.problem}: {'; '.join(p.reasons)}" for p in claim.problems}  # those stand at their own problem
-    names = {name for p in claim.problems for name in p.evidence} | ({claim.norm} if claim.norm else set())
+def _claim(verdict: Verdict, index: int, directory: Path) -> _Claim:
+    if isinstance(verdict, ClaimVerdict):
+        name, statement = verdict.id, verdict.statement
+    else:
+        name, statement = "check", "Which norm's margin does it maximize?"
+        if verdict.claim:
+            statement = f"It maximizes the {verdict.claim} margin."
+    anchor = f"{_slug(name)}-{index}"
+    told = {f"{p.problem}: {'; '.join(p.reasons)}" for p in verdict.problems}  # those stand at their own problem
+    names = {name for p in verdict.problems for name in p.evidence} | ({verdict.about} if verdict.about else set())
+    standings = [Standing.of(verdict, p) for p in verdict.problems]
     return _Claim(
-        result=claim,
+        verdict=verdict,
+        name=name,
+        statement=statement,
         anchor=anchor,
         colors={name: style.color.variable for name, style in styles(names).items()},
-        reasons=tuple(reason for reason in claim.reasons if reason.rstrip(".") not in told),
-        problems=tuple(_problem(claim, p, f"{anchor}-{_slug(p.problem)}-{j}") for j, p in enumerate(claim.problems)),
+        reasons=tuple(reason for reason in verdict.reasons if reason.rstrip(".") not in told),
+        problems=tuple(
+            _problem(verdict, s, f"{anchor}-{_slug(s.problem.problem)}-{j}", directory) for j, s in enumerate(standings)
+        ),
     )
 
 
-def _problem(claim: ClaimResult, problem: ProblemResult, anchor: str) -> _Problem:
-    curves = load_curves(problem.arrays) if problem.arrays else None
+def _problem(verdict: Verdict, standing: Standing, anchor: str, directory: Path) -> _Problem:
+    problem, norm = standing.problem, standing.norm
+    curves = load_curves(array_file(directory, problem.arrays_file)) if problem.arrays_file is not UNSET else None
     drawing = None
     if curves and (curves.gap or curves.alignment):
-        title = f"KKT gap and alignment against step: {claim.optimizer} on {problem.problem}"
-        drawing = gap_figure(curves, problem.norm, title, salt=anchor)
+        title = f"KKT gap and alignment against step: {verdict.optimizer} on {problem.problem}"
+        drawing = gap_figure(curves, norm, title, salt=anchor)
     return _Problem(
-        result=problem,
+        standing=standing,
         anchor=anchor,
-        gap=problem.gap,
-        wrong=problem.nearest_wrong,
-        ratio=problem.ratio,
-        dots=_dots(problem),
-        evidence=tuple(sorted(problem.evidence.items(), key=lambda item: item[0] != problem.norm)),
+        dots=_dots(standing),
+        evidence=tuple(sorted(problem.evidence.items(), key=lambda item: item[0] != norm)),
         runs=curves.runs if curves else 0,
         drawing=drawing,
     )
 
 
-def _dots(problem: ProblemResult) -> tuple[_Dot, ...]:
+def _dots(standing: Standing) -> tuple[_Dot, ...]:
     found = []
-    for name, evidence in problem.evidence.items():
-        if evidence.kkt_gap is not None:
-            x = round(124 + 30 * math.log10(min(max(evidence.kkt_gap, 1e-4), 1.0)), 1)
-            own = name == problem.norm
-            found.append(_Dot(name, evidence.kkt_gap, x, own, not own and not problem.is_control(name)))
+    for name, evidence in standing.problem.evidence.items():
+        if math.isfinite(gap := evidence.kkt_gap):
+            x = round(124 + 30 * math.log10(min(max(gap, 1e-4), 1.0)), 1)
+            own = name == standing.norm
+            found.append(_Dot(name, gap, x, own, not own and not standing.is_control(name)))
     return tuple(sorted(found, key=lambda dot: (dot.own, not dot.pale, dot.norm)))  # the last is drawn on top
 
 
-def _page(results: Results) -> _Page:
+def _page(results: Campaign | CheckVerdict) -> _Page:
     word = results.outcome.upper()
-    if results.kind == "check":
-        claim = results.claims[0]
+    if isinstance(results, CheckVerdict):
         return _Page(
             "Which margin does this optimizer maximize?",
             word,
-            claim.sentence,
+            results.sentence,
             "The optimizer was trained, unchanged, on problems whose maximum-margin points under the candidate norms "
             "lie apart. This page shows which of them it approached, and how clearly.",
         )
     total = len(results.claims)
-    held = results.count("holds")
-    parts = [f"{results.count('fails')} fail", f"{results.count('inconclusive')} inconclusive"]
-    rest = [part for part in parts if not part.startswith("0 ")]
+    held, failed, open_ = (
+        sum(claim.outcome is outcome for claim in results.claims)
+        for outcome in (Outcome.HOLDS, Outcome.FAILS, Outcome.INCONCLUSIVE)
+    )
+    rest = [f"{count} {word}" for count, word in ((failed, "fail"), (open_, "inconclusive")) if count]
     answer = f"{held} of {total} claim{'' if total == 1 else 's'} hold{'s' if held == total == 1 else ''}"
     return _Page(
         "Which margin does each optimizer maximize?",
@@ -213,15 +225,17 @@ def _slug(text: str) -> str:
 
 def _num(value: float | None, digits: int = 2) -> str:
     """A number for people: 0.0123, 1.2×10⁻³, – where nothing was measured."""
+    value = known(value)
     if value is None:
         return "–"
     if value == 0 or 1e-2 <= abs(value) < 1e4:
         return (f"{value:.{digits}g}" if abs(value) < 100 else f"{value:.0f}").replace("-", "−")
     mantissa, exponent = f"{value:.{digits - 1}e}".replace("-", "−", value < 0).split("e")
-    return f"{mantissa}×10{str(int(exponent)).translate(_SUPERSCRIPT)}"
+    return f"{mantissa}×10{str(int(exponent)).translate(SUPERSCRIPT)}"
 
 
 def _fixed(value: float | None, digits: int) -> str:
+    value = known(value)
     return "–" if value is None else f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")  # no −0.00
 
 

@@ -12,21 +12,17 @@ The file ``tables/third_party.json``, written by ``tests/benchmarks/bench_third_
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Literal
 
-from maxmargin.reports.reader import Reader, read_table
+from msgspec import Struct, field
 
-SCHEMA = 1
-KIND = "third_party"
-OUTCOMES = ("holds", "fails", "inconclusive", "refused", "not finished", "error")
+from maxmargin.verify.results.encoding import as_json, read
 
 
-@final
-@dataclass(frozen=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One optimizer with its arguments.
 
     Attributes:
@@ -46,7 +42,7 @@ class Entry:
     version: str
     optimizer: str
     arguments: str
-    outcome: str
+    outcome: Literal["holds", "fails", "inconclusive", "refused", "not finished", "error"]
     approximate: bool
     norm: str | None
     named: bool
@@ -63,16 +59,16 @@ class Entry:
         return f"{self.optimizer.rpartition(':')[2]}({self.arguments})"
 
 
-@final
-@dataclass(frozen=True)
-class ThirdPartyTable:
-    """The whole table."""
+class ThirdPartyTable(Struct, frozen=True):
+    """The whole table; its entries are "rows" in JSON."""
 
     tier: str
     seed: int
     versions: Mapping[str, str]
     missing: tuple[str, ...]
-    entries: tuple[Entry, ...]
+    entries: tuple[Entry, ...] = field(name="rows")
+    schema: Literal[1] = 1
+    kind: Literal["third_party"] = "third_party"
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -91,7 +87,7 @@ class ThirdPartyTable:
             4 optimizers of 1 package: 1 maximizes a norm’s margin, 2 do not (1 of them approximately)
             1 could not be checked.
         """
-        counts = {outcome: sum(e.outcome == outcome for e in self.entries) for outcome in OUTCOMES}
+        counts = Counter(e.outcome for e in self.entries)
         holds, fails, unsure = counts["holds"], counts["fails"], counts["inconclusive"]
         lost = len(self.entries) - holds - fails - unsure
         near = sum(e.outcome == "fails" and e.approximate for e in self.entries)
@@ -107,15 +103,7 @@ class ThirdPartyTable:
 
     def to_json(self) -> dict[str, Any]:
         """The file's content, as the module's docstring states it."""
-        return {
-            "schema": SCHEMA,
-            "kind": KIND,
-            "tier": self.tier,
-            "seed": self.seed,
-            "versions": dict(self.versions),
-            "missing": list(self.missing),
-            "rows": [{**asdict(entry), "found": list(entry.found)} for entry in self.entries],
-        }
+        return as_json(self)
 
     @classmethod
     def load(cls, path: Path) -> ThirdPartyTable:
@@ -127,33 +115,7 @@ class ThirdPartyTable:
         Raises:
             ReportError: when the file is missing, damaged or of another schema.
         """
-        top = read_table(path, KIND, SCHEMA, "tests/benchmarks/bench_third_party.py")
-        return cls(
-            tier=top.text("tier"),
-            seed=top.integer("seed"),
-            versions=top.strings("versions"),
-            missing=top.texts("missing"),
-            entries=tuple(_entry(row) for row in top.objects("rows")),
-        )
-
-
-def _entry(row: Reader) -> Entry:
-    return Entry(
-        package=row.text("package"),
-        version=row.text("version"),
-        optimizer=row.text("optimizer"),
-        arguments=row.text("arguments"),
-        outcome=row.choice("outcome", OUTCOMES),
-        approximate=row.flagged("approximate"),
-        norm=row.optional_text("norm"),
-        named=row.flagged("named"),
-        signature=row.number("signature"),
-        alignment=row.number("alignment"),
-        margin_lost=row.number("margin_lost"),
-        floor=row.number("floor"),
-        floor_step=row.number("floor_step"),
-        found=row.texts("found"),
-    )
+        return read(path, cls, "'python tests/benchmarks/bench_third_party.py' writes it")
 
 
 def _verb(count: int, one: str, many: str) -> str:

@@ -6,25 +6,33 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
 from maxmargin.models.blocks import scale
+from maxmargin.models.errors import InputError
 from maxmargin.models.problem import Problem
+from maxmargin.solvers.exact.agreement import Theory, compare
 from maxmargin.solvers.kkt.catalogue import SPARE, catalogue
 from maxmargin.solvers.kkt.residual import natural_residual
+from maxmargin.solvers.linear.dual_check import SecondRoute, second_route
 from maxmargin.solvers.linear.enclosure import Enclosure, enclose
 from maxmargin.solvers.linear.optimum import solve_margin
 from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.solvers.versions import versions
 
+if TYPE_CHECKING:
+    from maxmargin.solvers.exact.near import NearProof
+
 Progress = Callable[[int, int, str], None]
 SHOWN = 12  # support margins named in the table
 
 
-class NoKKTPoint(ValueError):
+class NoKKTPoint(InputError):
     """No start of a nonlinear problem led to a KKT point with positive margin."""
+
+    undecided = True
 
 
 @final
@@ -93,6 +101,9 @@ class Solution:
         others: Further KKT points, of a nonlinear problem.
         seconds: Wall time.
         failures: Ends of the catalogue that were no KKT points.
+        theory: What theory states exactly of the problem under this norm, beside what was found; or None.
+        second_route: The optimal margin of a linear problem computed another way, if certified; or None.
+        proof: Whether an exact KKT point is proved to lie near the best one, if asked; or None.
     """
 
     problem: str
@@ -101,6 +112,9 @@ class Solution:
     others: tuple[Reference, ...] = ()
     seconds: float = 0.0
     failures: int = 0
+    theory: Theory | None = None
+    second_route: SecondRoute | None = None
+    proof: NearProof | None = None
     versions: dict[str, str] = field(default_factory=versions)
 
     def to_json(self) -> dict[str, Any]:
@@ -114,12 +128,15 @@ class Solution:
             "duality_gap": best["kkt_gap"] if self.best.rung != "numerical" else None,
             "points": [point.to_json() for point in self.others],
             "failures": self.failures,
+            "theory": self.theory and self.theory.to_json(),
+            "second_route": self.second_route and self.second_route.to_json(),
+            "proof": self.proof and self.proof.to_json(),
             "versions": self.versions,
             "seconds": self.seconds,
         }
 
     def table(self) -> str:
-        """Readable rows: every KKT point, then the support of the first."""
+        """Readable rows: every KKT point, the support of the first, then what was asked for besides."""
         head = ("", "margin", "enclosure of the optimum", "KKT gap", "class", "rung")
         rows: list[tuple[str, ...]] = [head]
         for i, point in enumerate((self.best, *self.others)):
@@ -137,6 +154,8 @@ class Solution:
         lines += [f"{label:<14}  {value:.10g}" for label, value in support[:SHOWN]]
         if len(support) > SHOWN:
             lines.append(f"… and {len(support) - SHOWN} more")
+        for more in (self.theory, self.second_route, self.proof):
+            lines += ["", more.text()] if more is not None else []
         return "\n".join(lines)
 
 
@@ -145,6 +164,7 @@ def solve(
     norm: Norm | str,
     *,
     certify: bool = False,
+    prove: bool = False,
     starts: int = 1,
     seed: int = 0,
     progress: Progress | None = None,
@@ -154,7 +174,10 @@ def solve(
     Args:
         problem: The problem.
         norm: A norm or its name.
-        certify: Enclose the optimal margin of a linear problem rigorously. Nonlinear problems have no enclosure.
+        certify: Enclose the optimal margin of a linear problem rigorously, and compute it once more by another route.
+            Nonlinear problems have no enclosure.
+        prove: Attempt a proof that an exact KKT point lies near the best one, and verify theory's exact answers, where
+            there are any, in exact arithmetic.
         starts: Starts of the catalogue of a nonlinear problem.
         seed: Of the starts.
         progress: Called with (done, total, text).
@@ -183,7 +206,17 @@ def solve(
             f"{problem.name} under {norm.name}: none of {starts + SPARE} starts led to a KKT point with positive "
             f"margin ({failures} end(s) failed); try more starts or another seed"
         )
-    return Solution(problem.name, norm.name, points[0], tuple(points[1:]), time.perf_counter() - began, failures)
+    best = points[0]
+    theory = compare(problem, norm.name, [(point.margin, point.kind) for point in points], verify=prove)
+    second = second_route(problem, norm, best.margin) if certify and problem.linear else None
+    proof = None
+    if prove:
+        say(1, 1, "interval proof")
+        from maxmargin.solvers.exact.near import prove_near
+
+        proof = prove_near(problem, best.parameters, best.multipliers, norm)
+    seconds = time.perf_counter() - began
+    return Solution(problem.name, norm.name, best, tuple(points[1:]), seconds, failures, theory, second, proof)
 
 
 def _linear(problem: Problem, norm: Norm, certify: bool, say: Progress) -> Reference:

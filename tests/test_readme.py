@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from maxmargin.verify.blackbox.targets import load
-from maxmargin.verify.lab.examine import PROBLEMS, examine, problems_for
+from maxmargin.verify.lab.examine import PROBLEMS, Laboratory
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 
@@ -33,9 +33,9 @@ def mine(tmp_path_factory):
     ],
 )
 def test_the_readmes_optimizers_have_the_norms_and_weights_it_names(mine, name, norms, weights):
-    target = load(f"{mine}:{name}")
-    assert problems_for(target) == PROBLEMS
-    exams = examine(target, [f"{p}@linear" if "@" not in p else p for p in PROBLEMS], None, seed=0)
+    laboratory = Laboratory(load(f"{mine}:{name}"))
+    assert laboratory.problems() == PROBLEMS
+    exams = laboratory.examine([f"{p}@linear" if "@" not in p else p for p in PROBLEMS])
     seen = [e.fingerprint.norm.name for e in exams]
     # On one matrix l2;max is l2, and either name will do.
     assert [s.replace("l2;max", "l2") for s in seen] == [n.replace("l2;max", "l2") for n in norms]

@@ -13,7 +13,7 @@ SIGNS = (-1, 1)
 
 @dataset(
     "point",
-    "one point, label +1 (fixtures F2, F3, F4, G1, G6)",
+    "one or more points by their coordinates, label +1",
     listed=[
         ":x=3:4@linear",
         ":x=3:4@relu2:h=4",
@@ -23,24 +23,27 @@ SIGNS = (-1, 1)
     ],
 )
 def point(*, x: str = "3:4") -> Data:
-    """The single sample named by its coordinates, ``x=1:2`` or ``x=1/4:-1``.
+    """Samples named by their coordinates: ``x=1:2``, ``x=1/4:-1``, or two of them, ``x=2:1+1:2``.
 
     Returns:
-        One sample with label +1.
+        The samples, with label +1.
 
     Raises:
-        ProblemError: for a coordinate that is not a number.
+        ProblemError: for a coordinate that is not a number, or points of different lengths.
     """
     try:
-        coordinates = [float(Fraction(part)) for part in x.split(":")]
+        X = [[float(Fraction(part)) for part in one.split(":")] for one in x.split("+")]
     except (ValueError, ArithmeticError):
         raise ProblemError(f"point: x={x!r}; needed are numbers with colons between, as in 3:4 or 1/4:-1") from None
-    return Data(np.array([coordinates]), np.array([1]), note=f"the point ({x.replace(':', ', ')})", labels=SIGNS)
+    if len({len(row) for row in X}) > 1:
+        raise ProblemError(f"point: x={x!r}; needed are points with as many coordinates each")
+    note = " and ".join(f"({one.replace(':', ', ')})" for one in x.split("+"))
+    return Data(np.array(X), np.ones(len(X), dtype=int), note=f"the point {note}", labels=SIGNS)
 
 
 @dataset(
     "two-points",
-    "(1, 1/4) and (-1, 1/4), both +1 (fixtures F1 and F1')",
+    "(1, 1/4) and (-1, 1/4), both +1",
     listed=["@relu:h=2", "@relu2:h=2"],
 )
 def two_points() -> Data:
@@ -55,7 +58,7 @@ def two_points() -> Data:
 
 @dataset(
     "basis",
-    "x_i = s e_i with k = d classes (fixtures G2 and G5)",
+    "x_i = s e_i with k = d classes",
     listed=["@linear", "@deep-linear:depth=2,width=3"],
 )
 def basis(*, k: int = 3, s: float = 1.0) -> Data:

@@ -41,16 +41,6 @@ class DeepLinear(HomogeneousModel):
 
     @property
     @override
-    def outputs(self) -> int:
-        return 1
-
-    @property
-    @override
-    def features(self) -> int:
-        return self.inputs
-
-    @property
-    @override
     def block_degrees(self) -> Mapping[str, int]:
         return dict.fromkeys(self.shapes, 1)
 
@@ -101,16 +91,6 @@ class DeepLinearMulticlass(HomogeneousModel):
     @override
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return _matrices(self.inputs, (*self.widths, self.classes))
-
-    @property
-    @override
-    def outputs(self) -> int:
-        return self.classes
-
-    @property
-    @override
-    def features(self) -> int:
-        return self.inputs
 
     @property
     @override

@@ -42,16 +42,6 @@ class Diagonal(HomogeneousModel):
 
     @property
     @override
-    def outputs(self) -> int:
-        return 1
-
-    @property
-    @override
-    def features(self) -> int:
-        return self.inputs
-
-    @property
-    @override
     def block_degrees(self) -> Mapping[str, int]:
         return dict.fromkeys(self.shapes, 1)
 

@@ -23,31 +23,13 @@ class MulticlassLinear(HomogeneousModel):
     inputs: int
     name: ClassVar[str] = "linear"
     linear: ClassVar[bool] = True
-
-    @property
-    @override
-    def degree(self) -> int:
-        return 1
+    degree: ClassVar[int] = 1
+    block_degrees: ClassVar[Mapping[str, int]] = {"W": 1}
 
     @property
     @override
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {"W": (self.classes, self.inputs)}
-
-    @property
-    @override
-    def outputs(self) -> int:
-        return self.classes
-
-    @property
-    @override
-    def features(self) -> int:
-        return self.inputs
-
-    @property
-    @override
-    def block_degrees(self) -> Mapping[str, int]:
-        return {"W": 1}
 
     @override
     def scores(self, theta: Mapping[str, Tensor], X: Tensor) -> Tensor:
@@ -69,11 +51,8 @@ class BlockLinear(HomogeneousModel):
     blocks: tuple[tuple[str, tuple[int, ...]], ...]
     name: ClassVar[str] = "linear"
     linear: ClassVar[bool] = True
-
-    @property
-    @override
-    def degree(self) -> int:
-        return 1
+    degree: ClassVar[int] = 1
+    block_degrees: ClassVar[None] = None  # the blocks add, they do not multiply
 
     @property
     @override
@@ -82,18 +61,8 @@ class BlockLinear(HomogeneousModel):
 
     @property
     @override
-    def outputs(self) -> int:
-        return 1
-
-    @property
-    @override
     def features(self) -> int:
         return sum(prod(shape) for _, shape in self.blocks)
-
-    @property
-    @override
-    def block_degrees(self) -> None:
-        return None  # the blocks add, they do not multiply
 
     @override
     def scores(self, theta: Mapping[str, Tensor], X: Tensor) -> Tensor:

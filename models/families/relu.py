@@ -26,31 +26,13 @@ class TwoLayerReLU(HomogeneousModel):
     hidden: int
     name: ClassVar[str] = "relu"
     smooth: ClassVar[bool] = False
-
-    @property
-    @override
-    def degree(self) -> int:
-        return 2
+    degree: ClassVar[int] = 2
+    block_degrees: ClassVar[Mapping[str, int]] = {"W": 1, "a": 1}
 
     @property
     @override
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {"W": (self.hidden, self.inputs), "a": (self.hidden,)}
-
-    @property
-    @override
-    def outputs(self) -> int:
-        return 1
-
-    @property
-    @override
-    def features(self) -> int:
-        return self.inputs
-
-    @property
-    @override
-    def block_degrees(self) -> Mapping[str, int]:
-        return {"W": 1, "a": 1}
 
     @override
     def scores(self, theta: Mapping[str, Tensor], X: Tensor) -> Tensor:

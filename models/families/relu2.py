@@ -32,31 +32,13 @@ class SquaredReLUFixed(HomogeneousModel):
     hidden: int
     positive: int
     name: ClassVar[str] = "relu2-fixed"
-
-    @property
-    @override
-    def degree(self) -> int:
-        return 2
+    degree: ClassVar[int] = 2
+    block_degrees: ClassVar[Mapping[str, int]] = {"W": 2}
 
     @property
     @override
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {"W": (self.hidden, self.inputs)}
-
-    @property
-    @override
-    def outputs(self) -> int:
-        return 1
-
-    @property
-    @override
-    def features(self) -> int:
-        return self.inputs
-
-    @property
-    @override
-    def block_degrees(self) -> Mapping[str, int]:
-        return {"W": 2}
 
     @override
     def scores(self, theta: Mapping[str, Tensor], X: Tensor) -> Tensor:
@@ -81,31 +63,13 @@ class SquaredReLU(HomogeneousModel):
     inputs: int
     hidden: int
     name: ClassVar[str] = "relu2"
-
-    @property
-    @override
-    def degree(self) -> int:
-        return 3
+    degree: ClassVar[int] = 3
+    block_degrees: ClassVar[Mapping[str, int]] = {"W": 2, "a": 1}
 
     @property
     @override
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {"W": (self.hidden, self.inputs), "a": (self.hidden,)}
-
-    @property
-    @override
-    def outputs(self) -> int:
-        return 1
-
-    @property
-    @override
-    def features(self) -> int:
-        return self.inputs
-
-    @property
-    @override
-    def block_degrees(self) -> Mapping[str, int]:
-        return {"W": 2, "a": 1}
 
     @override
     def scores(self, theta: Mapping[str, Tensor], X: Tensor) -> Tensor:
@@ -128,31 +92,13 @@ class SquaredReLUMulticlass(HomogeneousModel):
     inputs: int
     hidden: int
     name: ClassVar[str] = "relu2"
-
-    @property
-    @override
-    def degree(self) -> int:
-        return 3
+    degree: ClassVar[int] = 3
+    block_degrees: ClassVar[Mapping[str, int]] = {"W": 2, "V": 1}
 
     @property
     @override
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {"W": (self.hidden, self.inputs), "V": (self.classes, self.hidden)}
-
-    @property
-    @override
-    def outputs(self) -> int:
-        return self.classes
-
-    @property
-    @override
-    def features(self) -> int:
-        return self.inputs
-
-    @property
-    @override
-    def block_degrees(self) -> Mapping[str, int]:
-        return {"W": 2, "V": 1}
 
     @override
     def scores(self, theta: Mapping[str, Tensor], X: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ kin), which become ``gate · z`` with a gate in {0, 1} that the ring's ``gate`` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import reduce
@@ -86,8 +86,8 @@ def scores(
     Example:
         >>> from maxmargin.models.families.linear import MulticlassLinear
         >>> import sympy as sp
-        >>> w = sp.symbols("w0:4")
-        >>> scores(MulticlassLinear(2, 2), {"W": np.array(w).reshape(2, 2)}, [[1, sp.Rational(1, 3)]], SYMPY)
+        >>> w, numbers = sp.symbols("w0:4"), Ring(sp.Rational, sp.Heaviside)
+        >>> scores(MulticlassLinear(2, 2), {"W": np.array(w).reshape(2, 2)}, [[1, sp.Rational(1, 3)]], numbers)
         array([[w0 + w1/3, w2 + w3/3]], dtype=object)
     """
     X = _objects(X)
@@ -126,6 +126,14 @@ def margins(problem: Problem, theta: Mapping[str, Any], ring: Ring) -> Objects:
 def rational(value: float | Fraction) -> Fraction:
     """The exact rational that a float is."""
     return value if isinstance(value, Fraction) else Fraction(float(value))
+
+
+def filled(items: Sequence[Any], shape: tuple[int, ...]) -> Objects:
+    """An array of these entries; numpy would try to iterate over a polynomial."""
+    out = np.empty(len(items), dtype=object)
+    for i, item in enumerate(items):
+        out[i] = item
+    return out.reshape(shape)
 
 
 def _objects(values: Any) -> Objects:
@@ -268,22 +276,3 @@ def _apply(target: Any, args: Any, kwargs: Any, ring: Ring) -> Any:
         f"the model's code calls {name!r}, which has no exact meaning here; write scores with matrix products, sums, "
         "products, integer powers and relu, or add the operation to solvers/exact/interpreter.py"
     )
-
-
-def sympy_ring(gate: Callable[[Any], Any]) -> Ring:
-    """Entries are sympy expressions.
-
-    Returns:
-        The ring, with the given gate.
-    """
-    import sympy as sp
-
-    return Ring(lambda q: sp.Rational(q.numerator, q.denominator), gate)
-
-
-def _no_gate(z: Any) -> Any:
-    raise Untranslatable(f"a relu of {z}: this ring has no gates; choose a pattern or symbols for them")
-
-
-SYMPY = sympy_ring(_no_gate)
-"""Sympy expressions, for models without relu."""

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-from flint import arb, arb_mat, ctx, fmpq
+from flint import arb, arb_mat, fmpq
 
-from maxmargin.solvers.exact.polynomials import Polynomial
+from maxmargin.solvers.exact.polynomials import Polynomial, as_float
+from maxmargin.solvers.norms.exact.balls import precision
 
-_BITS = 160  # the systems are evaluated with three times a float's digits; the boxes stay near 1e-15 wide
+BITS = 160  # the systems are evaluated with three times a float's digits; the boxes stay near 1e-15 wide
 _SINGULAR = 1e-11  # below this ratio of singular values a float inverse says nothing about the true one
 _NEWTONS = 30
 
@@ -70,11 +71,8 @@ def enclose_zero(
     if not np.isfinite(x).all():
         return Zero(None, x, np.empty((0, len(x))), "Newton's method diverges")
     inverse = np.linalg.inv(system.floats(x)[1])
-    bits, ctx.prec = ctx.prec, _BITS
-    try:
+    with precision(BITS):
         box = system.krawczyk(x, inverse)
-    finally:
-        ctx.prec = bits
     reason = "" if box is not None else "Krawczyk's operator does not map any box around the point into itself"
     return Zero(box, x, np.empty((0, len(x))), reason)
 
@@ -94,13 +92,13 @@ class _System:
         ]
 
     def floats(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        at = [_float(q) for q in self.point]
+        at = [as_float(q) for q in self.point]
         for variable, value in zip(self.unknowns, x, strict=True):
             at[variable] = float(value)
-        F = np.array([float(equation.value(at, _float)) for equation in self.equations])
+        F = np.array([equation.number(at) for equation in self.equations])
         J = np.zeros((len(self.equations), len(self.unknowns)))
         for i, j, derivative in self.entries:
-            J[i, j] = derivative.value(at, _float)
+            J[i, j] = derivative.number(at)
         return F, J
 
     def balls(self, box: Sequence[arb]) -> list[arb]:
@@ -150,10 +148,6 @@ def positive_definite(matrix: Sequence[Sequence[arb]]) -> bool:
                 A[i][j] = A[i][j] - ratio * A[j][k]
                 A[j][i] = A[i][j]
     return True
-
-
-def _float(c: fmpq) -> float:
-    return int(c.p) / int(c.q)
 
 
 def _null_space(J: np.ndarray) -> np.ndarray:

@@ -1,10 +1,10 @@
-"""The KKT conditions of a margin problem, verified without rounding."""
+"""KKT points stated in exact numbers, and the KKT conditions verified without rounding."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Literal, final
 
 import numpy as np
 import sympy as sp
@@ -15,6 +15,52 @@ from maxmargin.models.problem import Problem
 from maxmargin.solvers.exact.norm_values import ExactBlocks, exact_dual, exact_value
 from maxmargin.solvers.exact.polynomials import activation_signs, margin_polynomials
 from maxmargin.solvers.norms.parameter import Norm
+
+Kind = Literal["global", "local maximum", "saddle"]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Stated:
+    """A KKT point that theory states in exact numbers.
+
+    Attributes:
+        id: Family or fixture, size and norm: ``"G2-k3-linf"``.
+        problem: The problem.
+        norm: The norm's name.
+        kind: Global or local maximum of the normalized margin, or a saddle (a KKT point, no local maximum).
+        margin: q(θ)/‖θ‖^L.
+        theta: The point, of any length: block name → ``sympy.Array``.
+        multipliers: λ in the simplex, one a margin, with which it is a KKT point.
+        why: The argument for its kind.
+        source: Where it is stated.
+    """
+
+    id: str
+    problem: Problem
+    norm: str
+    kind: Kind
+    margin: sp.Expr
+    theta: ExactBlocks
+    multipliers: tuple[sp.Expr, ...]
+    why: str
+    source: str
+
+    @classmethod
+    def of(
+        cls, id_: str, problem: Problem, norm: str, kind: Kind, margin: sp.Expr, theta: ExactBlocks, *words: str
+    ) -> Stated:
+        """With equal multipliers: every stated point has its margins all alike; ``words``: why and source."""
+        lam = (sp.Rational(1, problem.n_margins),) * problem.n_margins
+        return cls(id_, problem, norm, kind, margin, theta, lam, *words)
+
+    def verify(self) -> ExactKKT:
+        """Prove by exact arithmetic that θ is a KKT point with these multipliers and this margin.
+
+        Returns:
+            The checks; ``holds`` is their conjunction. They say nothing about the kind.
+        """
+        return verify_kkt(self.problem, self.norm, self.theta, self.multipliers, self.margin)
 
 
 @final

@@ -29,7 +29,7 @@ from flint import fmpq
 
 from maxmargin.models import blocks as blk
 from maxmargin.models.problem import Problem
-from maxmargin.solvers.exact.polynomials import Polynomial
+from maxmargin.solvers.exact.polynomials import Polynomial, from_float
 from maxmargin.solvers.norms.block import BlockNorm
 from maxmargin.solvers.norms.entrywise import Entrywise
 from maxmargin.solvers.norms.parameter import Norm
@@ -41,7 +41,7 @@ class NoSystem(ValueError):
 
 
 Strict = tuple[str, Polynomial]
-Definite = tuple[str, list[list[Polynomial]]]
+Definite = tuple[str, Sequence[Sequence[Polynomial]] | np.ndarray]
 
 
 @final
@@ -52,14 +52,14 @@ class Frame:
     Attributes:
         name: The block.
         order: Variables of the entries, (n, m) with n >= m.
-        gradient: H as polynomials.
+        gradient: H as polynomials, (n, m).
         values: H as floats.
         rank: Columns of V.
     """
 
     name: str
     order: np.ndarray
-    gradient: list[list[Polynomial]]
+    gradient: np.ndarray
     values: np.ndarray
     rank: int
 
@@ -107,8 +107,7 @@ class System:
 
     def hold(self, variable: int) -> None:
         """Hold a variable at its numerical value."""
-        numerator, denominator = self.values[variable].as_integer_ratio()
-        self.held[variable] = fmpq(numerator, denominator)
+        self.held[variable] = from_float(self.values[variable])
 
     def reduced(self) -> tuple[list[Polynomial], list[int]]:
         """The equations with the held values put in, those that then vanish identically left out; and the unknowns."""
@@ -142,24 +141,32 @@ class Stationarity:
     tolerance: float
 
 
+@final
+@dataclass(frozen=True)
+class _Block:
+    """A block: its shape, the numbers of its parameters, its weight."""
+
+    name: str
+    shape: tuple[int, ...]
+    span: range
+    weight: Fraction
+
+
 def add_stationarity(system: System, data: Stationarity) -> None:
     """Add the norm's stationarity conditions, and the norm ‖θ‖ = 1, to the system.
 
     Raises:
         NoSystem: a norm outside the table above, or a block whose gradient vanishes.
     """
-    shapes = data.problem.shapes
-    rows = {name: data.norm.block(name, shape) for name, shape in shapes.items()}
     start = 0
-    for name, shape in shapes.items():
-        stop = start + blk.size({name: shape})
-        rule, weight = rows[name]
-        build = _builder(rule, shape, data.norm)
-        build(system, data, name, shape, range(start, stop), Fraction(weight))
-        start = stop
+    for name, shape in data.problem.shapes.items():
+        span = range(start, start + blk.size({name: shape}))
+        rule, weight = data.norm.block(name, shape)
+        _builder(rule, shape, data.norm)(system, data, _Block(name, shape, span, Fraction(weight)))
+        start = span.stop
 
 
-Build = Callable[[System, Stationarity, str, tuple[int, ...], range, Fraction], None]
+Build = Callable[[System, Stationarity, _Block], None]
 
 
 def _builder(rule: BlockNorm, shape: tuple[int, ...], norm: Norm) -> Build:
@@ -200,19 +207,15 @@ def _hold_zero_lines(system: System, data: Stationarity, order: np.ndarray) -> N
     system.held |= {int(j): fmpq(0) for j in order[whole]}
 
 
-def _euclidean(
-    system: System, data: Stationarity, name: str, shape: tuple[int, ...], span: range, weight: Fraction
-) -> None:
-    _hold_zeros(system, data, span)
-    factor = _constant(data.problem.degree * weight**2) * data.q
-    system.pulled |= {j: data.h[j] - factor * Polynomial.variable(j) for j in span}
+def _euclidean(system: System, data: Stationarity, block: _Block) -> None:
+    _hold_zeros(system, data, block.span)
+    factor = _constant(data.problem.degree * block.weight**2) * data.q
+    system.pulled |= {j: data.h[j] - factor * Polynomial.variable(j) for j in block.span}
 
 
-def _sum_of_entries(
-    system: System, data: Stationarity, name: str, shape: tuple[int, ...], span: range, weight: Fraction
-) -> None:
-    bound = _constant(data.problem.degree * weight) * data.q
-    for j in span:
+def _sum_of_entries(system: System, data: Stationarity, block: _Block) -> None:
+    bound = _constant(data.problem.degree * block.weight) * data.q
+    for j in block.span:
         if abs(data.theta[j]) <= data.tolerance:
             system.held[j] = fmpq(0)
             system.strict += [
@@ -225,124 +228,87 @@ def _sum_of_entries(
             system.strict.append((f"entry {j} of the parameters keeps its sign", sign * Polynomial.variable(j)))
 
 
-def _box(system: System, data: Stationarity, name: str, shape: tuple[int, ...], span: range, weight: Fraction) -> None:
-    saturated = [j for j in span if abs(data.theta[j]) * float(weight) >= 1 - data.tolerance]
+def _box(system: System, data: Stationarity, block: _Block) -> None:
+    saturated = [j for j in block.span if abs(data.theta[j]) * float(block.weight) >= 1 - data.tolerance]
     if not saturated:
-        raise NoSystem(f"block {name!r} has no entry of the largest size: the point is not stationary under this norm")
+        raise NoSystem(
+            f"block {block.name!r} has no entry of the largest size: the point is not stationary under this norm"
+        )
     small = data.tolerance * np.abs(data.h_values).max()
     for j in saturated:
         sign = int(np.sign(data.theta[j]))
-        value = sign / weight
+        value = sign / block.weight
         system.held[j] = fmpq(value.numerator, value.denominator)
         if abs(data.h_values[j]) <= small:  # the edge of a face: as large as the others, and yet free
             system.free[j] = data.h[j]
             continue
-        words = f"the gradient of the saturated entry {j - span.start} of block {name!r} points outward"
+        words = f"the gradient of the saturated entry {j - block.span.start} of block {block.name!r} points outward"
         system.weak.append((words, _constant(sign) * data.h[j]))
-    for j in set(span) - set(saturated):
+    for j in set(block.span) - set(saturated):
         if j in data.zeros:
             system.held[j] = fmpq(0)
         system.free[j] = data.h[j]
-        room = _constant(1 / weight**2) - Polynomial.variable(j) * Polynomial.variable(j)
-        system.strict.append((f"the free entry {j - span.start} of block {name!r} is below the largest size", room))
+        room = _constant(1 / block.weight**2) - Polynomial.variable(j) * Polynomial.variable(j)
+        system.strict.append(
+            (f"the free entry {j - block.span.start} of block {block.name!r} is below the largest size", room)
+        )
 
 
-def _sphere(
-    system: System, data: Stationarity, name: str, shape: tuple[int, ...], span: range, weight: Fraction
-) -> None:
-    _hold_zeros(system, data, span)
-    theta, h = data.theta[list(span)], data.h_values[list(span)]
+def _sphere(system: System, data: Stationarity, block: _Block) -> None:
+    _hold_zeros(system, data, block.span)
+    theta, h = data.theta[list(block.span)], data.h_values[list(block.span)]
     (mu,) = (Polynomial.variable(v) for v in system.new(np.array([theta @ h / (theta @ theta)])))
-    system.equations += [data.h[j] - mu * Polynomial.variable(j) for j in span]
-    square = sum((Polynomial.variable(j) * Polynomial.variable(j) for j in span), start=_constant(0))
-    system.equations.append(square - _constant(1 / weight**2))
-    system.strict.append((f"the gradient of block {name!r} points outward", mu))
+    system.equations += [data.h[j] - mu * Polynomial.variable(j) for j in block.span]
+    square = sum((Polynomial.variable(j) * Polynomial.variable(j) for j in block.span), start=_constant(0))
+    system.equations.append(square - _constant(1 / block.weight**2))
+    system.strict.append((f"the gradient of block {block.name!r} points outward", mu))
 
 
-def _spectral(
-    system: System, data: Stationarity, name: str, shape: tuple[int, ...], span: range, weight: Fraction
-) -> None:
-    order = np.arange(span.start, span.stop).reshape(shape)
-    if shape[0] < shape[1]:
+def _spectral(system: System, data: Stationarity, block: _Block) -> None:
+    order = np.arange(block.span.start, block.span.stop).reshape(block.shape)
+    if block.shape[0] < block.shape[1]:
         order = order.T  # tall: the frame V lives on the shorter side
-    n, m = order.shape
+    m = order.shape[1]
     _hold_zero_lines(system, data, order)
     _, sigma, Vt = np.linalg.svd(data.h_values[order], full_matrices=False)
     rank = int((sigma > data.tolerance * sigma[0]).sum()) if sigma[0] > 0 else 0
     if rank == 0:
-        raise NoSystem(f"the gradient of block {name!r} vanishes")
+        raise NoSystem(f"the gradient of block {block.name!r} vanishes")
     frame = Vt[:rank].T
-    W = [[Polynomial.variable(int(order[i, j])) for j in range(m)] for i in range(n)]
-    H = [[data.h[int(order[i, j])] for j in range(m)] for i in range(n)]
+    W, H = _variables(order), np.array(data.h, dtype=object)[order]
     numbers = np.array(system.new(frame)).reshape(m, rank)
     for j in range(m):
         if all(int(v) in system.held for v in order[:, j]):  # a column of zeros has no part in the frame
             system.held |= {int(v): fmpq(0) for v in numbers[j]}
-    V = [[Polynomial.variable(int(v)) for v in row] for row in numbers]
-    M = _symmetric(system, np.diag(sigma[:rank] * float(weight)))
-    K = _skew(system, rank)
-    unit = _identity(rank)
-    level = _constant(1 / weight**2)
-    WV = _product(W, V)
-    off = _minus(H, _product(_product(WV, M), _transpose(V)))
-    system.framed |= {int(order[i, j]): off[i][j] for i in range(n) for j in range(m)}
-    system.frames.append(Frame(name, order, H, data.h_values[order], rank))
-    scaled = [[level * unit[a][b] + K[a][b] for b in range(rank)] for a in range(rank)]
-    system.equations += _entries(_minus(_product(_transpose(W), WV), _product(V, scaled)))
-    gram = _minus(_product(_transpose(V), V), unit)
-    system.equations += [gram[a][b] for a in range(rank) for b in range(a, rank)]
-    V0 = [[_constant(Fraction(float(v))) for v in row] for row in frame]
-    turn = _product(_transpose(V0), V)
-    system.equations += [turn[a][b] - turn[b][a] for a in range(rank) for b in range(a + 1, rank)]
-    system.definite.append((f"the gradient of block {name!r} is aligned with the block", M))
+    V, M, K = _variables(numbers), _symmetric(system, np.diag(sigma[:rank] * float(block.weight))), _skew(system, rank)
+    unit, level = _constants(np.eye(rank)), _constant(1 / block.weight**2)
+    WV = W @ V
+    system.framed |= dict(zip(order.ravel().tolist(), (H - WV @ M @ V.T).ravel(), strict=True))
+    system.frames.append(Frame(block.name, order, H, data.h_values[order], rank))
+    system.equations += list((W.T @ WV - V @ (level * unit + K)).ravel())
+    system.equations += list((V.T @ V - unit)[np.triu_indices(rank)])
+    turn = _constants(frame).T @ V
+    system.equations += list((turn - turn.T)[np.triu_indices(rank, 1)])
+    system.definite.append((f"the gradient of block {block.name!r} is aligned with the block", M))
     if rank < m:
-        top = _product(V, _transpose(V))
-        rest = _product(_transpose(W), W)
-        slack = [[level * (_identity(m)[a][b] + top[a][b]) - rest[a][b] for b in range(m)] for a in range(m)]
-        system.definite.append((f"the other singular values of block {name!r} are below the largest", slack))
+        slack = level * (_constants(np.eye(m)) + V @ V.T) - W.T @ W
+        system.definite.append((f"the other singular values of block {block.name!r} are below the largest", slack))
 
 
-Table = list[list[Polynomial]]
+_variables = np.vectorize(lambda v: Polynomial.variable(int(v)), otypes=[object])
+_constants = np.vectorize(lambda value: _constant(Fraction(float(value))), otypes=[object])
 
 
-def _product(A: Table, B: Table) -> Table:
-    columns = _transpose(B)
-    return [
-        [sum((a * b for a, b in zip(row, column, strict=True)), start=_constant(0)) for column in columns] for row in A
-    ]
+def _symmetric(system: System, start: np.ndarray) -> np.ndarray:
+    index, upper = np.zeros(start.shape, dtype=int), np.triu_indices(len(start))
+    index[upper] = system.new(start[upper])
+    return _variables(np.maximum(index, index.T))
 
 
-def _transpose(A: Table) -> Table:
-    return [list(column) for column in zip(*A, strict=True)]
-
-
-def _minus(A: Table, B: Table) -> Table:
-    return [[a - b for a, b in zip(x, y, strict=True)] for x, y in zip(A, B, strict=True)]
-
-
-def _entries(A: Table) -> list[Polynomial]:
-    return [entry for row in A for entry in row]
-
-
-def _identity(n: int) -> Table:
-    return [[_constant(int(a == b)) for b in range(n)] for a in range(n)]
-
-
-def _symmetric(system: System, start: np.ndarray) -> Table:
-    n = len(start)
-    index = {(a, b): system.new(start[a : a + 1, b])[0] for a in range(n) for b in range(a, n)}
-    return [[Polynomial.variable(index[min(a, b), max(a, b)]) for b in range(n)] for a in range(n)]
-
-
-def _skew(system: System, n: int) -> Table:
-    index = {(a, b): system.new(np.zeros(1))[0] for a in range(n) for b in range(a + 1, n)}
-
-    def entry(a: int, b: int) -> Polynomial:
-        if a == b:
-            return _constant(0)
-        return Polynomial.variable(index[a, b]) if a < b else -Polynomial.variable(index[b, a])
-
-    return [[entry(a, b) for b in range(n)] for a in range(n)]
+def _skew(system: System, n: int) -> np.ndarray:
+    table, upper = _constants(np.zeros((n, n))), np.triu_indices(n, 1)
+    table[upper] = [Polynomial.variable(v) for v in system.new(np.zeros(len(upper[0])))]
+    return table - table.T
 
 
 def merge_equal_margins(
@@ -366,8 +332,7 @@ def merge_equal_margins(
     for i in active:
         key = frozenset(margins[i].substitute(system.held).terms.items())
         if key in seen:
-            share = Fraction(float(lam[i]))
-            system.held[first + i] = fmpq(share.numerator, share.denominator)
+            system.held[first + i] = from_float(lam[i])
         else:
             seen[key] = i
     return list(seen.values())

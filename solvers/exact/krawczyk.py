@@ -18,23 +18,28 @@ nuclear norms.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import numpy as np
-from flint import arb, arb_mat, ctx, fmpq
+from flint import arb, arb_mat, fmpq
 
 from maxmargin.models import blocks as blk
 from maxmargin.models.problem import Problem
-from maxmargin.solvers.exact.interval_newton import Zero, enclose_zero, positive, positive_definite
+from maxmargin.solvers.exact.interval_newton import BITS, Zero, enclose_zero, positive, positive_definite
 from maxmargin.solvers.exact.kkt_systems import NoSystem, Stationarity, System, add_stationarity, merge_equal_margins
-from maxmargin.solvers.exact.polynomials import Margins, Polynomial, activation_signs, margin_polynomials
+from maxmargin.solvers.exact.polynomials import (
+    Margins,
+    Polynomial,
+    activation_signs,
+    from_float,
+    margin_polynomials,
+)
 from maxmargin.solvers.exact.redundancy import fix_faces, fix_rotations, fix_spectral_faces
 from maxmargin.solvers.norms import get_norm
+from maxmargin.solvers.norms.exact.balls import precision
 from maxmargin.solvers.norms.parameter import Norm
-
-_BITS = 160
 
 
 @final
@@ -139,10 +144,10 @@ class _Candidate:
         values = np.where(np.isin(np.arange(p), list(zeros)), 0.0, point)
         margins = polynomials.margins
         q = Polynomial.variable(p + n)
-        numbers = [*values, *lam, min(float(margins[i].value(list(values), _float)) for i in active)]
+        numbers = [*values, *lam, min(margins[i].number(list(values)) for i in active)]
         system = System(list(numbers), held={p + i: fmpq(0) for i in range(n) if i not in active})
         at = [*values, *lam]
-        h_values = np.array([float(entry.value(at, _float)) for entry in h])
+        h_values = np.array([entry.number(at) for entry in h])
         add_stationarity(system, Stationarity(problem, norm, values, h, h_values, zeros, q, tolerance))
         _hold_idle(system, [*h, *(margins[i] for i in active)], p)
         kept = merge_equal_margins(system, margins, list(map(int, active)), p, lam)
@@ -175,34 +180,16 @@ class _Candidate:
         zero = enclose_zero(equations, unknowns, point, [system.values[v] for v in unknowns])
         if zero.box is None:
             return failed(self._explain(zero, unknowns))
-        bits, ctx.prec = ctx.prec, _BITS
-        try:
+        with precision(BITS):
             at = [arb(value) for value in point]
             for variable, ball in zip(unknowns, zero.box, strict=True):
                 at[variable] = ball
-            reasons = [f"not shown: {text}" for text, f in system.strict if not positive(f.value(at, arb))]
-            reasons += [
-                f"not shown: {text}"
-                for text, f in system.weak
-                if not f.substitute(system.held).zero and not positive(f.value(at, arb))
-            ]
-            reasons += [
-                f"not shown: {text}"
-                for text, rows in system.definite
-                if not positive_definite([[f.value(at, arb) for f in row] for row in rows])
-            ]
-            reasons += [
-                f"not shown: {text}"
-                for text, rows in system.regular
-                if arb_mat([[f.value(at, arb) for f in row] for row in rows]).det().contains(0)
-            ]
-            reasons += self._pattern_breaks(at)
+            reasons = [f"not shown: {text}" for text in self._broken(at)]
             distance = max(float(abs(ball - arb(float(v))).upper()) for ball, v in zip(at, self.point, strict=False))
             distance = float(np.nextafter(distance, np.inf)) if distance else 0.0
             q = at[len(self.point) + self.problem.n_margins]
             margin = (float(np.nextafter(float(q.lower()), -np.inf)), float(np.nextafter(float(q.upper()), np.inf)))
-        finally:
-            ctx.prec = bits
+            reasons += self._pattern_breaks(at)
         if reasons:
             return failed(*dict.fromkeys(reasons))
         if distance > radius:
@@ -211,6 +198,20 @@ class _Candidate:
                 distance=distance,
             )
         return Proof(True, distance, margin, (), len(unknowns), active)
+
+    def _broken(self, at: list[arb]) -> Iterator[str]:
+        """The inequalities beside the equations that the balls do not show."""
+        system = self.system
+        yield from (text for text, f in system.strict if not positive(f.value(at, arb)))
+        for text, f in system.weak:
+            if not f.substitute(system.held).zero and not positive(f.value(at, arb)):
+                yield text
+        for text, rows in system.definite:
+            if not positive_definite([[f.value(at, arb) for f in row] for row in rows]):
+                yield text
+        for text, rows in system.regular:
+            if arb_mat([[f.value(at, arb) for f in row] for row in rows]).det().contains(0):
+                yield text
 
     def _pattern_breaks(self, at: list[arb]) -> list[str]:
         breaks = []
@@ -240,7 +241,7 @@ class _Candidate:
         for row, i in zip(gradients, self.active, strict=True):
             for v, derivative in self.polynomials.margins[i].gradient.items():
                 if v in column:
-                    row[column[v]] = derivative.value(list(self.point), _float)
+                    row[column[v]] = derivative.number(list(self.point))
         flat = np.abs(gradients @ zero.null.T).max() <= 1e-6 * np.abs(gradients).max()
         why = (
             "no active margin changes along it: a continuous symmetry of the model, or a face of KKT points"
@@ -268,7 +269,7 @@ def _zero_parameters(
     zeros = frozenset(int(j) for j in np.flatnonzero(np.abs(point) <= tolerance))
     while True:
         held = {j: fmpq(0) for j in zeros}
-        at = [held.get(j, _rational(point[j])) for j in range(p)]
+        at = [held.get(j, from_float(point[j])) for j in range(p)]
         gates = pattern if pattern is not None else [sign > 0 for sign in activation_signs(problem, at)]
         polynomials = margin_polynomials(problem, gates)
         h = [
@@ -293,12 +294,3 @@ def _hold_idle(system: System, others: list[Polynomial], p: int) -> None:
             return
         for j in idle:
             system.hold(j)
-
-
-def _rational(value: float) -> fmpq:
-    numerator, denominator = float(value).as_integer_ratio()
-    return fmpq(numerator, denominator)
-
-
-def _float(c: Any) -> float:
-    return int(c.p) / int(c.q)

@@ -8,18 +8,17 @@ added and multiplied: floats, rationals, balls, algebraic numbers.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from typing import Any, final
 
-import numpy as np
 from flint import fmpq
 
 from maxmargin.models import blocks as blk
 from maxmargin.models.problem import Problem
-from maxmargin.solvers.exact.interpreter import Objects, Ring, margins
+from maxmargin.solvers.exact.interpreter import Ring, filled, margins
 
 Monomial = tuple[int, ...]
 """Variable numbers in ascending order, repeated for powers: (0, 0, 3) is v₀²v₃."""
@@ -116,6 +115,10 @@ class Polynomial:
             terms[tuple(rest)] = terms.get(tuple(rest), 0) + c
         return Polynomial(terms)
 
+    def number(self, at: Sequence[float] | Mapping[int, float]) -> float:
+        """The value at a point of floats."""
+        return float(self.value(at, as_float))
+
     def value(self, at: Sequence[Any] | Mapping[int, Any], number: Callable[[fmpq], Any] = lambda c: c) -> Any:
         """The value at a point, one entry a variable; ``number`` brings a coefficient into the kind of the entries."""
         total = number(fmpq(0))
@@ -165,8 +168,8 @@ def margin_polynomials(problem: Problem, pattern: Sequence[bool] = ()) -> Margin
         met.append(z)
         return Polynomial.constant(int(next(gates, False)))
 
-    variables = (Polynomial.variable(i) for i in range(blk.size(problem.shapes)))
-    theta = blk.unflatten(_fill(variables, blk.size(problem.shapes)), problem.shapes)
+    variables = [Polynomial.variable(i) for i in range(blk.size(problem.shapes))]
+    theta = blk.unflatten(filled(variables, (len(variables),)), problem.shapes)
     found = margins(problem, theta, Ring(Polynomial.constant, gate))
     if len(met) != len(pattern):
         raise ValueError(f"the pattern has {len(pattern)} entries, the model's code has {len(met)} relu entries")
@@ -199,18 +202,20 @@ def activation_signs(
         signs.append(sign(z))
         return number(Fraction(int(signs[-1] > 0)))
 
-    margins(problem, blk.unflatten(_fill(iter(theta), len(theta)), problem.shapes), Ring(number, gate))
+    margins(problem, blk.unflatten(filled(theta, (len(theta),)), problem.shapes), Ring(number, gate))
     return tuple(signs)
+
+
+def as_float(c: fmpq) -> float:
+    """The nearest float."""
+    return int(c.p) / int(c.q)
+
+
+def from_float(value: float) -> fmpq:
+    """The rational that a float is."""
+    return fmpq(*float(value).as_integer_ratio())
 
 
 def exact(theta: blk.Blocks, shapes: blk.Shapes) -> list[fmpq]:
     """The rationals that the floats of a point are, flat."""
-    fractions = (Fraction(float(v)) for v in blk.flatten(blk.as_numpy(theta), shapes))
-    return [fmpq(q.numerator, q.denominator) for q in fractions]
-
-
-def _fill(items: Iterator[Any], length: int) -> Objects:
-    out = np.empty(length, dtype=object)
-    for i, item in enumerate(items):
-        out[i] = item
-    return out
+    return [from_float(v) for v in blk.flatten(blk.as_numpy(theta), shapes)]

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations
+from math import factorial, prod
 
 import numpy as np
 from flint import fmpq_mat
 
 from maxmargin.models import blocks as blk
-from maxmargin.solvers.exact.kkt_systems import System
+from maxmargin.solvers.exact.kkt_systems import NoSystem, System
 from maxmargin.solvers.exact.polynomials import Monomial, Polynomial
 
+_TERMS = 3e6  # of a determinant's expansion: some ten seconds
 _SMALL = 1e-4  # a point known to 1e-6 cannot tell slower motions from none
 
 
@@ -36,7 +38,7 @@ def fix_faces(system: System, margins: Sequence[Polynomial]) -> None:
     """
     entries = [j for j in system.free if not system.free[j].substitute(system.held).zero]
     rows = {j: [m.derivative(j).substitute(system.held) for m in margins] for j in entries}
-    sizes = {j: [abs(_float(d, system.values)) for d in row] for j, row in rows.items()}
+    sizes = {j: [abs(d.number(system.values)) for d in row] for j, row in rows.items()}
     # The unknown on which the margins depend most speaks for those proportional to it.
     leaders: list[int] = []
     for j in sorted(entries, key=lambda j: (j in system.held, -max(sizes[j]))):
@@ -107,6 +109,9 @@ def fix_spectral_faces(system: System) -> None:
 
     Args:
         system: Changed in place.
+
+    Raises:
+        NoSystem: where the minors have too many terms to be expanded.
     """
     for frame in system.frames:
         r = frame.rank
@@ -118,9 +123,15 @@ def fix_spectral_faces(system: System) -> None:
         rest = [(i, j) for i, j in rest if i not in rows and j not in columns]
         H = [[entry.substitute(system.held) for entry in row] for row in frame.gradient]
         pivot = [[H[i][j] for j in columns] for i in rows]
-        if len(columns) < r or not all(
-            _vanishes([[H[a][b] for b in [*columns, j]] for a in [*rows, i]]) for i, j in rest
-        ):
+        minors = [[[H[a][b] for b in [*columns, j]] for a in [*rows, i]] for i, j in rest]
+        if len(columns) < r or not all(map(_seems_to_vanish, minors)):
+            continue
+        if (terms := sum(map(_terms, minors))) > _TERMS:
+            raise NoSystem(
+                f"to prove that the gradient of block {frame.name!r} has rank {r}, determinants with some {terms:.0e} "
+                f"products of terms would have to be expanded; {_TERMS:.0e} is the limit"
+            )
+        if not all(_determinant(minor).zero for minor in minors):
             continue
         system.regular.append((f"the gradient of block {frame.name!r} has rank {r}", pivot))
         for i, j in rest:
@@ -130,15 +141,18 @@ def fix_spectral_faces(system: System) -> None:
                 system.hold(variable)
 
 
-def _vanishes(table: list[list[Polynomial]]) -> bool:
-    """Whether a determinant is the zero polynomial; a random point refutes most without multiplying it out."""
+def _seems_to_vanish(table: list[list[Polynomial]]) -> bool:
+    """Whether a determinant is 0 at a random point, up to rounding: if not, it is not the zero polynomial."""
     variables = sorted(set().union(*(f.variables for row in table for f in row)))
-    if not variables:
-        return _determinant(table).zero
     at = dict(zip(variables, np.random.default_rng(0).standard_normal(len(variables)), strict=True))
-    numbers = np.array([[f.value(at, lambda c: int(c.p) / int(c.q)) for f in row] for row in table])
+    numbers = np.array([[f.number(at) for f in row] for row in table])
     scale = float(np.prod(np.linalg.norm(numbers, axis=1)))
-    return bool(abs(np.linalg.det(numbers)) <= 1e-9 * scale) and _determinant(table).zero
+    return bool(abs(np.linalg.det(numbers)) <= 1e-9 * scale)
+
+
+def _terms(table: list[list[Polynomial]]) -> float:
+    """About how many products of terms the expansion of a determinant has."""
+    return factorial(len(table)) * prod(sum(len(f.terms) for f in row) / len(row) for row in table)
 
 
 def _determinant(table: list[list[Polynomial]]) -> Polynomial:
@@ -173,7 +187,7 @@ def _identity(system: System, field: Field) -> bool:
     """Whether ⟨F, Aθ⟩ is the zero polynomial; a random point refutes most fields without multiplying it out."""
     rng = np.random.default_rng(0)
     at = list(rng.standard_normal(len(system.values)))
-    terms = [_float(system.pulled[j], at) * c * at[k] for j, k, c in field]
+    terms = [system.pulled[j].number(at) * c * at[k] for j, k, c in field]
     if abs(sum(terms)) > 1e-9 * sum(map(abs, terms)):
         return False
     products = (system.pulled[j] * Polynomial.variable(k) * Polynomial.constant(c) for j, k, c in field)
@@ -223,7 +237,3 @@ def _dependent(rows: dict[int, Polynomial]) -> list[int]:
     echelon, rank = table.rref()
     pivots = [next(j for j in range(len(rows)) if echelon[i, j] != 0) for i in range(rank)]
     return [key for j, key in enumerate(rows) if j not in pivots]
-
-
-def _float(f: Polynomial, at: Sequence[float]) -> float:
-    return float(f.value(at, lambda c: int(c.p) / int(c.q)))

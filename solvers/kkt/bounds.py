@@ -27,11 +27,13 @@ from maxmargin.models.families.relu2 import SquaredReLU
 from maxmargin.models.model import HomogeneousModel
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.linear.optimum import NotSeparable, solve_margin
-from maxmargin.solvers.norms import BlockNorm, Norm, get_norm
-from maxmargin.solvers.norms.entrywise import Entrywise
-from maxmargin.solvers.norms.schatten import Schatten
+from maxmargin.solvers.norms import Norm, get_norm
+from maxmargin.solvers.norms.block import Size
 
-OPERATOR, FROBENIUS, LARGEST, SUM = "operator", "frobenius", "largest entry", "sum of entries"
+OPERATOR: Size = "operator"
+FROBENIUS: Size = "frobenius"
+LARGEST: Size = "largest entry"
+SUM: Size = "sum of entries"
 
 
 def upper_bound(problem: Problem, norm: Norm) -> float | None:
@@ -97,7 +99,7 @@ def _(model: SquaredReLU, problem: Problem, norm: Norm) -> Iterator[float]:
 
 
 def _through(
-    problem: Problem, norm: Norm, size: str, linear: HomogeneousModel, predictor: str, factor: float
+    problem: Problem, norm: Norm, size: Size, linear: HomogeneousModel, predictor: str, factor: float
 ) -> Iterator[float]:
     """The bound by the linear problem in the predictor, whose norm is at most ``factor`` · Π r_k."""
     degrees = problem.model.block_degrees
@@ -116,35 +118,15 @@ def _same_data(problem: Problem, model: HomogeneousModel) -> Problem:
 
 
 def _room(
-    shapes: Mapping[str, tuple[int, ...]], sizes: Mapping[str, str], degrees: Mapping[str, int], norm: Norm
+    shapes: Mapping[str, tuple[int, ...]], sizes: Mapping[str, Size], degrees: Mapping[str, int], norm: Norm
 ) -> float | None:
     """max Π r_k^{d_k} over the unit ball, or a bound of it; None where a block's norm is of an unknown family."""
     room, total = 1.0, sum(degrees.values())
     for name, shape in shapes.items():
         block, weight = norm.block(name, shape)
-        largest = _largest(block, shape, sizes[name])
+        largest = block.largest(shape, sizes[name])
         if largest is None:
             return None
         share = 1.0 if math.isinf(norm.aggregation) else (degrees[name] / total) ** (1 / norm.aggregation)
         room *= (share * largest / weight) ** degrees[name]
     return room
-
-
-@singledispatch
-def _largest(norm: BlockNorm, shape: tuple[int, ...], size: str) -> float | None:
-    """The largest ``size`` of an array of this shape with norm at most 1, or a bound of it."""
-    return None
-
-
-@_largest.register
-def _(norm: Entrywise, shape: tuple[int, ...], size: str) -> float:
-    n = prod(shape)
-    euclidean = n ** max(0.0, 0.5 - 1 / norm.p)  # also the operator norm's: a constant matrix has rank one
-    return {OPERATOR: euclidean, FROBENIUS: euclidean, LARGEST: 1.0, SUM: n ** (1 - 1 / norm.p)}[size]
-
-
-@_largest.register
-def _(norm: Schatten, shape: tuple[int, ...], size: str) -> float:
-    rank = min(shape) if len(shape) == 2 else 1
-    euclidean = rank ** max(0.0, 0.5 - 1 / norm.p)
-    return {OPERATOR: 1.0, FROBENIUS: euclidean, LARGEST: 1.0, SUM: math.sqrt(prod(shape)) * euclidean}[size]

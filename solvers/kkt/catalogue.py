@@ -90,7 +90,7 @@ def catalogue(
         ValueError: fewer than one start.
     """
     if starts < 1:
-        raise ValueError(f"starts is {starts}; needed is at least 1")
+        raise ValueError(f"starts is {starts}; it must be at least 1")
     say = progress or (lambda done, total, text: None)
     found: list[Point] = []
     failures = 0

@@ -54,7 +54,7 @@ def classify(problem: Problem, theta: Blocks, lam: np.ndarray, norm: Norm, *, se
 
     In turn: an upper bound that the margin attains (every linear problem; nonlinear ones by
     :func:`maxmargin.solvers.kkt.bounds.upper_bound`); the second-order sufficient condition; a search for an ascent
-    along the direction of most positive curvature, along wakened idle parameters, and at random.
+    along the direction of most positive curvature, along idle parameters, and at random.
 
     Args:
         problem: The problem.

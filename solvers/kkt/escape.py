@@ -35,14 +35,12 @@ class Witness:
         gains: Their relative gains of q/‖·‖^L, all positive.
         displacement: δ of the nearest one, block by block.
         kind: Which perturbation found them.
-        straight: Whether the straight line towards the farthest point also gains at all smaller steps tried.
     """
 
     epsilons: tuple[float, ...]
     gains: tuple[float, ...]
     displacement: dict[str, Array]
     kind: str
-    straight: bool
 
 
 @final
@@ -90,10 +88,8 @@ class Search:
         away = tuple(float(np.linalg.norm(end - self.x)) / self.size for end in ends)
         if not all(a > b for a, b in pairwise(away)):
             return None
-        line = ends[0] - self.x
-        straight = all(self._gain(self.x + t * line) > floor * t**3 for t in (1.0, 0.5, 0.25, 0.125))
         displacement = unflatten(ends[-1] - self.x, self.problem.shapes)
-        return Witness(away, gains, displacement, kind, straight)
+        return Witness(away, gains, displacement, kind)
 
     def _restored(self, v: Array, epsilon: float, floor: float) -> Array | None:
         """A point within FAR ε of θ with a larger margin, from θ + ε v as it is or after up to two steps."""
@@ -107,7 +103,7 @@ class Search:
             blocks = unflatten(point, self.problem.shapes)
             margins = self.problem.margins(blocks)
             jacobian = np.asarray(flatten(self.problem.jacobian(blocks), self.problem.shapes))
-            # ε² must be a cheap step and ε a dear one
+            # a step of ε² must cost little, one of ε much
             answer = self._steps.step(point, margins, jacobian, c=1 / epsilon)
             if answer is None:
                 break
@@ -126,7 +122,7 @@ class Search:
         return x / float(self.norm.value(unflatten(x, self.problem.shapes)))
 
     def structured(self) -> Iterator[tuple[str, Array]]:
-        """Directions that wake what sleeps: idle parameters along the data, in signs, and each block of them alone."""
+        """Directions in idle parameters (no margin depends on them): along the data, in signs, all and unit by unit."""
         blocks = unflatten(self.x, self.problem.shapes)
         jacobian = self.problem.jacobian(blocks)
         idle = {name: (np.abs(g).max(axis=0) == 0) for name, g in jacobian.items()}
@@ -138,9 +134,9 @@ class Search:
         for unit in range(-1, units):
             for row in patterns:
                 for sign in (1.0, -1.0):
-                    yield "idle units along a sample", self._wake(idle, unit, row / np.linalg.norm(row), sign)
+                    yield "idle units along a sample", self._along_idle(idle, unit, row / np.linalg.norm(row), sign)
 
-    def _wake(self, idle: dict[str, Array], unit: int, row: Array, sign: float) -> Array:
+    def _along_idle(self, idle: dict[str, Array], unit: int, row: Array, sign: float) -> Array:
         """Idle entries of one unit (row of matrices, entry of vectors; −1: all) set to a sample, or to a sign."""
         parts = {}
         for name, mask in idle.items():

@@ -23,8 +23,6 @@ from maxmargin.solvers.norms import Norm
 from maxmargin.solvers.routes.conic import Scs
 from maxmargin.solvers.routes.saddle import ROUTES, Bounds, design, inner_solver
 
-__all__ = ["GapEvaluator", "KKTError", "KKTGap", "kkt_gap", "softmax_gap"]
-
 CERTIFIED, BOUND = "convex dual certificate", "numerical"
 
 # SCS would spend seconds on digits that a gap, unlike a reference margin, does not need.
@@ -172,31 +170,6 @@ def kkt_gap(problem: Problem, theta: Mapping[str, Any], norm: Norm) -> KKTGap:
     return GapEvaluator(problem, norm, tol=1e-9)(theta)
 
 
-def softmax_gap(problem: Problem, theta: Mapping[str, Any], norm: Norm) -> float:
-    """The upper bound of Γ(θ) with λ_i ∝ exp(−m_i(θ)), the weights that the exponential loss itself gives.
-
-    It costs one gradient. Unlike Γ it depends on ‖θ‖: only as the margins grow do these weights settle on the least.
-
-    Args:
-        problem: Any problem.
-        theta: Parameters, numpy or torch.
-        norm: Any norm.
-
-    Returns:
-        The bound in [0, 1]; 1.0 where q(θ) ≤ 0.
-    """
-    unit, size = _unit(problem, theta, norm)
-    margins = np.asarray(problem.margins(unit))
-    q = float(margins.min())
-    if not q > 0:
-        return 1.0
-    # m(θ) = ‖θ‖^L m(θ/‖θ‖), in logarithms: the margins themselves may overflow, the differences matter.
-    with np.errstate(over="ignore"):
-        lam = np.exp(-np.exp(problem.degree * np.log(size)) * (margins - q))
-    pull = problem.pullback(unit, lam / lam.sum())
-    return float(np.clip(1 - problem.degree * q / float(norm.dual(pull)), 0.0, 1.0))
-
-
 def _unit(problem: Problem, theta: Mapping[str, Any], norm: Norm) -> tuple[dict[str, np.ndarray], float]:
     """θ / ‖θ‖ in numpy, and ‖θ‖.
 
@@ -213,7 +186,7 @@ def _unit(problem: Problem, theta: Mapping[str, Any], norm: Norm) -> tuple[dict[
         raise KKTError(f"block {bad[0]!r} of θ has a NaN or infinite entry; the run has diverged before this step")
     size = float(norm.value(blocks))
     if not size > 0:
-        raise KKTError("θ is zero, so it has no direction; needed is at least one nonzero entry")
+        raise KKTError("θ is zero, so it has no direction; at least one entry must not be zero")
     return {name: blocks[name] / size for name in problem.shapes}, size
 
 

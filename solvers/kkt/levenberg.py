@@ -98,8 +98,7 @@ def newton(linearize: Linearize, x: Array, *, span: int, cap: float, iterations:
         size = float(np.linalg.norm(r))
         if size < best.size:
             best = Descent(x, size, k)
-        hopeless = k >= 4 and best.iterations == 0
-        if not np.isfinite(size) or size <= FLOOR * np.linalg.norm(x) or hopeless:
+        if not np.isfinite(size) or size <= FLOOR * np.linalg.norm(x) or (k >= 4 and best.iterations == 0):
             break
         d = np.linalg.lstsq(J, -r, rcond=1e-12)[0]
         if not (np.linalg.norm(d[:span]) <= cap and np.linalg.norm(d) <= WILD):

@@ -1,4 +1,4 @@
-"""The KKT point that a trajectory is heading for: found from its end, without climbing to another one.
+"""Matching: the KKT point that a trajectory is heading for, found from its end, without climbing to another one.
 
 A trajectory may end near a saddle (KKT is first order only), and margin ascent from there leaves it. So the natural
 residual R(θ, λ) = 0 is solved by a semismooth Levenberg–Marquardt iteration, which is drawn to any kind of KKT point:
@@ -37,7 +37,7 @@ CLOSE = 0.1  # a match this near is not improved upon by trying another route
 CAP = 0.1  # longest step of θ, relative to its length
 TAUS = (10.0, 1.0, 0.1)
 SUSPECTS = 4  # kinks nearest to the point whose side is doubted when polishing
-KICKS = (1e-4, 3e-4, 1e-3, 1e-5) * 6  # relative sizes of random displacements, the last resort but one
+DISPLACEMENTS = (1e-4, 3e-4, 1e-3, 1e-5) * 6  # relative sizes of random displacements, the last resort but one
 LONG = 200  # prox-linear steps of the last resort
 WIDTHS = (1e-4, 1e-3, 1e-2)  # distances from a kink within which, all at once, the weak side is tried
 
@@ -56,7 +56,6 @@ class Match:
         gap: 1 − L q(θ) / (‖θ‖ ‖Σ λ_i g_i‖_*), the bound on Γ(θ) that these λ prove.
         success: residual ≤ 1e-8.
         iterations: Linear systems and convex programs solved, all routes together.
-        rung: The rung of evidence, always ``"numerical"``.
         route: Which route arrived.
         margin: q(θ)/‖θ‖^L of the matched point.
     """
@@ -68,7 +67,6 @@ class Match:
     gap: float
     success: bool
     iterations: int
-    rung: str
     route: str
     margin: float
 
@@ -134,7 +132,7 @@ def _attempts(problem: Problem, norm: Norm, start: Blocks, lam: Array) -> Iterat
         end = scale(end, 1 / float(norm.value(end)))
         yield from tried(end, kkt_gap(problem, end, norm).multipliers, first, "SLSQP")
     if not found and nearly is not None and np.isfinite(nearly.residual):
-        for candidate in _kicked(problem, norm, start, nearly):
+        for candidate in _from_neighbours(problem, norm, start, nearly):
             found |= candidate.success
             yield candidate
     if not found and program is not None and ascent is not None and not ascent.converged:
@@ -144,7 +142,7 @@ def _attempts(problem: Problem, norm: Norm, start: Blocks, lam: Array) -> Iterat
             yield from tried(point, ascent.lam, first, "long prox-linear ascent", spent=ascent.steps)
 
 
-def _kicked(problem: Problem, norm: Norm, start: Blocks, end: Match) -> Iterator[Match]:
+def _from_neighbours(problem: Problem, norm: Norm, start: Blocks, end: Match) -> Iterator[Match]:
     """Newton from around a point where |R| has a minimum that is no zero.
 
     At a kink of the model's own gradient no pattern can be chosen, but a neighbour on its right side is often a few
@@ -157,13 +155,15 @@ def _kicked(problem: Problem, norm: Norm, start: Blocks, end: Match) -> Iterator
     x, p = residual.join(end.theta, end.multipliers), residual.parameters
     length = float(np.linalg.norm(x[:p]))
     rng = np.random.default_rng(0)
-    for size in KICKS if len(x) <= DENSE else KICKS[:4]:  # a large system costs tenths of a second a step
+    for size in (
+        DISPLACEMENTS if len(x) <= DENSE else DISPLACEMENTS[:4]
+    ):  # a large system costs tenths of a second a step
         noise = rng.standard_normal(p)
-        kicked = x.copy()
-        kicked[:p] += size * length * noise / np.linalg.norm(noise)
-        refined = newton(residual.linearize, kicked, span=p, cap=CAP * length, iterations=10)
+        displaced = x.copy()
+        displaced[:p] += size * length * noise / np.linalg.norm(noise)
+        refined = newton(residual.linearize, displaced, span=p, cap=CAP * length, iterations=10)
         theta, lam = residual.split(refined.x)
-        candidate = _judge(problem, norm, start, theta, lam, refined.iterations, end.route + ", kicked")
+        candidate = _judge(problem, norm, start, theta, lam, refined.iterations, end.route + ", displaced")
         yield candidate
         if candidate.success:
             return
@@ -229,7 +229,7 @@ def _judge(
     gap = 1 - problem.degree * margin / pull if margin > 0 and pull > 0 else 1.0
     a, b = (flatten(t, problem.shapes) for t in (start, theta))
     distance = float(np.linalg.norm(a / np.linalg.norm(a) - b / np.linalg.norm(b)))
-    return Match(theta, lam, residual, distance, gap, residual <= TOLERANCE, iterations, "numerical", route, margin)
+    return Match(theta, lam, residual, distance, gap, residual <= TOLERANCE, iterations, route, margin)
 
 
 def _better(candidate: Match, best: Match) -> bool:
@@ -244,4 +244,4 @@ def _better(candidate: Match, best: Match) -> bool:
 def _unmatched(problem: Problem, theta: Blocks) -> Match:
     n = problem.n_margins
     margin = float(problem.min_margin(theta)) if inner(theta, theta) > 0 else 0.0
-    return Match(dict(theta), np.full(n, 1 / n), np.inf, 0.0, 1.0, False, 0, "numerical", "none", margin)
+    return Match(dict(theta), np.full(n, 1 / n), np.inf, 0.0, 1.0, False, 0, "none", margin)

@@ -17,8 +17,8 @@ from typing import final
 import numpy as np
 
 from maxmargin.models.blocks import Blocks, Shapes, flatten, size, unflatten
-from maxmargin.solvers.kkt.magnitudes import Magnitudes, magnitudes
 from maxmargin.solvers.norms import GaugeNorm, Norm, ParameterNorm, lp
+from maxmargin.solvers.norms.magnitudes import Magnitudes
 
 Array = np.ndarray
 STEP = 1e-6  # central differences of a projection without a formula: error about STEP² + eps/STEP
@@ -48,14 +48,6 @@ class Ball:
 
     norm: Norm
     shapes: Shapes
-
-    def value(self, theta: Array) -> float:
-        """‖θ‖."""
-        return float(self.norm.value(unflatten(theta, self.shapes)))
-
-    def dual(self, g: Array) -> float:
-        """‖g‖_*."""
-        return float(self.norm.dual(unflatten(g, self.shapes)))
 
     def nearest(self, z: Array) -> Array:
         """P(z), by the norm's own projection (the independent word on what :meth:`project` computes)."""
@@ -102,7 +94,7 @@ def _groups(norm: Norm, z: Blocks) -> list[tuple[float, _Members]] | None:
     exponents = []
     for name, block in z.items():
         kind, weight = norm.block(name, block.shape)
-        parts = magnitudes(kind, block)
+        parts = kind.linearized(block)
         if parts is None or not isinstance(kind, GaugeNorm):
             return None
         members.append((name, parts, weight))

@@ -18,6 +18,7 @@ import numpy as np
 from maxmargin.models.blocks import Blocks, flatten, size, unflatten
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.norms import Norm, NormError
+from maxmargin.solvers.norms.atoms import reshaped
 
 Array = np.ndarray
 
@@ -54,14 +55,10 @@ class ProxLinear:
         self._d, self._t = cp.Variable(p), cp.Variable()
         self._G, self._m = cp.Parameter((n, p)), cp.Parameter(n)
         self._theta, self._c = cp.Parameter(p), cp.Parameter(nonneg=True)
-        moved, blocks, start = self._theta + self._d, {}, 0
-        for name, shape in problem.shapes.items():
-            stop = start + int(np.prod(shape))
-            blocks[name] = moved[start:stop] if len(shape) == 1 else cp.reshape(moved[start:stop], shape, order="C")
-            start = stop
+        ball = norm.atom(reshaped(self._theta + self._d, problem.shapes)) <= 1
         self._margins = self._G @ self._d + self._m >= self._t
         objective = cp.Maximize(self._t - self._c * cp.sum_squares(self._d))
-        self._program = cp.Problem(objective, [self._margins, norm.atom(blocks) <= 1])
+        self._program = cp.Problem(objective, [self._margins, ball])
 
     @classmethod
     def build(cls, problem: Problem, norm: Norm) -> ProxLinear | None:

@@ -21,9 +21,10 @@ from flint import arb, arb_mat
 
 from maxmargin.models.blocks import as_numpy, check_shapes, flatten
 from maxmargin.models.problem import Problem
-from maxmargin.solvers.exact.norm_bounds import CertifyError, matrix, precision, upper_norm
+from maxmargin.solvers.exact.norm_bounds import CertifyError, upper_norm
 from maxmargin.solvers.linear.optimum import gradients
 from maxmargin.solvers.norms import Norm
+from maxmargin.solvers.norms.exact.balls import matrix, precision
 
 __all__ = ["CertifyError", "Enclosure", "enclose"]
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
@@ -37,19 +36,15 @@ class FacePoint:
     Attributes:
         theta: The point of the (thickened) face, block by block.
         distance: ‖theta − θ̂‖_2 / ‖θ̂‖_2.
-        own_distance: ‖theta − θ̂‖ in the problem's norm (of the ℓ2-nearest point).
         margin_ratio: min_i m_i(theta) / (γ* ‖theta‖): 1 for a point of the face, recomputed by us.
     """
 
     theta: dict[str, np.ndarray]
     distance: float
-    own_distance: float
     margin_ratio: float
 
 
-def distance_to_face(
-    problem: Problem, theta: Mapping[str, Any], norm: Norm, solution: MarginSolution, *, own: bool = False
-) -> float:
+def distance_to_face(problem: Problem, theta: Mapping[str, Any], norm: Norm, solution: MarginSolution) -> float:
     """The distance from the direction θ / ‖θ‖ to the set of all optimal solutions.
 
     Relative and ℓ2: min ‖θ' − θ̂‖_2 / ‖θ̂‖_2 over the face, with θ̂ = θ / ‖θ‖. The face is thickened by 1e-9 of the
@@ -61,13 +56,10 @@ def distance_to_face(
         theta: Parameters, numpy or torch; only the direction counts.
         norm: The norm of the margin problem.
         solution: Its solution, from :func:`maxmargin.solvers.linear.optimum.solve_margin`.
-        own: Measure (and minimise) ‖θ' − θ̂‖ in the problem's own norm instead.
 
     Returns:
         The distance.
     """
-    if own:
-        return _own_distance(problem, theta, norm, solution)
     return nearest_on_face(problem, theta, norm, solution).distance
 
 
@@ -96,7 +88,7 @@ def nearest_on_face(problem: Problem, theta: Mapping[str, Any], norm: Norm, solu
     size = float(np.linalg.norm(target))
     # θ itself may be the nearest, and the solution is always a candidate: the projection can only be better.
     best = min((point, flatten(solution.theta, problem.shapes)), key=lambda x: float(np.linalg.norm(x - target)))
-    return FacePoint(flat.blocks(best), float(np.linalg.norm(best - target)) / size, flat.value(best - target), ratio)
+    return FacePoint(flat.blocks(best), float(np.linalg.norm(best - target)) / size, ratio)
 
 
 def _direction(problem: Problem, theta: Mapping[str, Any], norm: Norm) -> np.ndarray:
@@ -140,25 +132,3 @@ def _project(problem: Problem, norm: Norm, target: np.ndarray, solution: MarginS
     zero = sparse.csc_matrix((len(q), len(q)))
     x = np.asarray(clarabel.DefaultSolver(zero, q, M, b, cones, settings).solve().x)
     return x[ball.start : ball.start + p]
-
-
-def _own_distance(problem: Problem, theta: Mapping[str, Any], norm: Norm, solution: MarginSolution) -> float:
-    import cvxpy as cp
-
-    target = _direction(problem, theta, norm)
-    flat = inner_solver(norm, problem.shapes).flat
-    point = {name: cp.Variable(shape) for name, shape in flat.shapes}
-    away = {name: point[name] - block for name, block in flat.blocks(target).items()}
-    vector = cp.hstack([cp.vec(point[name], order="C") for name in point])
-    within = (gradients(problem) / solution.margin) @ vector >= 1 - THICKNESS
-    program = cp.Problem(cp.Minimize(norm.atom(away)), [norm.atom(point) <= 1, within])
-    try:
-        with warnings.catch_warnings():
-            # cvxpy warns of an "inaccurate" status; the point is judged below by its own margins instead.
-            warnings.simplefilter("ignore", UserWarning)
-            value = program.solve(solver="CLARABEL")
-    except cp.SolverError:
-        value = None
-    if value is None or not within.violation().max() < 1e-5:
-        raise MarginError(f"{problem.name} under {norm.name}: no nearest point of the optimal face was found")
-    return float(max(value, 0.0))

@@ -12,15 +12,17 @@ from typing import final
 import numpy as np
 from flint import fmpq, fmpz, fmpz_mat
 
-from maxmargin.solvers.exact.norm_bounds import matrix, precision
+from maxmargin.models.errors import InputError
+from maxmargin.solvers.exact.polynomials import as_float
 from maxmargin.solvers.norms import get_norm
+from maxmargin.solvers.norms.exact.balls import matrix, precision
 from maxmargin.solvers.routes.saddle import InnerSolver, within
 from maxmargin.solvers.routes.simplex import CrossPolytope
 
 _ZERO = 1e-11  # of the largest gradient: what an LP vertex leaves of a sum that is zero
 
 
-class NotSeparable(ValueError):
+class NotSeparable(InputError):
     """No θ has all margins positive, proved by multipliers.
 
     Attributes:
@@ -133,7 +135,7 @@ def exact_combination(A: np.ndarray, lam: np.ndarray) -> np.ndarray | None:
         return None
     total = sum(column, fmpz(0))
     exact = np.zeros(len(A))
-    exact[support] = [_float(fmpq(value, total)) for value in column]
+    exact[support] = [as_float(fmpq(value, total)) for value in column]
     return exact
 
 
@@ -145,7 +147,3 @@ def certainly_separates(A: np.ndarray, theta: np.ndarray) -> bool:
     with precision():
         margins = matrix(A[:, used]) * matrix(theta[used, None])
         return all(margins[i, 0] > 0 for i in range(len(A)))
-
-
-def _float(value: fmpq) -> float:
-    return int(value.p) / int(value.q)

@@ -15,11 +15,10 @@ file. Say, ℓ_P over the entries taken two by two, as complex numbers (``maxmod
     from typing_extensions import override
 
     from maxmargin.models.blocks import Array
-    from maxmargin.solvers.norms import lp
     from maxmargin.solvers.norms.atoms import lp_atom, vector
     from maxmargin.solvers.norms.block import GaugeNorm
     from maxmargin.solvers.norms.families import register
-    from maxmargin.solvers.norms.rows import row_norms
+    from maxmargin.solvers.norms.axes import row_norms
 
 
     @register
@@ -30,10 +29,6 @@ file. Say, ℓ_P over the entries taken two by two, as complex numbers (``maxmod
         members: ClassVar[Mapping[str, float]] = {"maxmodulus": math.inf}
 
         @override
-        def magnitudes(self, x: Array) -> Array:
-            return self.split(x)[0]
-
-        @override
         def split(self, x: Array) -> tuple[Array, Callable[[Array], Array]]:
             xp, shape, size = array_namespace(x), tuple(x.shape), math.prod(x.shape)
             flat = xp.reshape(x, (-1,))
@@ -42,17 +37,13 @@ file. Say, ℓ_P over the entries taken two by two, as complex numbers (``maxmod
             return v, lambda t: xp.reshape(xp.reshape(unit * t[:, None], (-1,))[:size], shape)
 
         @override
-        def lmo(self, G: Array) -> Array:
-            v, rebuild = self.split(G)
-            return -rebuild(lp.maximiser(v, self.p))
-
-        @override
         def atom(self, x: Any) -> Any:
             even = cp.hstack([vector(x), 0.0]) if x.size % 2 else vector(x)
             return lp_atom(cp.norm(cp.reshape(even, (-1, 2), order="C"), 2, axis=1), self.p)
 
 That is all: ``get_norm("maxmodulus")``, ``get_norm("modulus:1.5")``, its dual and
 ``get_norm("blocks:W=2*modulus:3,a=linf;sum")`` exist, and ``laws.check_laws`` tries it. (A test runs this very text.)
+What is more, such as a proved bound for ``solve --certify``, is a method of :class:`BlockNorm` to write there too.
 A norm that is no ℓ_p of magnitudes derives from :class:`BlockNorm` instead and writes its own value, dual norm and
 projection; one of the whole parameter that is no choice block by block derives from :class:`Norm`.
 """
@@ -60,7 +51,8 @@ projection; one of the whole parameter that is no choice block by block derives 
 from importlib import import_module
 from pkgutil import iter_modules
 
-from maxmargin.solvers.norms.block import BlockNorm, GaugeNorm, NormError
+from maxmargin.models.errors import NormError
+from maxmargin.solvers.norms.block import BlockNorm, GaugeNorm
 from maxmargin.solvers.norms.families import get_block_norm, register
 from maxmargin.solvers.norms.parameter import Norm, ParameterNorm, Rule
 from maxmargin.solvers.norms.registry import NORMS, get_norm, register_whole

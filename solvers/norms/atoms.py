@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from maxmargin.models.blocks import Shapes
+
 
 def vector(x: Any) -> Any:
     """All entries of a cvxpy expression as a vector, row-major.
@@ -20,6 +22,22 @@ def vector(x: Any) -> Any:
     import cvxpy as cp
 
     return x if x.ndim == 1 else cp.vec(x, order="C")
+
+
+def reshaped(v: Any, shapes: Shapes) -> dict[str, Any]:
+    """The blocks of a cvxpy vector, row-major.
+
+    Returns:
+        An expression a block.
+    """
+    import cvxpy as cp
+
+    blocks, start = {}, 0
+    for name, shape in shapes.items():
+        stop = start + math.prod(shape)
+        blocks[name] = v[start:stop] if len(shape) == 1 else cp.reshape(v[start:stop], shape, order="C")
+        start = stop
+    return blocks
 
 
 def lp_atom(v: Any, p: float) -> Any:

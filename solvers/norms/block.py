@@ -6,17 +6,23 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
 from array_api_compat import array_namespace
 from typing_extensions import override
 
 from maxmargin.models.blocks import Array
+from maxmargin.models.errors import NormError
 from maxmargin.solvers.norms import lp
+from maxmargin.solvers.norms.magnitudes import Magnitudes
 
+if TYPE_CHECKING:
+    import sympy as sp
+    from flint import arb, arb_mat
 
-class NormError(ValueError):
-    """A norm that does not exist, or that cannot do what was asked of it."""
+Size = Literal["operator", "frobenius", "largest entry", "sum of entries"]
+"""Sizes of a block that bounds of a model's margin are written in."""
 
 
 class BlockNorm(ABC):
@@ -31,6 +37,10 @@ class BlockNorm(ABC):
         - ``value(lmo(G)) ≤ 1`` and ``⟨G, lmo(G)⟩ = −dual(G)``; ``lmo(0) = 0``;
         - ``project(x, r)`` = P has ``value(P) ≤ r`` and ``⟨x − P, P⟩ = r · dual(x − P)`` or P = x;
         - ``atom`` of a constant has the value ``value``.
+
+    What a norm may know besides, each None unless it is written: :meth:`linearized` (Newton's method in place of
+    differences), :meth:`upper_bound` (enclosures), :meth:`exact_value` (exact answers) and :meth:`largest` (global
+    optimality on networks).
     """
 
     @property
@@ -85,26 +95,57 @@ class BlockNorm(ABC):
         norm, dual = self.value(x), self.dual(H)
         return cone_residual((H / lp.nonzero(dual) * (x / lp.nonzero(norm))).sum(), dual)
 
+    def linearized(self, x: np.ndarray) -> Magnitudes | None:
+        """The block x taken apart into magnitudes and alignment, for derivatives; None where no formula is known."""
+        return None
+
+    def upper_bound(self, W: arb_mat) -> arb | None:
+        """A proved upper bound of ‖W‖ in ball arithmetic, or None where none is known.
+
+        Args:
+            W: The block, a vector as one row.
+
+        Returns:
+            A ball whose upper end bounds ‖W‖.
+        """
+        return None
+
+    def exact_value(self, block: Any) -> sp.Expr | None:
+        """‖block‖ of a ``sympy.Array`` of exact numbers, or None where it is not known."""
+        return None
+
+    def largest(self, shape: tuple[int, ...], size: Size) -> float | None:
+        """The largest ``size`` of an array of this shape with norm at most 1, or a bound of it; None if not known."""
+        return None
+
+
+class Family(BlockNorm):
+    """A norm of one number, known as ``NAME:P``; some members have names of their own."""
+
+    family: ClassVar[str]
+    members: ClassVar[Mapping[str, float]] = {}
+
+    def __init__(self, number: float) -> None:
+        """The member of this number."""
+
 
 Rebuild = Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
-class GaugeNorm(BlockNorm):
+class GaugeNorm(Family):
     """‖x‖ = ‖v(x)‖_p with v(x) ≥ 0 the magnitudes of x: |entries|, singular values, row norms and the like.
 
     The magnitudes must be such that x ↦ ‖v(x)‖_p is a norm for every p, with dual exponent q for the dual norm,
     and that ``rebuild`` of :meth:`split` turns magnitudes t into an array aligned with x: v(rebuild(t)) = t up to
     order and ⟨x, rebuild(t)⟩ = Σ v(x) t. (For singular values this is von Neumann's trace inequality.)
-    A subclass is one family ``NAME:P`` with 1 ≤ P ≤ inf; some members have names of their own.
+    A subclass is one family ``NAME:P`` with 1 ≤ P ≤ inf.
 
     Raises:
         NormError: an exponent outside [1, inf].
     """
 
     p: float
-    family: ClassVar[str]
-    members: ClassVar[Mapping[str, float]]
 
     def __post_init__(self) -> None:
         if not self.p >= 1:
@@ -132,16 +173,21 @@ class GaugeNorm(BlockNorm):
         return type(self)(lp.conjugate(self.p))
 
     @abstractmethod
-    def magnitudes(self, x: Array) -> Array:
-        """The magnitudes v(x) ≥ 0, one axis."""
-
-    @abstractmethod
     def split(self, x: Array) -> tuple[Array, Rebuild]:
         """Magnitudes v(x), and the map from magnitudes to arrays aligned with x."""
+
+    def magnitudes(self, x: Array) -> Array:
+        """The magnitudes v(x) ≥ 0, one axis."""
+        return self.split(x)[0]
 
     @override
     def value(self, x: Array) -> Array:
         return lp.value(self.magnitudes(x), self.p)
+
+    @override
+    def lmo(self, G: Array) -> Array:
+        v, rebuild = self.split(G)
+        return -rebuild(lp.maximiser(v, self.p))
 
     @override
     def project(self, x: Array, radius: float) -> Array:

@@ -9,7 +9,7 @@ from typing import Final, final
 import numpy as np
 
 from maxmargin.models.blocks import Blocks, add, inner, scale
-from maxmargin.solvers.norms.block import NormError
+from maxmargin.models.errors import NormError
 from maxmargin.solvers.norms.parameter import Norm
 from maxmargin.solvers.norms.registry import NORMS, get_norm
 

@@ -5,16 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
+import numpy as np
 from array_api_compat import array_namespace
 from typing_extensions import override
 
 from maxmargin.models.blocks import Array
 from maxmargin.solvers.norms import lp
 from maxmargin.solvers.norms.atoms import lp_atom, vector
-from maxmargin.solvers.norms.block import GaugeNorm, Rebuild
+from maxmargin.solvers.norms.block import GaugeNorm, Rebuild, Size
 from maxmargin.solvers.norms.families import register
+from maxmargin.solvers.norms.magnitudes import Magnitudes, entries
+
+if TYPE_CHECKING:
+    import sympy as sp
+    from flint import arb, arb_mat
 
 
 @register
@@ -60,3 +66,28 @@ class Entrywise(GaugeNorm):
     @override
     def atom(self, x: Any) -> Any:
         return lp_atom(vector(x), self.p)
+
+    @override
+    def linearized(self, x: np.ndarray) -> Magnitudes:
+        return entries(x)
+
+    @override
+    def upper_bound(self, W: arb_mat) -> arb:
+        from maxmargin.solvers.norms.exact.balls import join
+
+        return join([abs(entry) for entry in W.entries()], self.p)
+
+    @override
+    def exact_value(self, block: Any) -> sp.Expr:
+        from maxmargin.solvers.norms.exact.radicals import entries, join
+
+        return join(entries(block), self.p)
+
+    @override
+    def largest(self, shape: tuple[int, ...], size: Size) -> float:
+        n = math.prod(shape)
+        if size == "largest entry":
+            return 1.0
+        if size == "sum of entries":
+            return n ** (1 - 1 / self.p)
+        return n ** max(0.0, 0.5 - 1 / self.p)  # also the operator norm's: a constant matrix has rank one

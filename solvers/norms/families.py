@@ -6,21 +6,22 @@ import difflib
 from collections.abc import Iterable
 from typing import TypeVar
 
-from maxmargin.solvers.norms.block import BlockNorm, GaugeNorm, NormError
+from maxmargin.models.errors import NormError
+from maxmargin.solvers.norms.block import BlockNorm, Family
 
 _Class = TypeVar("_Class", bound=type[BlockNorm])
 
 MEMBERS: dict[str, BlockNorm] = {}
 """Block norms with a name of their own."""
-FAMILIES: dict[str, type[GaugeNorm]] = {}
-"""Families ``NAME:P`` of one exponent."""
+FAMILIES: dict[str, type[Family]] = {}
+"""Families ``NAME:P`` of one number."""
 
 
 def register(cls: _Class) -> _Class:
     """Class decorator: make a block norm known by name.
 
-    A :class:`GaugeNorm` brings its family ``NAME:P`` and its named members; any other norm is built without
-    arguments and known by its ``name``.
+    A :class:`Family` brings ``NAME:P`` and its named members; any other norm is built without arguments and known by
+    its ``name``.
 
     Returns:
         The class.
@@ -28,12 +29,12 @@ def register(cls: _Class) -> _Class:
     Raises:
         NormError: the name is taken.
     """
-    rows = {} if issubclass(cls, GaugeNorm) else {cls().name: cls()}
-    if issubclass(cls, GaugeNorm):
-        rows = {name: cls(p) for name, p in cls.members.items()}
+    if issubclass(cls, Family):
+        rows: dict[str, BlockNorm] = {name: cls(p) for name, p in cls.members.items()}
         _free([cls.family, *rows])
         FAMILIES[cls.family] = cls
     else:
+        rows = {cls().name: cls()}
         _free(rows)
     MEMBERS.update(rows)
     return cls
@@ -65,7 +66,7 @@ def get_block_norm(spec: str | BlockNorm) -> BlockNorm:
             raise
         except ValueError:
             raise NormError(
-                f"norm {spec!r}: needed is {name}:P with a number 1 <= P <= inf, for example {name}:1.5"
+                f"norm {spec!r}: needs {name}:P with a number 1 <= P <= inf, for example {name}:1.5"
             ) from None
     if name in MEMBERS:
         raise NormError(f"norm {spec!r}: {name} takes no argument; write {name!r}")

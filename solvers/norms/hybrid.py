@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from maxmargin.solvers.norms.block import NormError, number
+from maxmargin.models.errors import NormError
+from maxmargin.solvers.norms.block import number
 from maxmargin.solvers.norms.entrywise import Entrywise
 from maxmargin.solvers.norms.parameter import ParameterNorm, Rule
 from maxmargin.solvers.norms.registry import register_whole

@@ -210,9 +210,9 @@ def _unit(norm: Norm, blocks: Blocks) -> Blocks:
 
 def _close(norm: Norm, law: str, got: Any, needed: float, tolerance: float) -> None:
     if not abs(got - needed) <= tolerance:
-        raise LawError(f"{norm.name}: {law}: {got!r} came, {needed!r} was needed (within {tolerance:.1e})")
+        raise LawError(f"{norm.name}: {law}: {got!r} came, {needed!r} was expected (within {tolerance:.1e})")
 
 
 def _at_most(norm: Norm, law: str, got: float, needed: float, slack: float) -> None:
     if not got <= needed + slack:
-        raise LawError(f"{norm.name}: {law}: {got!r} came, at most {needed!r} was needed (slack {slack:.1e})")
+        raise LawError(f"{norm.name}: {law}: {got!r} came, at most {needed!r} was expected (slack {slack:.1e})")

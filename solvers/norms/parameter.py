@@ -12,10 +12,11 @@ from array_api_compat import array_namespace
 from typing_extensions import override
 
 from maxmargin.models.blocks import Array, Blocks, flatten, inner, shapes_of, unflatten
+from maxmargin.models.errors import NormError
 from maxmargin.solvers.norms import lp
 from maxmargin.solvers.norms.aggregation import project_blocks
 from maxmargin.solvers.norms.atoms import lp_atom
-from maxmargin.solvers.norms.block import BlockNorm, NormError, cone_residual, number
+from maxmargin.solvers.norms.block import BlockNorm, cone_residual, number
 from maxmargin.solvers.norms.entrywise import Entrywise
 from maxmargin.solvers.norms.families import get_block_norm
 
@@ -96,7 +97,7 @@ class Rule:
             )
         if not (self.weight > 0 and math.isfinite(self.weight)):
             raise NormError(
-                f"block {self.selector!r}: the weight is {self.weight:g}, needed is a positive finite number"
+                f"block {self.selector!r}: the weight is {self.weight:g}; it must be a positive finite number"
             )
 
     def __str__(self) -> str:
@@ -128,7 +129,7 @@ class ParameterNorm(Norm):
 
     def __post_init__(self) -> None:
         if not self.aggregation >= 1:
-            raise NormError(f"aggregation {self.aggregation:g}: needed is max, sum, l2 or 1 <= P <= inf")
+            raise NormError(f"aggregation {self.aggregation:g}: it must be max, sum, l2 or 1 <= P <= inf")
         object.__setattr__(self, "rules", tuple(sorted(self.rules, key=lambda rule: rule.selector)))
         selectors = [rule.selector for rule in self.rules]
         if not selectors or len(set(selectors)) < len(selectors):
@@ -221,7 +222,7 @@ class ParameterNorm(Norm):
     @override
     def project(self, theta: Blocks, radius: float = 1.0) -> dict[str, Array]:
         if not (radius > 0 and math.isfinite(radius)):
-            raise NormError(f"the radius of a ball is {radius}; needed is a positive finite number")
+            raise NormError(f"the radius of a ball is {radius}; it must be a positive finite number")
         rows = {name: (*self.block(name, tuple(x.shape)), x) for name, x in theta.items()}
         return project_blocks(rows, self.aggregation, float(radius))
 

@@ -9,7 +9,7 @@ from typing import TypeVar, final
 
 from typing_extensions import override
 
-from maxmargin.solvers.norms.block import NormError
+from maxmargin.models.errors import NormError
 from maxmargin.solvers.norms.families import FAMILIES, MEMBERS, get_block_norm, unknown
 from maxmargin.solvers.norms.parameter import Norm, ParameterNorm, Rule
 
@@ -92,7 +92,7 @@ def get_norm(spec: str | Norm) -> Norm:
         >>> get_norm("specral")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ...
-        maxmargin.solvers.norms.block.NormError: unknown norm 'specral'; did you mean 'spectral'? known: ...
+        maxmargin.models.errors.NormError: unknown norm 'specral'; did you mean 'spectral'? known: ...
     """
     if isinstance(spec, Norm):
         return spec
@@ -121,7 +121,7 @@ def _whole(text: str, row: Whole, argument: str | None, join: str | None) -> Nor
     try:
         number = float(argument)
     except ValueError:
-        raise NormError(f"norm {text!r}: needed is {row.name} or {row.name}:{row.argument} with a number") from None
+        raise NormError(f"norm {text!r}: needs {row.name} or {row.name}:{row.argument} with a number") from None
     return row.make(number)
 
 
@@ -134,7 +134,7 @@ def _rule(text: str, part: str) -> Rule:
         factor = math.nan
     if not (selector and equals and name) or math.isnan(factor):
         raise NormError(
-            f"norm {text!r}: {part!r} is no rule; needed is BLOCK=NORM or BLOCK=WEIGHT*NORM, for example "
+            f"norm {text!r}: {part!r} is no rule; a rule is BLOCK=NORM or BLOCK=WEIGHT*NORM, for example "
             "blocks:W1=2*spectral,a=linf;max"
         )
     return Rule(selector.strip(), get_block_norm(name.strip()), factor)

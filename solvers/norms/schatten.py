@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -14,9 +14,14 @@ from typing_extensions import override
 from maxmargin.models.blocks import Array
 from maxmargin.solvers.norms import lp
 from maxmargin.solvers.norms.atoms import lp_atom, vector
-from maxmargin.solvers.norms.block import GaugeNorm, Rebuild, matrix_only
+from maxmargin.solvers.norms.block import GaugeNorm, Rebuild, Size, matrix_only
 from maxmargin.solvers.norms.families import register
+from maxmargin.solvers.norms.magnitudes import Magnitudes, directions, singular
 from maxmargin.solvers.norms.polar.factor import polar
+
+if TYPE_CHECKING:
+    import sympy as sp
+    from flint import arb, arb_mat
 
 
 @register
@@ -90,6 +95,32 @@ class Schatten(GaugeNorm):
         if self.p == 1:
             return cp.normNuc(x)
         return _majorized(x, self.p)
+
+    @override
+    def linearized(self, x: np.ndarray) -> Magnitudes:
+        return directions(x, (1, x.size), axis=2) if _single(x) else singular(x)
+
+    @override
+    def upper_bound(self, W: arb_mat) -> arb:
+        from maxmargin.solvers.norms.exact.balls import join, singular_bound
+
+        if self.p == 2 or min(W.nrows(), W.ncols()) == 1:
+            return join([abs(entry) for entry in W.entries()], 2)
+        return singular_bound(W, self.p)
+
+    @override
+    def exact_value(self, block: Any) -> sp.Expr:
+        from maxmargin.solvers.norms.exact.radicals import join, singular_values
+
+        return join(singular_values(block, self.p), self.p)
+
+    @override
+    def largest(self, shape: tuple[int, ...], size: Size) -> float:
+        rank = min(shape) if len(shape) == 2 else 1
+        euclidean = rank ** max(0.0, 0.5 - 1 / self.p)
+        if size == "sum of entries":
+            return math.sqrt(math.prod(shape)) * euclidean
+        return euclidean if size == "frobenius" else 1.0
 
 
 def _majorized(x: Any, p: float) -> Any:

@@ -8,16 +8,16 @@ is the inverse weight of the norm. The weight is known once the shape is, so the
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar, cast, final
+from typing import Any, ClassVar, final
 
 from typing_extensions import override
 
 from maxmargin.models.blocks import Array
-from maxmargin.solvers.norms.block import BlockNorm, GaugeNorm, NormError, number
-from maxmargin.solvers.norms.families import FAMILIES
+from maxmargin.models.errors import NormError
+from maxmargin.solvers.norms.block import BlockNorm, Family, number
+from maxmargin.solvers.norms.families import FAMILIES, register
 from maxmargin.solvers.norms.schatten import Schatten
 
 
@@ -32,16 +32,17 @@ def match_rms(rows: int, columns: int) -> float:
 
 
 @dataclass(frozen=True)
-class Shaped(BlockNorm):
-    """A Schatten norm times a power of c = factor · law(rows, columns); a vector is one row.
+class Shaped(Family):
+    """A Schatten norm over c = factor · law(rows, columns), or times c; a vector is one row.
 
     Raises:
         NormError: a factor that is not positive and finite.
     """
 
     factor: float
-    family: ClassVar[str]
-    members: ClassVar[Mapping[str, float]] = {}
+    base: ClassVar[Schatten]
+    """Of the unweighted block: spectral (then c divides) or nuclear."""
+    law: ClassVar[Callable[[int, int], float]]
 
     def __post_init__(self) -> None:
         if not (self.factor > 0 and math.isfinite(self.factor)):
@@ -50,14 +51,12 @@ class Shaped(BlockNorm):
                 f"try {self.family}:1"
             )
 
-    @property
-    @abstractmethod
-    def base(self) -> Schatten:
-        """The norm of the unweighted block."""
-
-    @abstractmethod
     def weight(self, shape: tuple[int, ...]) -> float:
         """What ``base`` is multiplied by for a block of this shape."""
+        if len(shape) not in (1, 2):
+            raise NormError(f"{self.family} norms take a vector or a matrix, a block of shape {shape} came; reshape it")
+        c = self.factor * type(self).law(shape[0] if len(shape) == 2 else 1, shape[-1])
+        return 1.0 / c if self.base.p > 1 else c
 
     @property
     @override
@@ -68,6 +67,12 @@ class Shaped(BlockNorm):
     @override
     def aggregation(self) -> float:
         return self.base.aggregation
+
+    @property
+    @override
+    def dual_norm(self) -> BlockNorm:
+        base, law = self.family.split("-", 1)
+        return FAMILIES[f"{'nuclear' if base == 'spectral' else 'spectral'}-{law}"](self.factor)
 
     @override
     def value(self, x: Array) -> Array:
@@ -86,24 +91,7 @@ class Shaped(BlockNorm):
         return self.weight(tuple(x.shape)) * self.base.atom(x)
 
 
-_Class = TypeVar("_Class", bound=type[Shaped])
-
-
-def _known(cls: _Class) -> _Class:
-    """Make ``NAME:FACTOR`` known; a factor takes the place of the exponent that other families have."""
-    FAMILIES[cls.family] = cast("type[GaugeNorm]", cls)
-    return cls
-
-
-def _sides(shape: tuple[int, ...], family: str) -> tuple[int, int]:
-    if len(shape) == 1:
-        return 1, shape[0]
-    if len(shape) == 2:
-        return shape[0], shape[1]
-    raise NormError(f"{family} norms take a vector or a matrix, a block of shape {shape} came; reshape it")
-
-
-@_known
+@register
 @final
 @dataclass(frozen=True)
 class SpectralOriginal(Shaped):
@@ -118,87 +106,31 @@ class SpectralOriginal(Shaped):
         'nuclear-original:1'
     """
 
-    family: ClassVar[str] = "spectral-original"
-
-    @property
-    @override
-    def base(self) -> Schatten:
-        return Schatten(math.inf)
-
-    @override
-    def weight(self, shape: tuple[int, ...]) -> float:
-        return 1.0 / (self.factor * original(*_sides(shape, self.family)))
-
-    @property
-    @override
-    def dual_norm(self) -> NuclearOriginal:
-        return NuclearOriginal(self.factor)
+    family, base, law = "spectral-original", Schatten(math.inf), original
 
 
-@_known
+@register
 @final
 @dataclass(frozen=True)
 class NuclearOriginal(Shaped):
     """P √max(1, rows/columns) · Σ σ_i(W): the dual of ``spectral-original:P``."""
 
-    family: ClassVar[str] = "nuclear-original"
-
-    @property
-    @override
-    def base(self) -> Schatten:
-        return Schatten(1.0)
-
-    @override
-    def weight(self, shape: tuple[int, ...]) -> float:
-        return self.factor * original(*_sides(shape, self.family))
-
-    @property
-    @override
-    def dual_norm(self) -> SpectralOriginal:
-        return SpectralOriginal(self.factor)
+    family, base, law = "nuclear-original", Schatten(1.0), original
 
 
-@_known
+@register
 @final
 @dataclass(frozen=True)
 class SpectralMatchRms(Shaped):
     """σ_1(W) / (P √max(rows, columns)): the norm of Muon with steps of Adam's size (P = 0.2)."""
 
-    family: ClassVar[str] = "spectral-match-rms"
-
-    @property
-    @override
-    def base(self) -> Schatten:
-        return Schatten(math.inf)
-
-    @override
-    def weight(self, shape: tuple[int, ...]) -> float:
-        return 1.0 / (self.factor * match_rms(*_sides(shape, self.family)))
-
-    @property
-    @override
-    def dual_norm(self) -> NuclearMatchRms:
-        return NuclearMatchRms(self.factor)
+    family, base, law = "spectral-match-rms", Schatten(math.inf), match_rms
 
 
-@_known
+@register
 @final
 @dataclass(frozen=True)
 class NuclearMatchRms(Shaped):
     """P √max(rows, columns) · Σ σ_i(W): the dual of ``spectral-match-rms:P``."""
 
-    family: ClassVar[str] = "nuclear-match-rms"
-
-    @property
-    @override
-    def base(self) -> Schatten:
-        return Schatten(1.0)
-
-    @override
-    def weight(self, shape: tuple[int, ...]) -> float:
-        return self.factor * match_rms(*_sides(shape, self.family))
-
-    @property
-    @override
-    def dual_norm(self) -> SpectralMatchRms:
-        return SpectralMatchRms(self.factor)
+    family, base, law = "nuclear-match-rms", Schatten(1.0), match_rms

@@ -46,6 +46,11 @@ class FlatNorm:
         return size(dict(self.shapes))
 
     @cached_property
+    def dual_norm(self) -> FlatNorm:
+        """‖·‖_* with the same blocks."""
+        return FlatNorm(self.norm.dual_norm, self.shapes)
+
+    @cached_property
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         return dict(self.shapes)
 

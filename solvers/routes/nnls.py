@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import final
 
 import numpy as np
@@ -10,13 +9,11 @@ from scipy.linalg import solve_triangular
 from scipy.optimize import nnls
 from typing_extensions import override
 
-from maxmargin.solvers.routes.flat import FlatNorm
-from maxmargin.solvers.routes.route import Pair, Route, RouteError
+from maxmargin.solvers.routes.route import Pair, RouteError, WeightedRoute
 
 
 @final
-@dataclass(frozen=True)
-class NearestPoint(Route):
+class NearestPoint(WeightedRoute):
     """For ‖θ‖ = ‖d θ‖_2: λ minimises ‖Σ λ_i a_i / d‖_2 over the simplex, θ is that point.
 
     Least distance programming by nonnegative least squares: Lawson & Hanson, *Solving Least Squares Problems*,
@@ -24,14 +21,8 @@ class NearestPoint(Route):
     brings θ and λ to the last digits.
     """
 
-    weights: np.ndarray
     name = "nnls"
-
-    @classmethod
-    @override
-    def build(cls, flat: FlatNorm) -> NearestPoint | None:
-        weights = flat.weights(2)
-        return None if weights is None else cls(weights)
+    exponent = 2
 
     @override
     def solve(self, A: np.ndarray, tol: float) -> Pair:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import ClassVar, Self
 
 import numpy as np
+from typing_extensions import override
 
 from maxmargin.solvers.routes.flat import FlatNorm
 
@@ -41,3 +43,17 @@ class Route(ABC):
         Raises:
             RouteError: the numbers broke down.
         """
+
+
+@dataclass(frozen=True)
+class WeightedRoute(Route):
+    """A route for norms ‖θ‖ = ‖d θ‖_p of one exponent p."""
+
+    weights: np.ndarray
+    exponent: ClassVar[float]
+
+    @classmethod
+    @override
+    def build(cls, flat: FlatNorm) -> Self | None:
+        weights = flat.weights(cls.exponent)
+        return None if weights is None else cls(weights)

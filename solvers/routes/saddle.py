@@ -19,10 +19,9 @@ from typing import final
 import numpy as np
 
 from maxmargin.solvers.norms import Norm, NormError
-from maxmargin.solvers.routes.conic import Clarabel, Polyhedral, Scs
+from maxmargin.solvers.routes.conic import Clarabel, ClarabelOther, Polyhedral, Scs
 from maxmargin.solvers.routes.flat import FlatNorm
 from maxmargin.solvers.routes.nnls import NearestPoint
-from maxmargin.solvers.routes.operator_ball import OperatorBall, OperatorPolar
 from maxmargin.solvers.routes.route import Route, RouteError
 from maxmargin.solvers.routes.simplex import Box, CrossPolytope
 
@@ -31,9 +30,8 @@ ROUTES: tuple[type[Route], ...] = (
     Box,
     CrossPolytope,
     Polyhedral,
-    OperatorBall,
-    OperatorPolar,
     Clarabel,
+    ClarabelOther,
     Scs,
 )
 """In the order in which they are tried: dedicated before general, fast before precise."""

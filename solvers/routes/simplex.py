@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import final
 
 import highspy
@@ -11,8 +10,7 @@ import numpy as np
 from scipy import sparse
 from typing_extensions import override
 
-from maxmargin.solvers.routes.flat import FlatNorm
-from maxmargin.solvers.routes.route import Pair, Route, RouteError
+from maxmargin.solvers.routes.route import Pair, RouteError, WeightedRoute
 
 _TINY = 1e-3
 _TIGHT = 1e-10  # the smallest tolerance that HiGHS takes
@@ -78,18 +76,11 @@ def visible(solve: Callable[[np.ndarray], Pair], A: np.ndarray) -> Pair:
 
 
 @final
-@dataclass(frozen=True)
-class Box(Route):
+class Box(WeightedRoute):
     """For ‖θ‖ = max d_j |θ_j|: max t subject to A θ ≥ t in a box. Its multipliers are λ."""
 
-    weights: np.ndarray
     name = "highs"
-
-    @classmethod
-    @override
-    def build(cls, flat: FlatNorm) -> Box | None:
-        weights = flat.weights(np.inf)
-        return None if weights is None else cls(weights)
+    exponent = np.inf
 
     @override
     def solve(self, A: np.ndarray, tol: float) -> Pair:
@@ -107,18 +98,11 @@ class Box(Route):
 
 
 @final
-@dataclass(frozen=True)
-class CrossPolytope(Route):
+class CrossPolytope(WeightedRoute):
     """For ‖θ‖ = Σ d_j |θ_j|: max t subject to A (u − v) ≥ t, Σ d (u + v) ≤ 1, u, v ≥ 0."""
 
-    weights: np.ndarray
     name = "highs"
-
-    @classmethod
-    @override
-    def build(cls, flat: FlatNorm) -> CrossPolytope | None:
-        weights = flat.weights(1)
-        return None if weights is None else cls(weights)
+    exponent = 1
 
     @override
     def solve(self, A: np.ndarray, tol: float) -> Pair:

@@ -22,7 +22,8 @@ from typing import Any
 
 from maxmargin.verify.claims.catalogue import CLAIMS, Claim, Plan
 from maxmargin.verify.evidence.measure import fitted_slope
-from maxmargin.verify.results.verdict import ProblemVerdict, clean
+from maxmargin.verify.results.encoding import as_json
+from maxmargin.verify.results.verdict import ProblemVerdict
 from maxmargin.verify.running.campaign import run_plan
 
 LINEAR = ("multiclass", "digits-3")
@@ -52,7 +53,7 @@ def judged(claim: Claim, found: ProblemVerdict, seconds: float) -> dict[str, Any
         "steps": found.steps,
         "runs": f"{found.separated_runs}/{found.runs}",
         "outcome": found.outcome.value,
-        "hypotheses": {name: h.to_json() for name, h in found.hypotheses.items()},
+        "hypotheses": as_json(found.hypotheses),
         "seconds": round(seconds, 1),
         "met": False,
     }
@@ -92,7 +93,7 @@ def bench(name: str, problem: str, ladder: tuple[int, ...]) -> dict[str, Any]:
         row = judged(claim, found, time.perf_counter() - began) | {"asked": problem, "claim": name}
         if row["met"]:
             break
-    return clean(row)
+    return as_json(row)
 
 
 def rows_of(work: list[tuple[str, str]], ladder: tuple[int, ...], jobs: int) -> Iterator[dict[str, Any]]:

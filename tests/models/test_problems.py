@@ -17,14 +17,6 @@ def test_every_listed_problem_can_be_had_and_keeps_its_name(name):
     assert np.isfinite(problem.X.numpy()).all()
 
 
-def test_description_agrees_with_the_problems():
-    rows = problems.describe()
-    assert [row.name for row in rows] == problems.names()
-    row = next(row for row in rows if row.name == "multiclass@relu2:h=8")
-    assert (row.degree, row.blocks, row.n, row.margins) == (3, "W 8x8, V 3x8", 8, 16)
-    assert row.summary == problems.DATASETS["multiclass"].summary
-
-
 def test_usage_shows_every_data_set_and_model_with_its_defaults():
     usage = problems.usage()
     assert len(usage) == len(problems.DATASETS) + len(problems.MODELS) + 1
@@ -32,6 +24,28 @@ def test_usage_shows_every_data_set_and_model_with_its_defaults():
     for text in usage:
         if "FILE" not in text:
             problems.get(f"binary{text}" if text.startswith("@") else text)
+
+
+@pytest.mark.parametrize(
+    ("short", "full"),
+    [
+        ("F1'", "two-points@relu2:h=2"),
+        ("G2", "basis:k=3@linear"),
+        ("G2:k=5,s=2", "basis:k=5,s=2@linear"),
+        ("G6:h=4,x=1:2", "point:x=1:2@relu2:h=4"),
+    ],
+)
+def test_theorems_have_short_names_whose_options_go_where_they_belong(short, full):
+    problem = problems.get(short)
+    assert problem.name == full
+    np.testing.assert_array_equal(problem.X, problems.get(full).X)
+    assert problem.model == problems.get(full).model
+
+
+def test_several_points_and_their_labels():
+    problem = problems.get("point:x=2:1+1/2:-3@linear")
+    np.testing.assert_array_equal(problem.X, [[2, 1], [0.5, -3]])
+    assert problem.contrasts.flatten().tolist() == [1, 1]
 
 
 def test_default_model_is_linear_a_vector_for_two_classes_a_matrix_for_more():
@@ -83,6 +97,10 @@ def test_seed_changes_the_data_and_nothing_else_does():
         ("basis:s=nan", "s=nan; needed is a positive number"),
         ("point:x=1:a", "x='1:a'; needed are numbers"),
         ("point:x=1e999", "x='1e999'; needed are numbers"),
+        ("point:x=1:2+1", r"x='1:2\+1'; needed are points with as many coordinates"),
+        ("G2:h=3", "G2 is basis:k=3@linear, which has no option h"),
+        ("G2:k=2", "k=2; needed is k >= 3"),
+        ("G7", "unknown data set 'G7'"),
         ("point:x=1/0", "x='1/0'; needed are numbers"),
         ("digits:classes=3", "classes='3'; needed are two or more different digits"),
         ("digits:classes=3-3", "classes='3-3'"),

@@ -53,6 +53,7 @@ def problem(
         "evidence": {
             n: {
                 "kkt_gap": last[f"kkt_gap:{n}"],
+                "kkt_gap_range": [last[f"kkt_gap:{n}"]] * 2,
                 "alignment": last[f"alignment:{n}"],
                 "margin_ratio": last[f"margin_ratio:{n}"],
                 "distance": 0.021 if n == norm else 0.4,
@@ -71,8 +72,7 @@ def problem(
         "rung": "convex dual certificate" if degree == 1 else "numerical",
         "runs": 4,
         "separated_runs": 4 if degree == 1 else 3,
-        "arrays": path,
-    }
+    } | ({} if path is None else {"arrays": path})
 
 
 def write(
@@ -103,14 +103,16 @@ def write(
                 "statement": f"{optimizer.split('(')[0]} approaches a KKT direction of the {norm} margin problem.",
                 "source": "Gronich & Vardi 2602.16340, Theorem 3.3",
                 "optimizer": optimizer,
+                "kwargs": {},
                 "norm": norm,
+                "claim": norm,
                 "outcome": outcome,
                 "reasons": [
                     f"the {norm} gap falls with slope −0.61 ± 0.02",
                     "every other gap stays 20 times larger",
                 ],
                 "rung": "convex dual certificate",
-                "blocks": {"W": {"norm": norm, "weight": 1.0}},
+                "blocks": {"W": {"norm": norm, "weight": 1.0, "alignment": 0.998}},
                 "problems": entries,
             }
         )

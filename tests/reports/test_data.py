@@ -6,7 +6,6 @@ import json
 import math
 import zipfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,19 @@ import numpy as np
 import pytest
 
 from maxmargin.reports.curves import MAX_BYTES, MAX_POINTS, Band, load_curves
-from maxmargin.reports.data import ReportError, load
-from maxmargin.verify.judging.rules import APART
+from maxmargin.reports.data import Standing, load
+from maxmargin.verify.results.claim_verdict import Campaign
+from maxmargin.verify.results.encoding import LONGEST, ReportError
+from maxmargin.verify.results.store import array_file
+from maxmargin.verify.thresholds.judging import APART
 
 Stored = Callable[..., Path]
 
 
 def test_load_keeps_what_was_written(stored: Stored) -> None:
-    results = load(stored(claims=2, outcomes=("holds", "fails")))
-    assert results.kind == "verify"
+    folder = stored(claims=2, outcomes=("holds", "fails"))
+    results = load(folder)
+    assert isinstance(results, Campaign)
     assert [claim.outcome for claim in results.claims] == ["holds", "fails"]
     assert results.outcome == "fails"
     problem = results.claims[0].problems[2]
@@ -30,8 +33,7 @@ def test_load_keeps_what_was_written(stored: Stored) -> None:
     assert problem.degree == 3
     assert problem.evidence["l2"].slope_interval == (-0.66, -0.57)
     assert problem.hypotheses["direction converges"].met is None
-    assert problem.arrays is not None
-    assert problem.arrays.is_file()
+    assert array_file(folder, problem.arrays_file).is_file()
 
 
 def test_the_nearest_wrong_norm_is_the_smallest_gap_among_controls(stored: Stored) -> None:
@@ -48,28 +50,29 @@ def test_the_nearest_wrong_norm_is_the_smallest_gap_among_controls(stored: Store
     evidence["hybrid"]["kkt_gap"] = None
     (folder / "results.json").write_text(json.dumps(payload))
     problem = load(folder).claims[0].problems[0]
-    assert replace(problem, norm="l2").nearest_wrong == ("spectral", 0.3)
-    assert replace(problem, norm="l2").ratio == pytest.approx(30)
-    assert replace(problem, norm="hybrid").ratio is None
-    assert replace(problem, norm="no such norm").ratio is None
-    assert replace(problem, norm=None).gap is None
+    assert Standing(problem, "l2").nearest_wrong == ("spectral", 0.3)
+    assert Standing(problem, "l2").ratio == pytest.approx(30)
+    assert Standing(problem, "hybrid").ratio is None
+    assert Standing(problem, "no such norm").ratio is None
+    assert Standing(problem, None).gap is None
 
 
 @pytest.mark.parametrize(
     ("judged", "norm"),
-    [("weighted l2", "weighted l2"), ("l2", "l2"), (None, "l2"), ("weighted linf", "l2"), ("linf", "l2")],
+    [("weighted l2", "weighted l2"), ("l2", "l2"), ("", "l2"), ("weighted linf", "l2"), ("linf", "l2")],
 )
 def test_a_problem_is_shown_under_the_norm_it_was_judged_for_if_that_is_the_claims(
-    stored: Stored, judged: str | None, norm: str
+    stored: Stored, judged: str, norm: str
 ) -> None:
     folder = stored(claims=1)
     payload = json.loads((folder / "results.json").read_text())
-    payload["claims"][0]["norm"] = "l2"
+    payload["claims"][0] |= {"norm": "l2", "claim": "l2"}
     first = payload["claims"][0]["problems"][0]
     first["norm"] = judged
     first["evidence"]["weighted l2"] = first["evidence"]["l2"] | {"kkt_gap": 1e-9}
     (folder / "results.json").write_text(json.dumps(payload))
-    shown = load(folder).claims[0].problems[0]
+    claim = load(folder).claims[0]
+    shown = Standing.of(claim, claim.problems[0])
     assert shown.norm == norm
     assert shown.gap == first["evidence"][norm]["kkt_gap"]
 
@@ -79,7 +82,7 @@ def test_the_ratio_to_a_gap_of_zero_is_infinite(stored: Stored) -> None:
     payload = json.loads((folder / "results.json").read_text())
     payload["claims"][0]["problems"][0]["evidence"]["l2"]["kkt_gap"] = -1e-17
     (folder / "results.json").write_text(json.dumps(payload))
-    assert replace(load(folder).claims[0].problems[0], norm="l2").ratio == math.inf
+    assert Standing(load(folder).claims[0].problems[0], "l2").ratio == math.inf
 
 
 def change(*path: str | int, to: Any) -> Callable[[dict[str, Any]], None]:
@@ -94,22 +97,29 @@ def change(*path: str | int, to: Any) -> Callable[[dict[str, Any]], None]:
 
 P = ("claims", 0, "problems", 0)
 REFUSED = {
-    "another schema": (change("schema", to=2), "schema 2; this program reads 1"),
-    "another kind": (change("kind", to="solve"), "needed is one of verify, check"),
-    "no claims": (lambda p: p.pop("claims"), "has no 'claims'"),
-    "claims that are no list": (change("claims", to={}), "claims is {}; needed is a list"),
-    "a claim that is no object": (change("claims", to=[3]), r"claims\[0\] is 3; needed is an object"),
-    "a number for a name": (change("claims", 0, "id", to=3), "id is 3; needed is text"),
-    "an unknown outcome": (change("claims", 0, "outcome", to="maybe"), "'maybe'; needed is one of holds"),
-    "a reason that is no text": (change("claims", 0, "reasons", to=[None]), r"reasons\[0\] is None"),
-    "text for a number": (change(*P, "steps", to="many"), "steps is 'many'; needed is a number"),
-    "a truth value for a number": (change(*P, "degree", to=True), "degree is True; needed is a number"),
-    "a number for a truth value": (change(*P, "hypotheses", "separated", "met", to=1), "met is 1; needed is true"),
-    "evidence that is no object": (change(*P, "evidence", to=[]), r"evidence is \[\]; needed is an object"),
-    "a gap that is text": (change(*P, "evidence", "l2", "kkt_gap", to="0.1"), r"evidence\['l2'\].kkt_gap is '0.1'"),
+    "another schema": (change("schema", to=2), r"Invalid enum value 2 - at `\$\.schema`"),
+    "another kind": (change("kind", to="solve"), r"Invalid enum value 'solve' - at `\$\.kind`"),
+    "no kind": (lambda p: p.pop("kind"), "missing required field `kind`"),
+    "no claims": (lambda p: p.pop("claims"), "missing required field `claims`"),
+    "claims that are no list": (change("claims", to={}), r"Expected `array`, got `object` - at `\$\.claims`"),
+    "a claim that is no object": (change("claims", to=[3]), r"Expected `object`, got `int` - at `\$\.claims\[0\]`"),
+    "a number for a name": (change("claims", 0, "id", to=3), r"Expected `str`, got `int` - at `\$\.claims\[0\]\.id`"),
+    "an unknown outcome": (change("claims", 0, "outcome", to="maybe"), r"'maybe' - at `\$\.claims\[0\]\.outcome`"),
+    "an outcome that is no Unicode": (change("claims", 0, "outcome", to="\ud800"), "surrogates not allowed"),
+    "a reason that is no text": (change("claims", 0, "reasons", to=[None]), r"claims\[0\]\.reasons\[0\]`"),
+    "text for a number": (change(*P, "steps", to="many"), r"Expected `int`, got `str` .*problems\[0\]\.steps`"),
+    "a truth value for a number": (change(*P, "degree", to=True), r"Expected `int`, got `bool` .*\.degree`"),
+    "a number for a truth value": (
+        change(*P, "hypotheses", "separated", "met", to=1),
+        r"Expected `bool \| null`, got `int` .*hypotheses\[\.\.\.\]\.met`",
+    ),
+    "evidence that is no object": (change(*P, "evidence", to=[]), r"Expected `object`, got `array` .*\.evidence`"),
+    "a gap that is text": (change(*P, "evidence", "l2", "kkt_gap", to="0.1"), r"got `str` .*\[\.\.\.\]\.kkt_gap`"),
+    "a gap that is a truth value": (change(*P, "evidence", "l2", "kkt_gap", to=True), r"got `bool` .*\.kkt_gap`"),
+    "a range of three": (change(*P, "evidence", "l2", "kkt_gap_range", to=[0, 1, 2]), r"length 2, got 3 .*_range`"),
     "a path to elsewhere": (change(*P, "arrays", to="../secret.npz"), "leaves the folder"),
     "an absolute path": (change(*P, "arrays", to="/etc/passwd"), "leaves the folder"),
-    "a path with a null": (change(*P, "arrays", to="a\0b"), "arrays is"),
+    "a path with a null": (change(*P, "arrays", to="a\0b"), "refers to the arrays 'a.x00b'"),
 }
 
 
@@ -132,7 +142,7 @@ def test_a_wrong_entry_is_named(stored: Stored, spoil: Callable[[dict[str, Any]]
         (b"", "is not JSON"),
         (b"[" * 200_000, "is not JSON"),
         (b"\xff\xfe\x00", "cannot be read"),
-        (b"[]", "needed is an object"),
+        (b"[]", "Expected `object`, got `array`"),
     ],
     ids=["missing", "truncated", "empty", "nested too deep", "not UTF-8", "a list"],
 )
@@ -148,7 +158,17 @@ def test_numbers_beyond_floats_count_as_not_measured(stored: Stored, text: str) 
     folder = stored(claims=1)
     path = folder / "results.json"
     path.write_text(path.read_text().replace('"final_margin": 812.4', f'"final_margin": {text}'))
-    assert load(folder).claims[0].problems[0].final_margin is None
+    assert math.isnan(load(folder).claims[0].problems[0].final_margin)
+
+
+def test_a_message_stays_short_whatever_the_file_holds(stored: Stored) -> None:
+    folder = stored(claims=1)
+    payload = json.loads((folder / "results.json").read_text())
+    payload["claims"][0]["outcome"] = "x" * 10_000
+    (folder / "results.json").write_text(json.dumps(payload))
+    with pytest.raises(ReportError, match=r"x … x+' - at `\$\.claims\[0\]\.outcome`") as refused:
+        load(folder)
+    assert len(str(refused.value)) <= LONGEST + len(str(folder / "results.json: "))
 
 
 def arrays(tmp_path: Path, **stored: Any) -> Path:

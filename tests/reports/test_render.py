@@ -19,8 +19,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from maxmargin.reports.data import ReportError
 from maxmargin.reports.render import render as render_with
+from maxmargin.verify.results.encoding import ReportError
 
 Stored = Callable[..., Path]
 VOID = {"meta", "br", "col"}
@@ -236,7 +236,7 @@ def test_the_verdict_table_says_what_was_measured(stored: Stored) -> None:
 def test_a_claim_without_problems_or_curves_still_has_its_place(stored: Stored) -> None:
     def change(payload: dict[str, Any]) -> None:
         payload["claims"][0]["problems"] = []
-        payload["claims"][1]["problems"][0].update(arrays=None, evidence={}, hypotheses={}, steps=None)
+        payload["claims"][1]["problems"][0].update(evidence={}, hypotheses={})
 
     page = page_of(edit(stored(claims=2, outcomes=("inconclusive",), figures=False), change))
     assert "no problem was run" in page.text

@@ -8,7 +8,6 @@ import json
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,12 +15,13 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from maxmargin.reports.mutants import Case, Found, MutantTable, Tally
 from maxmargin.reports.published import MUTANTS, TABLES, THIRD_PARTY, Published, without_places
-from maxmargin.reports.reader import ReportError
 from maxmargin.reports.render import render
 from maxmargin.reports.third_party import Entry, ThirdPartyTable
+from maxmargin.verify.results.encoding import ReportError
 
 Stored = Callable[..., Path]
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -190,23 +190,31 @@ def _flip(payload: dict[str, Any]) -> None:
 
 
 DAMAGES: dict[str, tuple[str, Callable[[dict[str, Any]], Any], str]] = {
-    "another schema": (MUTANTS, lambda p: p.update(schema=2), r"schema 2; needed are 'mutants' and 1"),
-    "the other table": (MUTANTS, lambda p: p.update(kind="third_party"), r"of kind 'third_party', schema 1"),
+    "another schema": (MUTANTS, lambda p: p.update(schema=2), r"Invalid enum value 2 - at `\$\.schema`"),
+    "the other table": (MUTANTS, lambda p: p.update(kind="third_party"), r"value 'third_party' - at `\$\.kind`"),
     "prettier summary": (MUTANTS, _summary, r"summary is not what its rows add up to"),
     "changed verdict": (MUTANTS, _flip, r"summary is not what its rows add up to"),
-    "no seeds": (MUTANTS, lambda p: p.update(seeds=[]), r"seeds is \[\]; needed are whole numbers"),
-    "seed of text": (MUTANTS, lambda p: p.update(seeds=["0"]), r"seeds is \['0'\]"),
-    "no rows": (MUTANTS, lambda p: p.pop("rows"), r"has no 'rows'"),
+    "no seeds": (MUTANTS, lambda p: p.update(seeds=[]), r"`array` of length >= 1 - at `\$\.seeds`"),
+    "seed of text": (MUTANTS, lambda p: p.update(seeds=["0"]), r"Expected `int`, got `str` - at `\$\.seeds\[0\]`"),
+    "no rows": (MUTANTS, lambda p: p.pop("rows"), r"missing required field `rows`"),
     "unknown outcome": (
         MUTANTS,
         lambda p: p["rows"][1]["outcomes"]["0"].update(outcome="fine"),
-        r"rows\[1\]\.outcomes\['0'\]\.outcome is 'fine'; needed is one of holds",
+        r"value 'fine' - at `\$\.rows\[1\]\.outcomes\[\.\.\.\]\.outcome`",
     ),
-    "broken is text": (MUTANTS, lambda p: p["rows"][0].update(broken="yes"), r"rows\[0\]\.broken is 'yes'"),
-    "versions a list": (MUTANTS, lambda p: p.update(versions=[1]), r"versions is \[1\]; needed is an object"),
-    "number of text": (THIRD_PARTY, lambda p: p["rows"][0].update(floor="1e-8"), r"rows\[0\]\.floor is '1e-8'"),
-    "no seed": (THIRD_PARTY, lambda p: p.pop("seed"), r"has no 'seed'"),
-    "found no list": (THIRD_PARTY, lambda p: p["rows"][0].update(found="eps"), r"rows\[0\]\.found is 'eps'"),
+    "broken is text": (MUTANTS, lambda p: p["rows"][0].update(broken="yes"), r"got `str` - at `\$\.rows\[0\]\.broken`"),
+    "versions a list": (MUTANTS, lambda p: p.update(versions=[1]), r"got `array` - at `\$\.versions`"),
+    "number of text": (
+        THIRD_PARTY,
+        lambda p: p["rows"][0].update(floor="1e-8"),
+        r"got `str` - at `\$\.rows\[0\]\.floor`",
+    ),
+    "no seed": (THIRD_PARTY, lambda p: p.pop("seed"), r"missing required field `seed`"),
+    "found no list": (
+        THIRD_PARTY,
+        lambda p: p["rows"][0].update(found="eps"),
+        r"got `str` - at `\$\.rows\[0\]\.found`",
+    ),
 }
 
 

@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from maxmargin.solvers.norms import get_norm
-from maxmargin.verify.claims.catalogue import CLAIMS, NETWORK_BOUNDS, Plan
+from maxmargin.verify.claims.catalogue import CLAIMS, Plan
 from maxmargin.verify.optimizers.core.base import OPTIMIZERS, Entry
 from maxmargin.verify.optimizers.core.logscale import Scaled
 from maxmargin.verify.optimizers.steepest import MomentumSteepestDescent
 from maxmargin.verify.results.verdict import Outcome, Verdict
 from maxmargin.verify.running.campaign import run_plan
+from maxmargin.verify.thresholds.judging import CLAIM_NETWORK
 
 STEPS = {"quick": 16_000, "full": 16_000}
 
@@ -19,12 +20,12 @@ STEPS = {"quick": 16_000, "full": 16_000}
 def short(claim, problem="blocks"):
     """The claim's plan on one problem, cut to 16,000 steps and the network's easier bounds."""
     plan = next(p for p in CLAIMS[claim].plans if p.problem == problem)
-    return replace(plan, steps=STEPS, bounds=NETWORK_BOUNDS)
+    return replace(plan, steps=STEPS, bounds=CLAIM_NETWORK)
 
 
 def verdict_of(claim, plan):
     found = run_plan(claim, plan)
-    return Verdict(claim.optimizer, {}, found.outcome, None, {}, claim.norm, found.reasons, (found,), id=claim.id)
+    return Verdict(claim.optimizer, {}, found.outcome, None, {}, claim.norm, found.reasons, (found,))
 
 
 @pytest.mark.theory("controls")

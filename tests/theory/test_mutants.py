@@ -18,7 +18,7 @@ from maxmargin.solvers.norms import get_norm
 from maxmargin.verify import check
 from maxmargin.verify.optimizers import get_optimizer
 from maxmargin.verify.optimizers.core.logscale import Scaled
-from maxmargin.verify.training import train as training
+from maxmargin.verify.thresholds.training import STEPS
 
 FILE = Path(__file__).with_name("mutants.py")
 FULL = os.environ.get("MAXMARGIN_MUTANTS") == "full"
@@ -131,7 +131,7 @@ CHECKED = [r for r in [*MUTANTS, *CORRECT] if FULL or by_class(r) in SAMPLE]
 def test_check_tells_broken_from_correct(row, monkeypatch):
     problems_of_it = None
     if not FULL:
-        monkeypatch.setitem(training.STEPS, "quick", 4_000)
+        monkeypatch.setitem(STEPS, "quick", 4_000)
         problems_of_it = ["blocks"]
     claim = row.claim if getattr(row, "told", True) else None
     verdict = check(f"{FILE}:{by_class(row)}", kwargs=dict(row.kwargs), claim=claim, problems=problems_of_it)

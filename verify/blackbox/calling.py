@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,10 +14,9 @@ from torch import Tensor
 
 from maxmargin.verify.blackbox.conventions import PLAIN, Convention, Params, conventions, names_of, with_flags
 from maxmargin.verify.blackbox.feeding import NOWHERE, Closure, Duck, Feeder, modes, seeded, watching_compiled
+from maxmargin.verify.thresholds.laboratory import DEFAULT_RATE, TRIAL_CALLS
 
 Factory = Callable[..., Any]
-LR = 1e-3  # where a learning rate is required and none is given
-TRIAL_STEPS = 2  # the first may be none
 
 
 class NotAnOptimizer(TypeError):
@@ -101,21 +100,23 @@ def find_calling(factory: Factory, options: Mapping[str, Any], params: Params) -
         construction did; else none.
     """
     failed: list[Attempt] = []
-    for convention in conventions(factory, options):
-        if (found := _works(factory, convention, options, params, failed)) is not None:
-            return Calling(convention, found.closure, tuple(failed), True, found.compiled)
-    if lr_is_none(factory, options):
-        found = _works(factory, PLAIN, {**options, "lr": LR}, params, [])
-        if found is not None:
-            return Calling(PLAIN, found.closure, tuple(failed), True, found.compiled, {"lr": LR})
+
+    def first_of(these: Iterable[Convention], into: list[Attempt], **extra: Any) -> Calling | None:
+        trials = (_works(factory, convention, {**options, **extra}, params, into) for convention in these)
+        found = next((calling for calling in trials if calling is not None), None)
+        return None if found is None else replace(found, failed=tuple(failed), extra=extra)
+
+    if (found := first_of(conventions(factory, options), failed)) is not None:
+        return found
+    if lr_is_none(factory, options) and (found := first_of([PLAIN], [], lr=DEFAULT_RATE)) is not None:
+        return found
     bare: list[Attempt] = []
-    fewer = ({}, {"lr": options.get("lr", LR)}) if options else ()
+    fewer = ({}, {"lr": options.get("lr", DEFAULT_RATE)}) if options else ()
     wrong_options = any(_works(factory, PLAIN, few, params, bare) is not None for few in fewer)
     complaints = [attempt.error for attempt in (*bare, *failed)]
     flags = [] if wrong_options else list(with_flags(complaints, options))
-    for convention in flags:
-        if (found := _works(factory, convention, options, params, failed)) is not None:
-            return Calling(convention, found.closure, tuple(failed), True, found.compiled)
+    if (found := first_of(flags, failed)) is not None:
+        return found
     known = {c.name: c for c in (*conventions(factory, options), *flags)}
     first = next((a for a in failed if a.built), None)
     if first is None:
@@ -138,27 +139,18 @@ def works_in(factory: Factory, options: Mapping[str, Any], params: Params, dtype
     return find_calling(factory, options, other).works
 
 
-@dataclass(frozen=True)
-class _Trial:
-    """How a trial went."""
-
-    closure: bool
-    compiled: bool
-    failure: Attempt | None
-
-
 def _works(
     factory: Factory, convention: Convention, options: Mapping[str, Any], params: Params, failed: list[Attempt]
-) -> _Trial | None:
-    """The trial that went through; None, and an entry in ``failed``, if none did."""
+) -> Calling | None:
+    """How the trial that went through was called; None, and an entry in ``failed``, if none did."""
     first: Attempt | None = None
     for with_closure in (False, True):
         trial = _try(factory, convention, options, params, with_closure)
-        if trial.failure is None:
+        if isinstance(trial, Calling):
             return trial
         if first is None or "closure" in first.text.lower():  # with the closure that it wants, another complaint
-            first = trial.failure
-        if not trial.failure.built or not _wants_closure(trial.failure.error):
+            first = trial
+        if not trial.built or not _wants_closure(trial.error):
             break
     assert first is not None
     failed.append(first)
@@ -171,9 +163,9 @@ def _wants_closure(error: BaseException) -> bool:
 
 def _try(
     factory: Factory, convention: Convention, options: Mapping[str, Any], params: Params, with_closure: bool
-) -> _Trial:
+) -> Calling | Attempt:
     copies = [torch.nn.Parameter(p.detach().clone()) for p in params]
-    built, failure = False, None
+    built = False
     with seeded(0), warnings.catch_warnings(), watching_compiled() as compiled:
         warnings.simplefilter("ignore")
         gradients: list[Tensor] = [torch.randn(p.shape, dtype=torch.float64).to(p.dtype) for p in copies]
@@ -182,11 +174,11 @@ def _try(
             built = True
             modes(optimizer, "train")
             feeder = Feeder(optimizer, copies, Closure(copies) if with_closure else None)
-            for _ in range(TRIAL_STEPS):
+            for _ in range(TRIAL_CALLS):
                 feeder.step(gradients)
         except (Exception, SystemExit) as error:
-            failure = Attempt(convention.name, built, error, with_closure)
-    return _Trial(with_closure, bool(compiled), failure)
+            return Attempt(convention.name, built, error, with_closure)
+    return Calling(convention, with_closure, (), True, bool(compiled))
 
 
 def sentence(failed: Sequence[Attempt]) -> str:

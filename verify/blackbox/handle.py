@@ -1,15 +1,16 @@
-"""A black-box optimizer held at arm's length: parameters, state leaves, learning rates and the step itself."""
+"""One instance of a black-box optimizer: its parameters, state leaves, learning rates and the step itself."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from maxmargin.verify.blackbox.calling import one_line, sentence
 from maxmargin.verify.blackbox.conventions import Convention
+from maxmargin.verify.blackbox.difference import relative, size
 from maxmargin.verify.blackbox.feeding import Closure, Feeder, modes, seed_all, seeded
 from maxmargin.verify.blackbox.learning_rate import GROUPS_LR, Knob, Rate, find
 from maxmargin.verify.blackbox.leaves import Finder, Leaf, Path
@@ -50,12 +51,13 @@ class Handle:
             knob: How to set the learning rate, if not as was found by trying.
         """
         self.params = list(params)
-        self.target, self.spec = target, target.spec
+        self.target = target
         self._shape_key = tuple((tuple(p.shape), p.dtype) for p in params)
         calling = target.calling(self.params)
         before = [p.detach().clone() for p in self.params]
         self.optimizer = target.build(self.params, convention)
-        self.reinitialised = _relative_change(before, self.params)
+        changed = size([p.detach() - b for p, b in zip(self.params, before, strict=True)])
+        self.reinitialised = relative(changed, size(before) or changed)
         self.closure = Closure(self.params) if calling.closure else None
         self._failed = calling.failed
         self._mode("train")
@@ -67,15 +69,9 @@ class Handle:
         self._scale = 1.0
 
     @property
-    def groups(self) -> list[dict[str, Any]]:
-        """The parameter groups."""
-        groups: list[dict[str, Any]] = self.optimizer.param_groups
-        return groups
-
-    @property
     def has_lr(self) -> bool:
         """Whether any group has a learning rate ``lr`` that can be set."""
-        return any(group.get("lr") is not None for group in self.groups)
+        return any(group.get("lr") is not None for group in self.optimizer.param_groups)
 
     @property
     def rate(self) -> Rate:
@@ -86,7 +82,7 @@ class Handle:
 
     def weight_decay(self) -> float:
         """The largest declared weight decay."""
-        declared = [v for group in self.groups for k, v in group.items() if k in ("weight_decay", "wd")]
+        declared = [v for group in self.optimizer.param_groups for k, v in group.items() if k in ("weight_decay", "wd")]
         return max((float(d) for d in declared if isinstance(d, (int, float))), default=0.0)
 
     def set_lr(self, factor: float) -> None:
@@ -115,11 +111,17 @@ class Handle:
                 self._feeder.step(gradients)
         except Exception as error:
             raise TargetError(
-                f"{self.spec}: step() failed on float64 parameters of shape {shapes_text(self.params)}: "
+                f"{self.target.spec}: step() failed on float64 parameters of shape {shapes_text(self.params)}: "
                 f"{one_line(error)}{sentence(self._failed)}{self._precision_text()}"
             ) from error
         for p, b in zip(self.params, before, strict=bool(before)):
             p.data.copy_(b + self._scale * (p.detach() - b))
+
+    def advance(self, gradients: Sequence[Tensor]) -> list[Tensor]:
+        """One step, and what it did to the weights."""
+        before = [p.detach().clone() for p in self.params]
+        self.step(gradients)
+        return [p.detach() - b for p, b in zip(self.params, before, strict=True)]
 
     def leaves(self) -> list[Leaf]:
         """Every floating-point leaf of the state: per parameter, per group, and of the object itself."""
@@ -144,42 +146,27 @@ class Handle:
         try:
             return modes(self.optimizer, name)
         except Exception as error:
-            raise TargetError(f"{self.spec}: {name}() failed: {type(error).__name__}: {error}") from error
-
-
-def _relative_change(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:
-    moved = sum(float((a.detach() - b).double().square().sum()) for a, b in zip(after, before, strict=True))
-    size = sum(float(b.double().square().sum()) for b in before)
-    return (moved / size) ** 0.5 if size else float(moved > 0)
+            raise TargetError(f"{self.target.spec}: {name}() failed: {type(error).__name__}: {error}") from error
 
 
 def _find_rate(target: Target, like: Sequence[torch.nn.Parameter]) -> Rate:
-    calling = target.calling(like)
-    if not calling.works:
-        return Rate(GROUPS_LR, 0.0, None)
+    if not target.calling(like).works:
+        return Rate(GROUPS_LR, 0.0)
     generator = torch.Generator().manual_seed(0)
-    start = [torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p.dtype) for p in like]
-    gradients = [torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p.dtype) for p in like]
-    feeders: dict[int, Feeder] = {}
+    start, gradients = (
+        [torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p.dtype) for p in like] for _ in range(2)
+    )
+    once = replace(target, stride=1)
 
-    def build() -> tuple[Any, list[Tensor]]:
+    def opened(knob: Knob) -> Handle:
         seed_all(0)
-        params = [torch.nn.Parameter(0.3 * b) for b in start]
-        optimizer = target.build(params)
-        modes(optimizer, "train")
-        feeders.clear()
-        feeders[id(optimizer)] = Feeder(
-            optimizer, params, Closure(params) if calling.closure else None, calling.compiled
-        )
-        return optimizer, list(params)
-
-    def advance(optimizer: Any, params: list[Tensor]) -> None:
-        feeders[id(optimizer)].step(gradients)
+        return Handle(once, [torch.nn.Parameter(0.3 * b) for b in start], knob=knob)
 
     try:
         with seeded(0):
-            return find(build, advance)
+            return find(opened, gradients)
     except Exception as error:
+        cause = error.__cause__ or error
         raise TargetError(
-            f"{target.spec}: {type(error).__name__} when its learning rate was doubled: {error}"
+            f"{target.spec}: {type(cause).__name__} when its learning rate was doubled: {cause}"
         ) from error

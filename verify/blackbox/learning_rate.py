@@ -11,15 +11,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-HONOURED = 1e-6  # relative error of "twice the rate moves twice as far"
-USABLE = 0.45  # an error of 0.5 is a rate that is not read at all
-BEFORE = 7  # steps before the rate is doubled
-PATIENCE = 60  # and at most so many more until a step is seen
+from maxmargin.verify.blackbox.difference import relative
+from maxmargin.verify.thresholds.laboratory import RATE_BEFORE, RATE_HONOURED, RATE_PATIENCE, RATE_USABLE
+
 _RATE = re.compile(r"(lr|lrate|learning_rate|step_?size|.*_lr|lr_.*|.*_learning_rate)")
 _NO_RATE = re.compile(
     r"(.*decay.*|.*precond.*|.*power.*|.*warm.*|.*sched.*|.*ratio.*|.*fn|use_.*|min_lr|lr_min|init.*|.*initial.*)"
@@ -116,6 +115,7 @@ def _everywhere(optimizer: Any) -> list[Place]:
 
 
 GROUPS_LR = Knob("lr of the parameter groups", lambda o: _groups(o, lambda key: key == "lr"))
+UNTOUCHED = Knob("none is touched", lambda o: [])
 OUTSIDE = Knob("none: its steps are scaled from outside", lambda o: [], outside=True)
 KNOBS: tuple[Knob, ...] = (
     GROUPS_LR,
@@ -133,47 +133,49 @@ class Rate:
     Attributes:
         knob: It.
         error: Relative error of "twice the rate moves twice as far", the rate doubled on the way.
-        own_error: That error of ``lr`` of the parameter groups; None if they have none.
     """
 
     knob: Knob
     error: float
-    own_error: float | None
 
 
-def find(build: Callable[[], tuple[Any, list[Tensor]]], advance: Callable[[Any, list[Tensor]], None]) -> Rate:
-    """Find the first knob that is honoured; else the best one that is heard at all; else scale from outside.
+class Opened(Protocol):
+    """What :class:`~maxmargin.verify.blackbox.handle.Handle` offers here."""
+
+    optimizer: Any
+
+    def set_lr(self, factor: float) -> None:
+        """Set the learning rate by the knob that it was opened with."""
+
+    def advance(self, gradients: Sequence[Tensor]) -> list[Tensor]:
+        """Make a step; return what it did to the weights."""
+
+
+def find(opened: Callable[[Knob], Opened], gradients: Sequence[Tensor]) -> Rate:
+    """Find the first knob that is honoured; else the best one that is answered at all; else scale from outside.
 
     Args:
-        build: Returns a fresh optimizer with its parameters, always alike.
-        advance: Makes one step of it, always along the same gradients.
+        opened: Returns a fresh optimizer, always alike, whose learning rate is set by this knob.
+        gradients: Of each step.
 
     Returns:
         What was found.
     """
-    plain: list[Tensor] = []
-    moving = BEFORE
 
-    def run(knob: Knob | None, until: int | None) -> tuple[list[Tensor], int]:
-        optimizer, params = build()
-        places = knob.places(optimizer) if knob is not None else []
-        for place in places:
-            place.set(1.0)
-        for step in range(BEFORE + PATIENCE):
-            if step == (BEFORE if until is None else until):
-                for place in places:
-                    place.set(2.0)
-            before = [p.detach().clone() for p in params]
-            advance(optimizer, params)
-            moved = [p.detach() - b for p, b in zip(params, before, strict=True)]
-            if step >= BEFORE and (step == until or (until is None and any(bool((m != 0).any()) for m in moved))):
-                return moved, step
+    def run(knob: Knob, until: int | None) -> tuple[list[Tensor], int]:
+        handle = opened(knob)
+        handle.set_lr(1.0)
+        for step in range(RATE_BEFORE + RATE_PATIENCE):
+            if step == (RATE_BEFORE if until is None else until):
+                handle.set_lr(2.0)
+            moved = handle.advance(gradients)
+            if step >= RATE_BEFORE and (step == until or (until is None and any(bool((m != 0).any()) for m in moved))):
+                break
         return moved, step
 
-    plain, moving = run(None, None)
-    optimizer, _ = build()
+    plain, moving = run(UNTOUCHED, None)
+    optimizer = opened(UNTOUCHED).optimizer
     tried: list[Rate] = []
-    own: float | None = None
     counted: set[tuple[Any, ...]] = set()
     for knob in KNOBS:
         places = knob.places(optimizer)
@@ -182,20 +184,15 @@ def find(build: Callable[[], tuple[Any, list[Tensor]]], advance: Callable[[Any, 
             continue
         counted.add(which)
         error = _doubling_error(plain, run(knob, moving)[0])
-        own = error if knob is GROUPS_LR else own
-        tried.append(Rate(knob, error, own))
-        if error <= HONOURED:
+        tried.append(Rate(knob, error))
+        if error <= RATE_HONOURED:
             return tried[-1]
     least = min((rate.error for rate in tried), default=inf)
-    if least < USABLE:
-        best = next(rate for rate in tried if rate.error <= 3 * least)  # the simplest of those about as good
-        return Rate(best.knob, best.error, own)
-    return Rate(OUTSIDE, 0.0, own)
+    if least < RATE_USABLE:
+        return next(rate for rate in tried if rate.error <= 3 * least)  # the simplest of those about as good
+    return Rate(OUTSIDE, 0.0)
 
 
 def _doubling_error(one: Sequence[Tensor], two: Sequence[Tensor]) -> float:
-    a = torch.cat([u.double().reshape(-1) for u in one])
-    b = torch.cat([u.double().reshape(-1) for u in two])
-    size = float(torch.maximum(2 * a.norm(), b.norm()))
-    gap = float((2 * a - b).norm())
-    return 0.0 if size == 0 else gap / size if gap == gap else inf
+    a, b = (torch.cat([u.double().reshape(-1) for u in step]) for step in (one, two))
+    return relative(float((2 * a - b).norm()), float(2 * a.norm()), float(b.norm()))

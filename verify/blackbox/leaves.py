@@ -9,10 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from maxmargin.verify.blackbox.learning_rate import is_rate
+from maxmargin.verify.thresholds.laboratory import STATE_DEPTH
 
 Path = tuple[Any, ...]
 _NOT_STATE = frozenset({"state", "param_groups", "defaults"})
-DEPTH = 5  # containers within containers
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _of_object(owner: Any, path: Path, index: Mapping[int, int]) -> Iterator[Lea
     for leaf in _walk(kept, path, None, index):
         outermost = len(leaf.path) == len(path) + 1
         yield Leaf(leaf.path, leaf.parameter, attributes, leaf.key) if outermost else leaf
-    if len(path) > DEPTH:
+    if len(path) > STATE_DEPTH:
         return
     for name, value in kept.items():
         for j, part in enumerate(value if isinstance(value, (list, tuple)) else [value]):
@@ -98,7 +98,7 @@ def _of_object(owner: Any, path: Path, index: Mapping[int, int]) -> Iterator[Lea
 
 def _walk(container: Any, path: Path, parameter: int | None, index: Mapping[int, int]) -> Iterator[Leaf]:
     """The leaves in a tree of mappings and lists; a key that is a parameter, or its id, becomes its index."""
-    if len(path) > DEPTH + 4:
+    if len(path) > STATE_DEPTH + 4:
         return
     items: Any = ()
     if isinstance(container, Mapping):

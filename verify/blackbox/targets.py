@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
+from maxmargin.models.errors import InputError
 from maxmargin.verify.blackbox.calling import (
-    LR,
     Attempt,
     Calling,
     NotAnOptimizer,
@@ -30,9 +30,10 @@ from maxmargin.verify.blackbox.calling import (
 from maxmargin.verify.blackbox.conventions import Convention
 from maxmargin.verify.blackbox.learning_rate import Rate
 from maxmargin.verify.optimizers.core.base import Optimizer
+from maxmargin.verify.thresholds.laboratory import DEFAULT_RATE
 
 
-class TargetError(ValueError):
+class TargetError(InputError):
     """A target that cannot be imported, built or stepped; the command line exits with status 2."""
 
 
@@ -71,7 +72,7 @@ class Target:
         assert self.factory is not None
         kwargs = dict(self.kwargs)
         if "lr" not in kwargs and _requires_lr(self.factory):
-            kwargs["lr"] = LR
+            kwargs["lr"] = DEFAULT_RATE
         return kwargs
 
     def calling(self, params: Sequence[torch.nn.Parameter]) -> Calling:

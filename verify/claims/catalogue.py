@@ -12,12 +12,14 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
 
-from maxmargin.verify.judging.rules import Bounds
+from maxmargin.models.errors import InputError
+from maxmargin.verify.thresholds.judging import CLAIM_LINEAR, CLAIM_NETWORK
+from maxmargin.verify.thresholds.table import Bounds
 
 TIERS = ("quick", "full")
 
 
-class ClaimError(ValueError):
+class ClaimError(InputError):
     """A claim or tier that does not exist."""
 
 
@@ -53,22 +55,14 @@ class Claim:
     source: str
     plans: tuple[Plan, ...]
     kwargs: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    needs_a1: bool = False
-
-
-LINEAR_BOUNDS = {
-    "quick": Bounds(gap=5e-3, ratio=10, alignment=0.95),
-    "full": Bounds(gap=1e-3, ratio=10, alignment=0.95),
-}
-NETWORK_BOUNDS = {"quick": Bounds(gap=5e-2, ratio=3, alignment=0.9), "full": Bounds(gap=1e-2, ratio=10, alignment=0.95)}
 
 
 def _linear(problem: str, quick: int, full: int, decay: float) -> Plan:
-    return Plan(problem, {"quick": quick, "full": full}, LINEAR_BOUNDS, {"quick": 1, "full": 2}, 0.01, decay)
+    return Plan(problem, {"quick": quick, "full": full}, CLAIM_LINEAR, {"quick": 1, "full": 2}, 0.01, decay)
 
 
 def _network(problem: str, quick: int, full: int, decay: float, scale: float) -> Plan:
-    return Plan(problem, {"quick": quick, "full": full}, NETWORK_BOUNDS, {"quick": 4, "full": 8}, scale, decay)
+    return Plan(problem, {"quick": quick, "full": full}, CLAIM_NETWORK, {"quick": 4, "full": 8}, scale, decay)
 
 
 def _plans(
@@ -138,7 +132,6 @@ CLAIMS: dict[str, Claim] = {
             "Adam without eps approaches a KKT direction of the linf margin problem.",
             f"{_GV}, theorem on Adam; Zhang, Zou & Cao 2406.10650 for linear models",
             _plans(patience=2, network_decay=0.1),
-            needs_a1=True,
         ),
         Claim(
             "muon-signum-hybrid",
@@ -159,10 +152,24 @@ CLAIMS: dict[str, Claim] = {
             # decay rate r, κ = 1 + r (β₁/(1−β₁) − β₂/(1−β₂)): equal betas (allowed: β₁ ≤ β₂) leave only r²; a pace
             # that falls faster takes r itself to 0.
             kwargs=MappingProxyType({"beta1": 0.9, "beta2": 0.9}),
-            needs_a1=True,
         ),
     )
 }
+
+
+def register(claim: Claim) -> Claim:
+    """Make a claim known to ``maxmargin list claims``, ``maxmargin verify`` and the theory gate.
+
+    Returns:
+        The claim.
+
+    Raises:
+        ClaimError: when there is one of this id.
+    """
+    if claim.id in CLAIMS:
+        raise ClaimError(f"a claim called {claim.id!r} exists already; give the new one another id")
+    CLAIMS[claim.id] = claim
+    return claim
 
 
 def select(ids: Sequence[str] | None) -> list[Claim]:

@@ -9,39 +9,20 @@ import sys
 import webbrowser
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from msgspec.structs import replace
+
+from maxmargin.models import plugins
+from maxmargin.models.errors import InputError
 from maxmargin.verify.cli.output import Column, Output, emit_json, number, printable
 from maxmargin.verify.cli.status import BAD_INPUT, HOLDS, INCONCLUSIVE, CliError
 from maxmargin.verify.progress.report import reporting
+from maxmargin.verify.results.encoding import ReportError
 from maxmargin.verify.results.store import Store, file_key
-from maxmargin.verify.results.verdict import Outcome
+from maxmargin.verify.results.verdict import Outcome, Verdict
 
-if TYPE_CHECKING:
-    from maxmargin.reports.data import ClaimResult
-
-INPUT_ERRORS = frozenset(
-    {
-        "CertifyError",
-        "ClaimError",
-        "CliError",
-        "DataError",
-        "DeviceError",
-        "NoKKTPoint",
-        "NormError",
-        "NotSeparable",
-        "OptimizerError",
-        "ProblemError",
-        "ReportError",
-        "StoreError",
-        "TargetError",
-    }
-)
-"""This package's exceptions that mean bad input, by name: to import them all would load every library."""
-UNDECIDED = frozenset({"NoKKTPoint"})
-"""Of these, those where nothing is wrong with the input: more starts, or another seed, may find what was asked for."""
 OWN_DATA = ("check", "verify")  # what these cannot render they have just written: then a ReportError is our fault
 
 
@@ -51,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         The exit status.
     """
+    plugins.add(*args.plugin)
     out = Output(sys.stderr if args.json == "-" else sys.stdout, args.quiet)
     if args.json not in (None, "-"):
         _writable(Path(args.json), "--json")
@@ -65,7 +47,6 @@ def check(args: argparse.Namespace, out: Output) -> int:
         twice = next(name for name in names if names.count(name) > 1)
         raise CliError(f"--kw {twice}=… is given twice; give it once")
     store = Store.at(args.html) if args.html else None  # refused now, not after a minute's work
-    from maxmargin.reports.data import parse
     from maxmargin.verify.running.checking import check as check_optimizer
 
     with reporting("checking", quiet=args.quiet) as progress:
@@ -79,18 +60,16 @@ def check(args: argparse.Namespace, out: Output) -> int:
             device=args.device,
             progress=progress,
         )
-    payload = verdict.to_json()
-    claim = parse({**payload, "kind": "check"}, Path()).claims[0]
-    out.headline(f"{verdict.outcome.name}: {claim.sentence}")
-    for reason in claim.reasons:
+    out.headline(f"{verdict.outcome.name}: {verdict.sentence}")
+    for reason in verdict.reasons:
         out.text(f"  {reason}")
     out.text()
-    out.table(PROBLEM, problem_rows(claim))
-    emit_json(payload, args.json)
+    out.table(PROBLEM, problem_rows(verdict))
+    emit_json(verdict.to_json(), args.json)
     if store is not None:
         from maxmargin.reports.render import render
 
-        problems = tuple(store.save_arrays(file_key(p.problem), p) if p.arrays else p for p in verdict.problems)
+        problems = tuple(store.save_arrays(file_key(p.problem), p) for p in verdict.problems)
         store.save_results({**replace(verdict, problems=problems).to_json(), "kind": "check"})
         out.text()
         out.headline(f"report: {render(store.root)}")
@@ -115,16 +94,15 @@ def verify(args: argparse.Namespace, out: Output) -> int:
         )
     if not verdicts:
         raise CliError("no claim was tested; 'maxmargin list claims' shows what there is")
-    from maxmargin.reports.data import load
     from maxmargin.reports.render import render
 
     if args.json is not None:
         emit_json(json.loads((folder / "results.json").read_text(encoding="utf-8")), args.json)
     page = render(folder)
     rows = []
-    for claim in load(folder).claims:
-        for i, row in enumerate(problem_rows(claim)):
-            rows.append([*((claim.id, claim.norm or "–") if i == 0 else ("", "")), *row])
+    for verdict in verdicts:
+        for i, row in enumerate(problem_rows(verdict)):
+            rows.append([*((verdict.id, verdict.about or "–") if i == 0 else ("", "")), *row])
     out.table([Column("claim"), Column("norm"), *PROBLEM], rows)
     for verdict in verdicts:
         if verdict.outcome is not Outcome.HOLDS:
@@ -158,7 +136,13 @@ def solve(args: argparse.Namespace, out: Output) -> int:
 
     with reporting("solving", quiet=args.quiet) as progress:
         solution = solve_problem(
-            problem, norm, certify=args.certify, starts=args.starts, seed=args.seed, progress=progress
+            problem,
+            norm,
+            certify=args.certify,
+            prove=args.prove,
+            starts=args.starts,
+            seed=args.seed,
+            progress=progress,
         )
     payload = solution.to_json()
     if args.quiet:
@@ -178,15 +162,20 @@ def list_names(args: argparse.Namespace, out: Output) -> int:
     if args.quiet:
         for entry in entries:
             out.headline(entry.name)
-    out.table([Column(args.what[:-1]), Column("")], [[entry.name, entry.summary] for entry in entries])
-    emit_json(
-        {
-            "schema": 1,
-            "kind": args.what,
-            "entries": [{"name": e.name, "summary": e.summary} for e in entries],
-        },
-        args.json,
-    )
+    columns = [Column(args.what[:-1]), Column("")]
+    rows = [[entry.name, entry.summary] for entry in entries]
+    payload: dict[str, Any] = {"schema": 1, "kind": args.what}
+    payload["entries"] = [{"name": e.name, "summary": e.summary} for e in entries]
+    if args.what == "problems":
+        columns.insert(1, Column("exact under"))
+        rows = [[e.name, " ".join(e.exact or ()), e.summary] for e in entries]
+        payload["entries"] = [vars(e) for e in entries]
+        payload["parts"] = [{"name": e.name, "summary": e.summary} for e in listing.parts()]
+    out.table(columns, rows)
+    if args.what == "problems":
+        out.text("\nmade of DATA or DATA@MODEL, with the options given here as NAME:option=value,…:\n")
+        out.table([Column("data set or @model"), Column("")], [[e.name, e.summary] for e in listing.parts()])
+    emit_json(payload, args.json)
     return HOLDS
 
 
@@ -225,22 +214,25 @@ PROBLEM = (
 )
 
 
-def problem_rows(claim: ClaimResult) -> list[list[str]]:
-    """One row of cells (:data:`PROBLEM`) a problem: the claim's own gap and the nearest wrong one."""
+def problem_rows(verdict: Verdict) -> list[list[str]]:
+    """One row of cells (:data:`PROBLEM`) a problem: the verdict's own gap and the nearest wrong one."""
+    from maxmargin.reports.data import Standing, known
+
     rows = []
-    for p in claim.problems:
-        wrong, own = p.nearest_wrong, p.own
+    for p in verdict.problems:
+        standing = Standing.of(verdict, p)
+        wrong, own = standing.nearest_wrong, standing.own
         rows.append(
             [
                 p.problem,
-                p.outcome.upper(),
+                p.outcome.name,
                 number(p.degree),
-                "–" if p.steps is None else f"{p.steps:,.0f}".replace(",", " "),
-                number(p.gap),
+                f"{p.steps:,}".replace(",", " "),
+                number(standing.gap),
                 number(wrong[1] if wrong else None),
                 wrong[0] if wrong else "–",
-                number(p.ratio),
-                number(own.alignment if own else None, 3),
+                number(standing.ratio),
+                number(known(own.alignment) if own else None, 3),
             ]
         )
     return rows
@@ -250,10 +242,9 @@ def is_input_error(error: Exception, args: argparse.Namespace) -> bool:
     """Whether the user's input is at fault; anything else is a fault of ours and keeps its traceback."""
     if isinstance(error, OSError):
         return error.filename is not None and _is_users(os.fspath(error.filename), args)
-    ours = [cls.__name__ for cls in type(error).__mro__ if cls.__module__.startswith("maxmargin.")]
-    if args.command in OWN_DATA and "ReportError" in ours:
+    if args.command in OWN_DATA and isinstance(error, ReportError):
         return False
-    return not INPUT_ERRORS.isdisjoint(ours)
+    return isinstance(error, InputError)
 
 
 def _is_users(filename: Any, args: argparse.Namespace) -> bool:
@@ -281,7 +272,7 @@ def report_input_error(error: Exception, args: argparse.Namespace) -> int:
     if args.json in (None, "-") or Path(args.json).resolve().parent.is_dir():  # else --json itself is what is wrong
         with suppress(OSError):
             emit_json(record, args.json)
-    return INCONCLUSIVE if type(error).__name__ in UNDECIDED else BAD_INPUT
+    return INCONCLUSIVE if isinstance(error, InputError) and error.undecided else BAD_INPUT
 
 
 def _writable(path: Path, option: str) -> None:

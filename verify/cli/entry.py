@@ -13,7 +13,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, final
 
@@ -72,32 +72,15 @@ def key_value(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def natural(text: str) -> int:
-    """An integer ≥ 0.
+def whole(least: int) -> Callable[[str], int]:
+    """Return the type of an argument that is a whole number, ``least`` (0 or 1) or more."""
 
-    Returns:
-        The integer.
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, {least} or more")
+        return int(text)
 
-    Raises:
-        argparse.ArgumentTypeError: when it is none.
-    """
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
-    return int(text)
-
-
-def positive(text: str) -> int:
-    """An integer ≥ 1.
-
-    Returns:
-        The integer.
-
-    Raises:
-        argparse.ArgumentTypeError: when it is none.
-    """
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 1 or more")
-    return int(text)
+    return number
 
 
 @final
@@ -115,7 +98,7 @@ def build_parser() -> Parser:
     """The whole grammar."""
     common = Parser(add_help=False)
     group = common.add_argument_group("common options")
-    group.add_argument("--seed", type=natural, default=0, metavar="N", help="of everything random (default 0)")
+    group.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of everything random (default 0)")
     group.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default auto)"
     )
@@ -123,6 +106,13 @@ def build_parser() -> Parser:
         "--json",
         metavar="FILE|-",
         help="write the result as JSON; '-': to standard output, the rest to standard error",
+    )
+    group.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="MODULE|FILE.py",
+        help="load other people's norms, models, optimizers or claims first (once for each; also MAXMARGIN_PLUGINS)",
     )
     group.add_argument("--quiet", action="store_true", help="no progress, and only the headline of the result")
 
@@ -227,7 +217,7 @@ examples:
     verify.add_argument("claims", nargs="*", metavar="CLAIM", help="names from 'maxmargin list claims' (default: all)")
     _tier(verify)
     verify.add_argument(
-        "--jobs", type=positive, default=os.cpu_count() or 1, metavar="N", help="processes (default: one a core)"
+        "--jobs", type=whole(1), default=os.cpu_count() or 1, metavar="N", help="processes (default: one a core)"
     )
     verify.add_argument(
         "--out", default="maxmargin-verify", metavar="DIR", help="where to write (default ./maxmargin-verify)"
@@ -248,6 +238,9 @@ examples:
   maxmargin solve --problem digits-3@linear --norm spectral
   maxmargin solve --problem data.csv@linear --norm linf --certify --json -
   maxmargin solve --problem ./points.npz@relu2 --norm l2 --starts 20
+  maxmargin solve --problem binary@relu2 --norm l2 --prove            an exact KKT point within 1e-16 of this one
+  maxmargin solve --problem "F1'" --norm l2 --starts 9                what theory says, beside what is found
+  maxmargin solve --problem G2:k=5 --norm spectral
 
 """
         + STATUS.format(
@@ -258,10 +251,20 @@ examples:
     )
     solve.add_argument("--problem", required=True, metavar="P", help=PROBLEM_HELP)
     solve.add_argument("--norm", required=True, metavar="NORM", help=NORM_HELP)
-    solve.add_argument("--certify", action="store_true", help="enclose the optimum in exact arithmetic (linear models)")
+    solve.add_argument(
+        "--certify",
+        action="store_true",
+        help="enclose the optimum in exact arithmetic, and compute it by a second route (linear models)",
+    )
+    solve.add_argument(
+        "--prove",
+        action="store_true",
+        help="prove that an exact KKT point lies near the one found, and how near (interval arithmetic; "
+        "up to 1,000 parameters)",
+    )
     solve.add_argument(
         "--starts",
-        type=positive,
+        type=whole(1),
         default=1,
         metavar="N",
         help="starts of the search for KKT points (default 1)",
@@ -272,12 +275,13 @@ def _add_list(commands: Any, common: Parser) -> None:
     listing = commands.add_parser(
         "list",
         parents=[common],
-        help="list claims, problems, norms or optimizers",
-        description="Print the names that the other commands take, each with one line.",
+        help="list claims, problems, norms, optimizers or thresholds",
+        description="Print the names that the other commands take, or the numbers that decide, each with one line.",
         epilog="examples:\n  maxmargin list norms\n  maxmargin list claims --json -\n\n"
         + STATUS.format(holds="listed", refuted="not used by this command", inconclusive="not used by this command"),
     )
-    listing.add_argument("what", choices=("claims", "problems", "norms", "optimizers"), help="what to list")
+    kinds = ("claims", "problems", "norms", "optimizers", "thresholds")
+    listing.add_argument("what", choices=kinds, help="what to list")
 
 
 def _add_report(commands: Any, common: Parser) -> None:

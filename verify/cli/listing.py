@@ -12,10 +12,11 @@ from typing import final
 @final
 @dataclass(frozen=True)
 class Entry:
-    """One name and what it stands for."""
+    """One name and what it stands for; for a problem also the norms under which its answer is known exactly."""
 
     name: str
     summary: str
+    exact: tuple[str, ...] | None = None
 
 
 def claims() -> list[Entry]:
@@ -33,15 +34,25 @@ def optimizers() -> list[Entry]:
 
 
 def problems() -> list[Entry]:
-    """Data sets with the models they are offered with."""
+    """Data sets with the models they are offered with, then the theorems' problems by their short names."""
     from maxmargin.models import problems as named
+    from maxmargin.solvers.exact.answers import answers
 
     entries = []
-    for name in named.names():
-        data, _, model = name.partition("@")
+    for name in [*named.names(), *named.THEOREMS]:
+        problem = named.get(name)
+        data, _, model = problem.name.partition("@")
         rows = named.DATASETS[data.partition(":")[0]], named.MODELS[model.partition(":")[0]]
-        entries.append(Entry(name, "; ".join(row.summary for row in rows)))
+        summary = "; ".join(row.summary for row in rows) if name in problem.name else problem.name
+        entries.append(Entry(name, summary, tuple(dict.fromkeys(answer.norm for answer in answers(problem)))))
     return entries
+
+
+def parts() -> list[Entry]:
+    """Every data set and model with its options, from which further problems are made."""
+    from maxmargin.models.problems import usage
+
+    return [Entry(name, summary) for name, summary in usage().items()]
 
 
 def norms() -> list[Entry]:
@@ -68,6 +79,15 @@ def norms() -> list[Entry]:
     return entries
 
 
+def thresholds() -> list[Entry]:
+    """The numbers that decide."""
+    from maxmargin.verify.thresholds import judging, laboratory, training
+    from maxmargin.verify.thresholds.table import THRESHOLDS
+
+    del judging, laboratory, training  # they have filled the table
+    return [Entry(name, str(row)) for name, row in THRESHOLDS.items()]
+
+
 def _summary(documented: object) -> str:
     return (inspect.getdoc(documented) or "").partition("\n")[0].rstrip(".")
 
@@ -86,4 +106,5 @@ LISTINGS: Mapping[str, Callable[[], list[Entry]]] = {
     "problems": problems,
     "norms": norms,
     "optimizers": optimizers,
+    "thresholds": thresholds,
 }

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO, final
 
-from maxmargin.verify.results.store import write_atomically
-from maxmargin.verify.results.verdict import clean
+from maxmargin.verify.results.encoding import json_text
+from maxmargin.verify.results.store import write_json
 
+UNBROKEN = 10_000  # characters a line of a table that does not go to a terminal: rows stay lines
 STYLES = {"HOLDS": "bold green", "FAILS": "bold red", "INCONCLUSIVE": "bold yellow"}
 
 
@@ -54,29 +54,6 @@ class Column:
     numeric: bool = False
 
 
-def plain_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> str:
-    """The table as aligned text.
-
-    Returns:
-        The lines, headings first.
-
-    Example:
-        >>> print(plain_table([Column("norm"), Column("gap", numeric=True)], [["l2", "0.1"], ["linf", "12"]]))
-        norm  gap
-        l2    0.1
-        linf   12
-    """
-    lines = [[column.heading for column in columns], *([printable(cell) for cell in row] for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if column.numeric else cell.ljust(width)
-            for cell, width, column in zip(line, widths, columns, strict=True)
-        ).rstrip()
-        for line in lines
-    )
-
-
 @final
 @dataclass(frozen=True)
 class Output:
@@ -100,23 +77,24 @@ class Output:
             self._print(text)
 
     def table(self, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
-        """A table: rich on a terminal, plain otherwise."""
+        """A table: ruled and colored on a terminal, plain aligned columns otherwise."""
         if self.quiet:
-            return
-        if not self.stream.isatty():
-            print(plain_table(columns, rows), file=self.stream)
             return
         from rich.box import SIMPLE_HEAD
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+        terminal = self.stream.isatty()
+        table = Table(box=SIMPLE_HEAD if terminal else None, pad_edge=False)
         for column in columns:
             table.add_column(column.heading, justify="right" if column.numeric else "left")
         for row in rows:
             table.add_row(*(Text(printable(cell), style=STYLES.get(cell, "")) for cell in row))
-        Console(file=self.stream).print(table)
+        console = Console(file=self.stream, width=None if terminal else UNBROKEN)
+        with console.capture() as lines:
+            console.print(table)
+        print(*(line.rstrip() for line in lines.get().splitlines()), sep="\n", file=self.stream)
 
     def _print(self, text: str) -> None:
         text = printable(text)
@@ -136,9 +114,8 @@ def emit_json(payload: Any, where: str | None) -> None:
     """Write ``payload`` to standard output (``"-"``), to a file at once, or nowhere (None); never NaN."""
     if where is None:
         return
-    text = json.dumps(clean(payload), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     if where == "-":
-        sys.stdout.write(text)
+        sys.stdout.write(json_text(payload))
         sys.stdout.flush()
     else:
-        write_atomically(Path(where), text.encode("utf-8", "backslashreplace"))
+        write_json(Path(where), payload)

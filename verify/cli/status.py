@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from maxmargin.models.errors import InputError
+
 HOLDS, REFUTED, BAD_INPUT, INCONCLUSIVE = 0, 1, 2, 3
 INTERNAL_ERROR, INTERRUPTED, BROKEN_PIPE = 70, 130, 141  # EX_SOFTWARE, 128 + SIGINT, 128 + SIGPIPE
 
@@ -15,5 +17,5 @@ exit status:
   130  interrupted (Ctrl-C); the message says what is kept and how to go on"""
 
 
-class CliError(ValueError):
+class CliError(InputError):
     """Arguments that are well formed but cannot be used."""

@@ -7,8 +7,10 @@ from contextlib import contextmanager
 
 import torch
 
+from maxmargin.models.errors import InputError
 
-class DeviceError(ValueError):
+
+class DeviceError(InputError):
     """A device that is not there."""
 
 

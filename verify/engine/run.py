@@ -207,13 +207,8 @@ class _Keeper:
 
 
 def paced_for(optimizer: Optimizer) -> Paced:
-    """Return the pace that the optimizer's moments can follow: twice its lag limit, at most 0.2.
-
-    The limit bounds the change of the weights that matter, those of the margins near the smallest. These change several
-    times more slowly than the worst one, which is what the pace bounds; on easy data, where they do not, the schedule's
-    ``lead`` keeps them at half the pace, which is the limit.
-    """
-    return Paced(pace=min(0.2, 2.0 * optimizer.lag_limit))
+    """Return the pace that the optimizer's moments can follow."""
+    return Paced.following(optimizer.lag_limit)
 
 
 def _trajectory(problem: Problem, optimizer: Optimizer, steps: list[int], kept: list[dict[str, Any]]) -> Trajectory:

@@ -7,7 +7,7 @@ measured by the engine in the optimizer's own norm.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -95,6 +95,9 @@ class Paced(Schedule):
     itself shrinks, which the optimizer's moments have to follow; on easy data it is nearly the worst change.
     Near convergence ‖θ‖ grows at bounded pace like t^{1/L}, so η ~ pace(t) ‖θ‖^{1−L} = o(t^{1/L−1}) as theory asks.
     A step is also capped at ``cap`` of ‖θ‖, which governs the start from a small θ₀.
+
+    The engine measures speeds before a step, as a schedule; the controller of a black box (training/pacing.py) learns
+    them from the steps that it took, and keeps to the same bounds.
     """
 
     pace: float = 0.2
@@ -107,6 +110,27 @@ class Paced(Schedule):
         if not (self.pace > 0 and 0 <= self.decay <= 1 and self.knee > 0 and self.cap > 0 and self.lead >= 0):
             raise ScheduleError(f"{self}: pace, knee and cap must be > 0, lead >= 0 and decay in [0, 1]")
 
+    @classmethod
+    def following(cls, lag_limit: float) -> Paced:
+        """The pace that an optimizer's moments can follow: twice its lag limit, at most 0.2.
+
+        The limit bounds the change of the weights that matter, those of the margins near the smallest. These change
+        several times more slowly than the worst one, which is what the pace bounds; on easy data, where they do not,
+        ``lead`` keeps them at half the pace, which is the limit.
+
+        Returns:
+            The schedule.
+        """
+        return cls(pace=min(0.2, 2.0 * lag_limit))
+
+    def slower(self, factor: float) -> Paced:
+        """The same at ``factor`` times the pace."""
+        return replace(self, pace=self.pace * factor)
+
+    def at(self, step: int) -> float:
+        """The bound on the worst margin's change in this step, counted from 1."""
+        return self.pace * (1 + step / self.knee) ** -self.decay
+
     @property
     @override
     def needs_speed(self) -> bool:
@@ -116,4 +140,4 @@ class Paced(Schedule):
     def rate(self, step: int, speed: Tensor, length: Tensor, growth: Tensor | None = None) -> Tensor:
         if growth is not None:
             speed = torch.maximum(speed, self.lead * growth)
-        return torch.minimum(self.pace * (1 + step / self.knee) ** -self.decay / speed, self.cap * length)
+        return torch.minimum(self.at(step) / speed, self.cap * length)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 from cvxpy import SolverError
+from msgspec.structs import replace
 
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.linear.apart import apart
@@ -14,6 +14,7 @@ from maxmargin.solvers.linear.optimum import MarginError
 from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.evidence.measure import reference_of
 from maxmargin.verify.results.verdict import NormEvidence
+from maxmargin.verify.thresholds.judging import SAME_NORM
 
 _MEASURED: dict[tuple[str, str, str], float | None] = {}
 
@@ -59,8 +60,6 @@ def _coincide(problem: Problem, a: Norm, b: Norm) -> bool:
         True or False.
     """
     rng = np.random.default_rng(0)
-    ratios = []
-    for _ in range(4):
-        theta = {name: rng.standard_normal(shape) for name, shape in problem.shapes.items()}
-        ratios.append(float(a.value(theta)) / float(b.value(theta)))
-    return bool(np.allclose(ratios, ratios[0], rtol=1e-12, atol=0.0))
+    points = [{name: rng.standard_normal(shape) for name, shape in problem.shapes.items()} for _ in range(4)]
+    ratios = [float(a.value(theta)) / float(b.value(theta)) for theta in points]
+    return bool(np.allclose(ratios, ratios[0], rtol=SAME_NORM, atol=0.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,23 +14,34 @@ from maxmargin.verify.engine.trajectory import Trajectory
 from maxmargin.verify.evidence.block_balance import block_balance
 from maxmargin.verify.evidence.kappa import BlockKappa, block_kappas, measured_weights
 from maxmargin.verify.evidence.schedule_taken import Realized, admissibility_of, realized
+from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.results.verdict import Hypothesis
-
-SETTLED = 0.05  # ℓ2 movement of the direction over the last half decade of steps
-SHRINKS = 0.9  # or at most this much of the half decade before
-RESTLESS = 0.2  # more than this, and not shrinking: it does not converge on this horizon
-STILL = 1e-6  # a direction that moves less has no path to speak of
+from maxmargin.verify.thresholds.judging import LATE_CHECKPOINTS, RESTLESS, SETTLED, SHRINKS, STILL
 
 
-def measured(
-    problem: Problem,
-    trajectory: Trajectory,
-    norm: Norm,
-    *,
-    needs_a1: bool = False,
-    schedule: Schedule | None = None,
-    family: str | None = None,
-    betas: tuple[float, float] | None = None,
+@dataclass(frozen=True)
+class Known:
+    """What is known of an optimizer and its schedule beforehand, and judged with the run.
+
+    Attributes:
+        schedule: That was asked for; None if it is not known.
+        family: Whose conditions it has to meet, a key of ``admissibility.FAMILIES``; of Adam's, A1 is one.
+        betas: Adam's (β₁, β₂), for their part of the conditions.
+    """
+
+    schedule: Schedule | None = None
+    family: str = "momentum"
+    betas: tuple[float, float] | None = None
+
+    @classmethod
+    def of(cls, optimizer: Optimizer, schedule: Schedule) -> Known:
+        """What is known of one of the engine's own."""
+        family = "adam" if optimizer.betas else "momentum" if optimizer.memory > 1 else "steepest descent"
+        return cls(schedule, family, optimizer.betas)
+
+
+def hypotheses_of(
+    problem: Problem, trajectory: Trajectory, norm: Norm, known: Known | None = None
 ) -> dict[str, Hypothesis]:
     """Every hypothesis that a trajectory can show, by name.
 
@@ -47,15 +59,12 @@ def measured(
         problem: The problem.
         trajectory: The runs.
         norm: The optimizer's norm, in which lengths are measured.
-        needs_a1: Whether A1 is a hypothesis (it is for Adam without eps).
-        schedule: The schedule that was asked for, if it is known.
-        family: Whose conditions the schedule has to meet, a key of ``admissibility.FAMILIES``; by default Adam's where
-            A1 is needed, else those of momentum.
-        betas: Adam's (β₁, β₂), for their part of the conditions.
+        known: What is known beforehand.
 
     Returns:
         name → Hypothesis.
     """
+    known = known or Known()
     good = trajectory.separated
     share = float(good.mean())
     found = {
@@ -70,13 +79,12 @@ def measured(
     found["direction settles"] = _settles(trajectory, runs)
     found |= _path(trajectory, runs)
     found |= _schedule(taken)
-    if schedule is not None:
-        found |= _symbolic(schedule, problem.degree, family or ("adam" if needs_a1 else "momentum"), betas)
+    found |= _symbolic(known, problem.degree)
     found["kappa"] = _kappa(trajectory, norm, runs)
     found |= _block_kappas(block_kappas(trajectory, norm, runs))
     found["R"] = _radius(trajectory, norm, runs)
     found |= _balance(problem, trajectory, norm, runs)
-    if needs_a1:
+    if known.family == "adam":
         found["A1"] = _a1(trajectory, runs)
     return found
 
@@ -130,8 +138,10 @@ def _schedule(taken: Realized) -> dict[str, Hypothesis]:
     return found
 
 
-def _symbolic(schedule: Schedule, degree: int, family: str, betas: tuple[float, float] | None) -> dict[str, Hypothesis]:
-    verdict = admissibility_of(schedule, degree, family, betas)
+def _symbolic(known: Known, degree: int) -> dict[str, Hypothesis]:
+    if known.schedule is None:
+        return {}
+    verdict = admissibility_of(known.schedule, degree, known.family, known.betas)
     if verdict is None:
         return {}
     return {"schedule, symbolic": Hypothesis(verdict.met, "; ".join(verdict.reasons) or "all conditions are met")}
@@ -159,7 +169,7 @@ def _kappa(trajectory: Trajectory, norm: Norm, runs: np.ndarray) -> Hypothesis:
     """‖Δθ‖/η in the optimizer's norm at the end: 1 when no moment lags (Adam's step shrinks if one does)."""
     values = [
         float(norm.value(trajectory.at(t, int(r), "update"))) / trajectory.eta[t, r]
-        for t in range(max(0, len(trajectory.steps) - 5), len(trajectory.steps))
+        for t in range(max(0, len(trajectory.steps) - LATE_CHECKPOINTS), len(trajectory.steps))
         for r in runs
     ]
     return Hypothesis(None, float(np.median(values)))

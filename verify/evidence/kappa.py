@@ -18,9 +18,7 @@ from maxmargin.solvers.norms import Norm
 from maxmargin.solvers.norms.entrywise import Entrywise
 from maxmargin.solvers.norms.parameter import ParameterNorm
 from maxmargin.verify.engine.trajectory import Trajectory
-
-SIGNIFICANT = 1e-3  # ε: entries below this share of ‖g‖_* may do as they like
-LATE = 5  # checkpoints at the end
+from maxmargin.verify.thresholds.judging import LATE_CHECKPOINTS, SIGNIFICANT
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ def block_kappas(
         return {}
     lengths: dict[str, list[np.ndarray]] = {name: [] for name in trajectory.theta}
     shares: dict[str, list[float]] = {name: [] for name in trajectory.theta}
-    for t in range(max(0, len(trajectory.steps) - LATE), len(trajectory.steps)):
+    for t in range(max(0, len(trajectory.steps) - LATE_CHECKPOINTS), len(trajectory.steps)):
         for run in runs:
             gradient, update = (trajectory.at(t, int(run), field) for field in ("gradient", "update"))
             floor, eta = epsilon * float(norm.dual(gradient)), float(trajectory.eta[t, run])

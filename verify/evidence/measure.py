@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import nan, sqrt
 
 import numpy as np
 from cvxpy import SolverError
+from msgspec.structs import replace
 from scipy import stats
 
 from maxmargin.models.problem import Problem
@@ -19,9 +20,14 @@ from maxmargin.solvers.norms import Norm
 from maxmargin.verify.engine.trajectory import Trajectory
 from maxmargin.verify.results.alignment import alignment
 from maxmargin.verify.results.verdict import NormEvidence
-
-TINY = 1e-16  # a gap below rounding; keeps logarithms finite
-FLAT = 1e-9  # range of log Γ below which it stands still: 1 part in 10⁹
+from maxmargin.verify.thresholds.judging import (
+    AUTOCORRELATION,
+    CONFIDENCE,
+    FLAT_GAP,
+    LAST_CHECKPOINTS,
+    SLOPE_POINTS,
+    TINY_GAP,
+)
 
 
 @dataclass(frozen=True)
@@ -42,12 +48,10 @@ class Evidence:
         norms: norm name → summary.
         arrays: "steps" and, for each norm N, "kkt_gap:N", "alignment:N", "margin_ratio:N" of shape (T, B), NaN where
             not computed; "direction_error:N" for a matched norm.
-        matches: For the claimed norm on a nonlinear problem, the matched KKT point of each measured run.
     """
 
     norms: Mapping[str, NormEvidence]
     arrays: Mapping[str, np.ndarray]
-    matches: tuple[Match, ...] = ()
 
 
 def measure(
@@ -78,26 +82,23 @@ def measure(
         chosen = chosen[: effort.runs]
     arrays: dict[str, np.ndarray] = {"steps": trajectory.steps, "margin": trajectory.margin}
     summaries: dict[str, NormEvidence] = {}
-    matches: list[Match] = []
     claimed_names = {n.name for n in claimed}
     for name, norm in names.items() if len(chosen) else ():
         try:
-            summary, series, found = _of_norm(problem, trajectory, norm, chosen, effort, name in claimed_names)
+            summary, series = _of_norm(problem, trajectory, norm, chosen, effort, name in claimed_names)
         except (MarginError, SolverError):
             continue  # a norm of absurd weights: no number is better than a wrong one
         summaries[name] = summary
-        matches.extend(found)
         arrays |= {f"{key}:{name}": _spread(a, chosen, trajectory.runs) for key, a in series.items() if a is not None}
-    return Evidence(summaries, arrays, tuple(matches))
+    return Evidence(summaries, arrays)
 
 
 def _of_norm(
     problem: Problem, trajectory: Trajectory, norm: Norm, chosen: np.ndarray, effort: Effort, claimed: bool
-) -> tuple[NormEvidence, dict[str, np.ndarray | None], list[Match]]:
-    """The evidence under one norm, its series (T, len(chosen)), and what was matched."""
+) -> tuple[NormEvidence, dict[str, np.ndarray | None]]:
+    """The evidence under one norm, and its series (T, len(chosen))."""
     values, aligned = _alignment(trajectory, norm, chosen)
     normalized = _scatter(trajectory.margin[:, chosen], values**problem.degree)
-    found: list[Match] = []
     ratio: np.ndarray | None
     error: np.ndarray | None = None
     if problem.linear:
@@ -107,7 +108,7 @@ def _of_norm(
         checkpoints = effort.checkpoints if claimed else effort.wrong_checkpoints
         summary, gap, ratio, error = _against_kkt(problem, trajectory, norm, chosen, normalized, found, checkpoints)
     series = {"kkt_gap": gap, "alignment": aligned, "margin_ratio": ratio, "direction_error": error}
-    return replace(summary, alignment=_last(aligned)), series, found
+    return replace(summary, alignment=_last(aligned)), series
 
 
 def _against_optimum(
@@ -211,18 +212,18 @@ def fitted_slope(
     fits = []
     for run in range(gap.shape[1]):
         usable = late & np.isfinite(gap[:, run])
-        if usable.sum() < 4:
+        if usable.sum() < SLOPE_POINTS:
             continue
-        x, y = np.log(steps[usable]), np.log(np.maximum(gap[usable, run], TINY))
-        if np.ptp(y) < FLAT:  # regression has no error to speak of, and makes NaN of it
+        x, y = np.log(steps[usable]), np.log(np.maximum(gap[usable, run], TINY_GAP))
+        if np.ptp(y) < FLAT_GAP:  # regression has no error to speak of, and makes NaN of it
             fits.append((0.0, 0.0))
             continue
         fit = stats.linregress(x, y)
         residual = y - fit.intercept - fit.slope * x
         power = float((residual**2).sum())
         rho = float((residual[1:] * residual[:-1]).sum() / power) if power > 0 else 0.0
-        rho = min(max(rho, 0.0), 0.9)
-        half = float(stats.t.ppf(0.975, len(x) - 2) * fit.stderr * sqrt((1 + rho) / (1 - rho)))
+        rho = min(max(rho, 0.0), AUTOCORRELATION)
+        half = float(stats.t.ppf(CONFIDENCE, len(x) - 2) * fit.stderr * sqrt((1 + rho) / (1 - rho)))
         fits.append((float(fit.slope), half))
     if not fits:
         return None, None
@@ -277,7 +278,7 @@ def _spread(series: np.ndarray, chosen: np.ndarray, runs: int) -> np.ndarray:
     return out
 
 
-def _last(series: np.ndarray, count: int = 3) -> float:
+def _last(series: np.ndarray, count: int = LAST_CHECKPOINTS) -> float:
     """Median over the last checkpoints and the runs; one checkpoint's alignment fluctuates."""
     tail = series[-count:]
     return float(np.nanmedian(tail)) if np.isfinite(tail).any() else nan

@@ -12,13 +12,10 @@ from maxmargin.models.problem import Problem
 from maxmargin.solvers.norms import Norm
 from maxmargin.verify.engine.trajectory import Trajectory
 from maxmargin.verify.evidence.measure import Evidence
-from maxmargin.verify.lab.norm.fingerprint import Fingerprint, Step
-from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.results.alignment import alignment
 
 if TYPE_CHECKING:
-    from maxmargin.verify.lab.faults.finding import Finding
-    from maxmargin.verify.lab.twin.search import Twin
+    from maxmargin.verify.lab.examine import Exam
 
 
 @dataclass(frozen=True)
@@ -29,13 +26,7 @@ class Measured:
         problem: The problem.
         trajectory: The runs.
         evidence: Measured under every candidate norm.
-        norms: The candidates, by name.
-        fingerprint: The norm that the steps follow; None where nothing moved.
-        probe: The short experiments; None for the engine's own optimizers, which are known.
-        signature: Its steps under constant gradients.
-        twin: The engine's recursion that stood for it in the long run, if one was proved equal.
-        findings: What is wrong with its steps, seen from the norm that is claimed or nearest.
-        notes: What is worth knowing of it in any case, in sentences.
+        exam: What was found of the optimizer beforehand.
         seconds: That the training took.
         full_steps: Steps that the full tier would take.
         short_of: How many times more steps its memory asks for than this tier gives.
@@ -44,20 +35,14 @@ class Measured:
     problem: Problem
     trajectory: Trajectory
     evidence: Evidence
-    norms: dict[str, Norm]
-    fingerprint: Fingerprint | None
-    probe: Probe | None
-    signature: tuple[Step, ...] = ()
-    twin: Twin | None = None
-    findings: tuple[Finding, ...] = ()
-    notes: tuple[str, ...] = ()
+    exam: Exam
     seconds: float = 0.0
     full_steps: int = 0
     short_of: float = 1.0
 
     def steady(self, norm: Norm) -> float | None:
         """Mean alignment with ``norm`` of its steps under constant gradients; None where none were taken."""
-        seen = [alignment(norm, s.gradient, s.update) for s in self.signature]
+        seen = [alignment(norm, s.gradient, s.update) for s in self.exam.signature]
         return float(np.mean(np.nan_to_num(seen, nan=0.0))) if seen else None
 
     def step_below(self, floor: float) -> tuple[int, bool] | None:

@@ -18,8 +18,7 @@ from maxmargin.solvers.schedules.admissibility import Admissibility, admissible,
 from maxmargin.verify.engine.schedules import Paced, PowerLaw, Schedule
 from maxmargin.verify.engine.trajectory import Trajectory
 from maxmargin.verify.evidence.measure import fitted_slope
-
-SLACK = 0.05  # of a local exponent: on a finite horizon (1 + t/knee)^−d and a growing ‖θ‖ are not yet pure powers
+from maxmargin.verify.thresholds.judging import EXPONENT_SLACK
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,8 @@ class Realized:
     """The exponent a of the step lengths ν ~ t^{−a} that a run took.
 
     Attributes:
-        met: Whether 1 − 1/L < a ≤ 1: True if the whole interval lies there (but for ``SLACK``), False if none of it
-            does, None if the interval does not decide or nothing could be fitted.
+        met: Whether 1 − 1/L < a ≤ 1: True if the whole interval lies there (but for ``EXPONENT_SLACK``), False if none
+            of it does, None if the interval does not decide or nothing could be fitted.
         exponent: a, the median over runs.
         interval: Its 95 % interval.
     """
@@ -66,7 +65,7 @@ def realized(degree: int, trajectory: Trajectory, norm: Norm, runs: Sequence[int
     if slope is None or interval is None:
         return Realized(None, None, None)
     low, high = -interval[1], -interval[0]
-    least, most = 1 - 1 / degree - SLACK, 1 + SLACK
+    least, most = 1 - 1 / degree - EXPONENT_SLACK, 1 + EXPONENT_SLACK
     met = True if least < low and high <= most else False if high <= least or low > most else None
     return Realized(met, -slope, (low, high))
 

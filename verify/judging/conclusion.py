@@ -8,15 +8,19 @@ from math import inf, isfinite, log
 
 from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.evidence.measured import Measured
-from maxmargin.verify.judging.rules import controls_of
+from maxmargin.verify.judging.facts import controls_of
 from maxmargin.verify.judging.wording import remarks, stand_in
-from maxmargin.verify.results.candidates import CANDIDATES, WEIGHTED, family
+from maxmargin.verify.results.candidates import CANDIDATES
 from maxmargin.verify.results.verdict import Outcome, ProblemVerdict
-
-ENOUGH = 3  # problems, of different shape and degree, for a verdict on an optimizer; the default's
-PERFECT = 0.99  # a signature better than this is the norm's own
-APPROXIMATE = 0.7  # least signature that still deserves the word "approximately"
-NEAR = 0.5  # and least alignment on trajectories; five Newton–Schulz steps may fall to 0.68/1.13 = 0.6
+from maxmargin.verify.thresholds.judging import (
+    APPROXIMATE,
+    DEFICIT_COUNTS,
+    ENOUGH,
+    GAP_COUNTS,
+    NEAR,
+    PERFECT,
+    SCORE_TIE,
+)
 
 
 @dataclass(frozen=True)
@@ -40,23 +44,27 @@ def nearest_norm(found: Sequence[Measured]) -> Norm:
     """The norm that steps and gaps together speak for, over all problems; ties go to the simpler one."""
     names = {n: get_norm(n) for n in CANDIDATES}
     for m in found:
-        names |= m.norms
+        names |= m.exam.norms
     usable = [m for m in found if m.evidence.norms]
+    # Weighted norms of one name are others on every problem's blocks.
+    weighted = {
+        m.exam.fingerprint.norm.name for m in found if m.exam.fingerprint is not None and m.exam.fingerprint.weighted
+    }
     scores = {}
     for name in names:
-        if name.startswith(WEIGHTED) and len(usable) > 1:  # one name, and another norm on every problem's blocks
+        if name in weighted and len(usable) > 1:
             continue
         rows = [m.evidence.norms[name] for m in usable if name in m.evidence.norms]
         if rows and len(rows) == len(usable):  # a norm written for one problem's blocks says nothing of the others
             scores[name] = sum(
-                log(max(r.kkt_gap, 1e-4)) + log(max(1.0 - r.alignment, 1e-3))
+                log(max(r.kkt_gap, GAP_COUNTS)) + log(max(1.0 - r.alignment, DEFICIT_COUNTS))
                 for r in rows
                 if isfinite(r.alignment) and isfinite(r.kkt_gap)
             )
     if not scores:
         return names["l2"]
     best = min(scores.values())
-    tied = [n for n in names if n in scores and scores[n] <= best + 1e-3 * (1 + abs(best))]
+    tied = [n for n in names if n in scores and scores[n] <= best + SCORE_TIE * (1 + abs(best))]
     return names[tied[0]]
 
 
@@ -124,10 +132,10 @@ def _scope(found: Sequence[Measured], outcome: Outcome) -> list[str]:
 def _may_change(found: Sequence[Measured], claim: str) -> bool:
     """Whether an eps will turn the optimizer into another one, of which the claim (not its signature) may be true."""
     return any(
-        m.probe is not None
-        and m.probe.floor > 0
-        and m.fingerprint is not None
-        and family(m.fingerprint.norm.name) != claim
+        m.exam.about is not None
+        and m.exam.about.floor > 0
+        and m.exam.fingerprint is not None
+        and m.exam.fingerprint.family != claim
         for m in found
     )
 
@@ -158,8 +166,8 @@ def _defect(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict]) -> di
     stay near, and it forgets (a preconditioner that sums up all gradients only looks like a norm at first).
     """
     rows = [(m, v) for m, v in zip(found, verdicts, strict=True) if v.norm in v.evidence]
-    prints = [m.fingerprint for m, _ in rows]
-    if not rows or any(m.probe is None or m.probe.memory == inf for m, _ in rows):
+    prints = [m.exam.fingerprint for m, _ in rows]
+    if not rows or any(m.exam.about is None or m.exam.about.memory == inf for m, _ in rows):
         return None
     signature = [f.alignment for f, (_, v) in zip(prints, rows, strict=True) if f is not None and f.norm.name == v.norm]
     aligned = [v.evidence[v.norm].alignment for _, v in rows]

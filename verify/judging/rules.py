@@ -1,177 +1,157 @@
-"""From evidence to an outcome on one problem: matching gap small, the others' not, alignment, slope."""
+"""The rules, in the order in which they are asked; the first that has an answer decides."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import Enum
-from math import exp, isnan, log
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import isnan
 
-from maxmargin.verify.results.verdict import Hypothesis, NormEvidence, Outcome
-
-APART = 0.03  # a norm whose gap at the claimed norm's optimum is below this is not a control on that problem
-FALLING = -0.1  # d log Γ / d log t: flatter than this is a plateau
-PLATEAU = 1e-3  # a plateau above it refutes; below it, nothing is lost that a choice of learning rates could not cost
-REACHED = 1e-6  # a gap this small need not fall any more
-STEADY = 0.99  # alignment under constant gradients above which misaligned steps late in training are chatter
-CHATTER = 0.5  # but, while the gap is open, below this alignment they are more than that
+from maxmargin.verify.judging.facts import Facts
+from maxmargin.verify.judging.reasons import Reason
+from maxmargin.verify.results.verdict import Outcome, ProblemVerdict
+from maxmargin.verify.thresholds.judging import FALLING, FAR, LATE_MARGIN, PLATEAU, REACHED
+from maxmargin.verify.thresholds.table import Bounds
 
 
 @dataclass(frozen=True)
-class Bounds:
-    """What is asked of a trajectory before a claim may hold.
+class Decision:
+    """An outcome, its reasons, most important first, and the facts they speak of."""
 
-    Attributes:
-        gap: Largest final KKT gap under the claimed norm.
-        ratio: Smallest ratio of any other norm's gap to it.
-        alignment: Smallest alignment r of the late steps with steepest descent under the claimed norm.
-    """
+    outcome: Outcome
+    reasons: tuple[Reason, ...]
+    facts: Facts
 
-    gap: float
-    ratio: float
-    alignment: float
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The reasons in words."""
+        return tuple(reason.value.format(f=self.facts) for reason in self.reasons)
 
 
-def judge(
-    claim: str,
-    evidence: Mapping[str, NormEvidence],
-    hypotheses: Mapping[str, Hypothesis],
-    bounds: Bounds,
-    *,
-    steps: int,
-    steady: float | None = None,
-) -> tuple[Outcome, tuple[str, ...]]:
-    """Judge one claim on one problem.
+Answer = tuple[Outcome, tuple[Reason, ...]] | None
 
-    Args:
-        claim: The claimed norm's name; a key of ``evidence``.
-        evidence: What was measured, by norm.
-        hypotheses: The theorem's hypotheses as measured.
-        bounds: What is asked.
-        steps: Steps taken, for the extrapolation.
-        steady: Alignment of its steps under constant gradients with the claimed norm, if known. RMSprop without
-            momentum goes to and fro between the smallest margins: its single steps are 0.5 aligned, their sums 1.
+
+def _not_measured(f: Facts) -> Answer:
+    """Nothing was measured: inconclusive."""
+    if f.norm not in f.evidence:
+        return Outcome.INCONCLUSIVE, (Reason.NOT_SOLVED if f.evidence else Reason.NOT_SEPARATED,)
+    if isnan(f.gap):
+        return Outcome.INCONCLUSIVE, (Reason.NO_GAP,)
+    return (Outcome.INCONCLUSIVE, (Reason.NO_ALIGNMENT,)) if isnan(f.own.alignment) else None
+
+
+def _another_norms(f: Facts) -> Answer:
+    """Another norm's gap is within the bound, and this one's is far above it: refuted."""
+    reached = f.rival_gap <= f.bounds.gap and f.rival_gap * f.bounds.ratio <= f.gap
+    return (Outcome.FAILS, (Reason.ANOTHER_NORMS,)) if reached else None
+
+
+def _hypothesis_unmet(f: Facts) -> Answer:
+    """All that is asked is there, but the theorem does not apply: inconclusive."""
+    return (Outcome.INCONCLUSIVE, (Reason.UNMET,)) if not f.shortfalls and f.unmet else None
+
+
+def _closes(f: Facts) -> Answer:
+    """All that is asked is there, and the gap is seen to close, or has: holds."""
+    if f.shortfalls or not (f.closing or f.gap <= REACHED):
+        return None
+    return Outcome.HOLDS, (Reason.SMALL if f.rival is not None else Reason.SMALL_ALONE,)
+
+
+def _stands(f: Facts) -> Answer:
+    """All that is asked is there, but the gap is not seen to close: a subtle fault stops it short of 0.
+
+    Refuted if it surely stands still, at a size that counts. Where steps are not the norm's even under constant
+    gradients, nothing speaks for a fall that cannot be seen.
 
     Returns:
-        The outcome and its reasons, most important first.
+        The answer, if all that is asked is there.
     """
-    unmet = [name for name, h in hypotheses.items() if h.met is False]
-    if claim not in evidence:
-        if evidence:
-            return Outcome.INCONCLUSIVE, (f"the margin problem under {claim} could not be solved here",)
-        return Outcome.INCONCLUSIVE, (
-            "no run separated the data with finite weights, so there is no margin to speak of",
-        )
-    own = evidence[claim]
-    gap = own.kkt_gap_range[1]
-    if isnan(gap) or isnan(own.alignment):
-        unknown = "KKT gap" if isnan(gap) else "alignment of the last steps"
-        return Outcome.INCONCLUSIVE, (f"the {unknown} under {claim} could not be measured",)
-    controls = controls_of(claim, evidence)
-    rival = min(controls, key=lambda n: evidence[n].kkt_gap_range[0], default=None)
-    rival_gap = evidence[rival].kkt_gap_range[0] if rival is not None else None
-
-    if rival_gap is not None and rival_gap * bounds.ratio <= gap and rival_gap <= bounds.gap:
-        assert rival is not None
-        return Outcome.FAILS, (
-            f"the margin that is maximized is another norm's: KKT gap {rival_gap:.1e} under {rival}, "
-            f"{gap:.1e} under {claim}",
-        )
-    shortfalls = []
-    if gap > bounds.gap:
-        shortfalls.append(f"KKT gap {gap:.1e} under {claim}, needed ≤ {bounds.gap:.0e}")
-    if rival_gap is not None and rival_gap < bounds.ratio * gap:
-        shortfalls.append(
-            f"{rival}'s gap {rival_gap:.1e} is only {rival_gap / max(gap, 1e-300):.1f} times {claim}'s {gap:.1e}, "
-            f"needed ≥ {bounds.ratio:g} times"
-        )
-    trend, moving = _trend(own, gap, bounds.gap, steps)
-    # Where steps are the norm's own under constant gradients, single ones may chatter late in training: little where
-    # the gap is still open, as they like where it is seen to close.
-    closes = gap <= bounds.gap and moving is _Moving.FALLING
-    chatters = own_when_constant(steady) and (closes or own.alignment >= CHATTER)
-    misaligned = own.alignment < bounds.alignment and not chatters
-    if misaligned:
-        shortfalls.append(
-            f"steps are only {own.alignment:.3f} aligned with steepest descent under {claim}, "
-            f"needed ≥ {bounds.alignment:g}"
-        )
-    if not shortfalls:
-        if unmet:
-            return Outcome.INCONCLUSIVE, (
-                f"the {claim} gap closes ({gap:.1e}), but a hypothesis of the theorem is unmet: {', '.join(unmet)}",
-            )
-        if gap > REACHED and moving is not _Moving.FALLING:
-            # A subtle fault stops the gap short of 0: small is not enough, it must be seen to fall. Where steps are
-            # not the norm's even under constant gradients, nothing speaks for a fall that cannot be seen.
-            foreign = (
-                f", and under constant gradients its steps are only {steady:.3f} aligned with {claim}'s"
-                if steady is not None and steady < STEADY
-                else ""
-            )
-            stuck = gap > PLATEAU and (moving is _Moving.FLAT or (moving is _Moving.UNSURE and bool(foreign)))
-            return Outcome.FAILS if stuck else Outcome.INCONCLUSIVE, (
-                f"KKT gap {gap:.1e} under {claim} is within its bound, but it is not seen to close{foreign}",
-                trend,
-            )
-        beside = f"; nearest other norm: {rival} at {rival_gap:.1e}" if rival is not None else ""
-        return Outcome.HOLDS, (f"KKT gap {gap:.1e} under {claim}{beside}",)
-    if gap <= bounds.gap and not misaligned:
-        return Outcome.INCONCLUSIVE, (*shortfalls, "the two norms are not told apart here")
-    # Steps that are the norm's own, under constant gradients and late in training, refute nothing as long as the gap
-    # may still close; a long memory can make that slow.
-    own_steps = own_when_constant(steady) and own.alignment >= bounds.alignment
-    still_falling = moving in (_Moving.FALLING, _Moving.UNKNOWN) or (moving is _Moving.UNSURE and own_steps)
-    if still_falling and not misaligned:
-        return Outcome.INCONCLUSIVE, (*shortfalls, trend)
-    return Outcome.FAILS, (*shortfalls, trend)
-
-
-def own_when_constant(steady: float | None) -> bool:
-    """Whether steps are known to be the norm's own under constant gradients, from their alignment with it there."""
-    return steady is not None and steady >= STEADY
-
-
-def controls_of(claim: str, evidence: Mapping[str, NormEvidence]) -> list[str]:
-    """The norms that this problem can tell from the claimed one."""
-    return [
-        name
-        for name, e in evidence.items()
-        if name != claim and (e.apart is None or e.apart >= APART) and not isnan(e.kkt_gap_range[0])
-    ]
-
-
-class _Moving(Enum):
-    """How the gap moved at the end."""
-
-    FALLING = "falling"  # surely
-    FLAT = "flat"  # surely
-    UNSURE = "unsure"
-    UNKNOWN = "unknown"  # too few checkpoints
-
-
-def steps_needed(own: NormEvidence, bound: float, steps: int) -> float | None:
-    """Return how many steps the gap needs to meet ``bound`` if it goes on falling as fitted; None if it does not fall.
-
-    Γ(t) = Γ(steps) (t / steps)^slope, the worst run's gap.
-    """
-    gap = own.kkt_gap_range[1]
-    if isnan(gap) or own.slope is None or own.slope_interval is None or own.slope_interval[1] >= FALLING:
+    if f.shortfalls:
         return None
-    return steps * max(1.0, exp(log(gap / bound) / -own.slope)) if gap > 0 else float(steps)
+    still = f.movement is Reason.FLAT or (f.movement is Reason.NEARLY_FLAT and f.foreign_steps)
+    stands = Reason.STANDS_FOREIGN if f.foreign_steps else Reason.STANDS
+    return Outcome.FAILS if still and f.gap > PLATEAU else Outcome.INCONCLUSIVE, (stands, f.movement)
 
 
-def _trend(own: NormEvidence, gap: float, bound: float, steps: int) -> tuple[str, _Moving]:
-    """A sentence on how the gap moves, and the same in a word."""
-    if own.slope is None or own.slope_interval is None:
-        return "too few checkpoints for a slope", _Moving.UNKNOWN
-    low, high = own.slope_interval
-    text = f"the gap moves like t^{own.slope:.2f} (95 %: {low:.2f} … {high:.2f})"
-    if low >= FALLING:
-        return f"{text}: a plateau", _Moving.FLAT
-    if high >= FALLING:
-        return f"{text}: a plateau, or nearly", _Moving.UNSURE
-    if gap <= bound:
-        return f"{text}: still closing", _Moving.FALLING
-    more = steps_needed(own, bound, steps)
-    return f"{text}: still closing, the bound would be met after about {more:.1e} steps", _Moving.FALLING
+def _not_told_apart(f: Facts) -> Answer:
+    """Only another norm's gap is too near: inconclusive."""
+    alone = f.within and not f.misaligned
+    return (Outcome.INCONCLUSIVE, (*f.shortfalls, Reason.NOT_TOLD_APART)) if alone else None
+
+
+def _may_close(f: Facts) -> Answer:
+    """The gap may still close, and the steps do not speak against it: inconclusive.
+
+    Steps that are the norm's own, under constant gradients and late in training, refute nothing as long as the gap may
+    close at all; a long memory can make that slow.
+
+    Returns:
+        The answer, if so.
+    """
+    may = f.closing or f.movement is Reason.NO_SLOPE
+    may = may or (f.movement is Reason.NEARLY_FLAT and f.own_steps and f.aligned)
+    return (Outcome.INCONCLUSIVE, (*f.shortfalls, f.movement)) if may and not f.misaligned else None
+
+
+def _refuted(f: Facts) -> Answer:
+    """Something that is asked is not there, and more steps would not bring it."""
+    return Outcome.FAILS, (*f.shortfalls, f.movement)
+
+
+RULES: tuple[Callable[[Facts], Answer], ...] = (
+    _not_measured,
+    _another_norms,
+    _hypothesis_unmet,
+    _closes,
+    _stands,
+    _not_told_apart,
+    _may_close,
+    _refuted,
+)
+
+
+def judge(facts: Facts) -> Decision:
+    """Judge one norm on one problem by the bounds that are asked."""
+    outcome, reasons = next(answer for rule in RULES if (answer := rule(facts)) is not None)
+    return Decision(outcome, reasons, facts)
+
+
+def decide(facts: Facts) -> Decision:
+    """Judge one norm on one problem by the tier's bounds, with patience for a memory beyond the tier's steps.
+
+    The bounds are for the steps that a tier means to take. Where the optimizer's memory asks for more of them than it
+    gives, those of ``quick`` decide, as they do of a short memory, if the gap is still closing; and steps that are the
+    norm's own under constant gradients are not refuted before margins are large. Both are said.
+
+    Returns:
+        The decision.
+    """
+    found = judge(facts)
+    if facts.short_of <= 1:
+        return found
+    if found.outcome is Outcome.FAILS and facts.own_steps and facts.margin < LATE_MARGIN:
+        return Decision(Outcome.INCONCLUSIVE, (*found.reasons, Reason.TOO_EARLY), facts)
+    if found.outcome is Outcome.INCONCLUSIVE and facts.steps_asked is not None:
+        quick = judge(replace(facts, by="quick"))
+        if quick.outcome is Outcome.HOLDS:
+            return replace(quick, reasons=(*quick.reasons, Reason.QUICK_BOUNDS))
+    return found
+
+
+def hopeless(verdict: ProblemVerdict, bounds: Bounds) -> bool:
+    """Whether a claim is refuted beyond what more steps could mend.
+
+    Then its gap is far above the bound and surely stands still, at margins where only the smallest still count.
+
+    Args:
+        verdict: On the claim, after some steps.
+        bounds: What is asked.
+
+    Returns:
+        True or False.
+    """
+    own = verdict.evidence.get(verdict.norm)
+    if verdict.outcome is not Outcome.FAILS or own is None or own.slope_interval is None:
+        return False
+    flat = own.slope_interval[0] > FALLING and own.kkt_gap_range[0] > FAR * bounds.gap
+    return flat and verdict.final_margin >= LATE_MARGIN

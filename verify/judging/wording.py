@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 from math import inf, isnan
 
 from maxmargin.verify.evidence.measured import Measured
 from maxmargin.verify.lab.faults.finding import Finding
-from maxmargin.verify.lab.probe.probes import EXACT, VISIBLE, Probe
+from maxmargin.verify.lab.harness.sentence import Sentence
+from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.lab.twin.search import Twin
 from maxmargin.verify.results.verdict import Hypothesis, Outcome, ProblemVerdict
-
-INDEPENDENT = 1e-6  # relative; a larger dependence on weights, seeds or the learning rate is reported
-INDEXED = ("frozen", "ascent", "layout")  # kinds of findings whose numbers say where, not how much
-FINDINGS = 6  # at most so many findings of the diagnosis become reasons; all of them are in the JSON
+from maxmargin.verify.thresholds.judging import FINDINGS, INDEPENDENT
+from maxmargin.verify.thresholds.laboratory import EXACT_SCALE, OTHER_STEP
 
 
 def about_optimizer(about: Probe | None, twin: Twin | None = None) -> dict[str, Hypothesis]:
@@ -25,7 +23,7 @@ def about_optimizer(about: Probe | None, twin: Twin | None = None) -> dict[str, 
     """
     if about is None:
         return {}
-    invariant = about.exactly_invariant or (twin is not None and about.floor == 0 and about.defect <= EXACT)
+    invariant = about.exactly_invariant or (twin is not None and about.floor == 0 and about.defect <= EXACT_SCALE)
     return {
         "scale invariant": Hypothesis(invariant, about.floor or about.defect),
         "no weight decay": Hypothesis(about.decay == 0, about.decay),
@@ -48,7 +46,7 @@ def remarks(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict], norm:
     Returns:
         Sentences.
     """
-    notes = dict.fromkeys(text for m in found for text in m.notes)
+    notes = dict.fromkeys(text for m in found for text in m.exam.notes)
     return [
         *_diagnosis(found, verdicts),
         *_warnings(found, norm),
@@ -61,30 +59,19 @@ def _diagnosis(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict]) ->
     """What is wrong with the steps, where something is wrong with the outcome; each finding once."""
     if all(v.outcome is Outcome.HOLDS for v in verdicts):
         return []
-    alike: dict[tuple[str, str], list[tuple[Finding, str]]] = {}
+    alike: dict[Hashable, list[tuple[Finding, str]]] = {}
     for finding, problem in sorted(
-        ((f, m.problem.name) for m in found for f in m.findings), key=lambda pair: pair[0].rank
+        ((f, m.problem.name) for m in found for f in m.exam.findings), key=lambda pair: pair[0].rank
     ):
-        alike.setdefault((finding.kind, _pattern(finding)), []).append((finding, problem))
+        alike.setdefault(finding.alike, []).append((finding, problem))
     said = [_said(same) for same in alike.values()]
     rest = len(said) - FINDINGS
     return said[:FINDINGS] + ([f"{rest} more finding{'s' if rest > 1 else ''} in the JSON."] if rest > 0 else [])
 
 
-def _pattern(finding: Finding) -> str:
-    """The text without the block's name; and without numbers, unless they are what it tells."""
-    text = re.sub(rf"\b{re.escape(finding.block)}\b", "·", finding.text) if finding.block else finding.text
-    return text if finding.kind in INDEXED else _numberless(text)
-
-
-def _numberless(text: str) -> str:
-    """The text with its numbers struck out: what two problems say alike."""
-    return re.sub(r"\d[\d.e+-]*", "#", text)
-
-
-def _once(texts: Iterable[str]) -> list[str]:
-    """The first of each that differ in numbers alone."""
-    return list({_numberless(text): text for text in reversed(list(texts))}.values())[::-1]
+def _once(sentences: Iterable[Sentence]) -> list[str]:
+    """The first of each that differ in numbers alone, where the last of them stands."""
+    return [s.text for s in {s.alike: s for s in reversed(list(sentences))}.values()][::-1]
 
 
 def _said(same: Sequence[tuple[Finding, str]]) -> str:
@@ -107,7 +94,7 @@ def _budget(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict], tier:
         return []
     m, v, needed = max(open_, key=lambda row: row[2] / row[1].steps)
     seconds = m.seconds * needed / v.steps
-    about = found[0].probe
+    about = found[0].exam.about
     memory = (
         f"Its slowest moment remembers about {about.memory:.0f} steps, so learning rates must be small: "
         if about is not None and 100 < about.memory < inf
@@ -136,11 +123,11 @@ def _duration(seconds: float) -> str:
 
 def stand_in(found: Sequence[Measured]) -> list[str]:
     """Where the engine made the long runs in the optimizer's place, and why it may."""
-    with_twin = [m for m in found if m.twin is not None]
+    with_twin = [m for m in found if m.exam.twin is not None]
     if not with_twin:
         return []
     where = "" if len(with_twin) == len(found) else f" ({', '.join(m.problem.name for m in with_twin)})"
-    twin = with_twin[0].twin
+    twin = with_twin[0].exam.twin
     assert twin is not None
     return [f"It {twin.text.rstrip('.')}{where}: the engine made the long runs in its place."]
 
@@ -163,7 +150,7 @@ def _worst(probes: Sequence[Probe]) -> Probe:
 
 def _warnings(found: Sequence[Measured], norm: str) -> list[str]:
     """What the short experiments found, in sentences."""
-    probes = [m.probe for m in found if m.probe is not None]
+    probes = [m.exam.about for m in found if m.exam.about is not None]
     if not probes:
         return []
     about = _worst(probes)
@@ -188,14 +175,14 @@ def _warnings(found: Sequence[Measured], norm: str) -> list[str]:
         )
     if about.random > INDEPENDENT:
         out.append(f"It is random: two runs with different seeds differ by {about.random:.1e}.")
-    if VISIBLE < about.rescaling_error < inf:
+    if OTHER_STEP < about.rescaling_error < inf:
         out.append(
             f"A step changes by {about.rescaling_error:.1e} (relative) when gradient and state are rescaled together: "
             "it keeps state outside optimizer.state, and long runs cannot follow it exactly."
         )
     if about.memory == inf:
         out.append("Its state never forgets (a sum or a maximum over all steps): no fixed norm is to be expected.")
-    return [*out, *_once(text for p in probes for text in p.findings)]
+    return [*out, *_once(r for p in probes for r in p.remarks)]
 
 
 def _floor_text(floor: float, found: Sequence[Measured], norm: str) -> str:

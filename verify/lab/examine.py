@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import TypeGuard
 
 from maxmargin.models import problems as registry
-from maxmargin.models.blocks import Shapes
-from maxmargin.solvers.norms import Norm, get_norm
-from maxmargin.verify.blackbox.as_torch import as_target
+from maxmargin.solvers.norms import Norm, ParameterNorm, get_norm
 from maxmargin.verify.blackbox.targets import Target, TargetError
 from maxmargin.verify.lab.faults.diagnosis import diagnose
 from maxmargin.verify.lab.faults.finding import Finding
-from maxmargin.verify.lab.norm.fingerprint import Fingerprint, Step, read
+from maxmargin.verify.lab.norm.fingerprint import Fingerprint, Step, coupling_of, read
 from maxmargin.verify.lab.norm.preconditioners import preconditioners
 from maxmargin.verify.lab.norm.shape_law import shape_law
-from maxmargin.verify.lab.norm.signature import signature
-from maxmargin.verify.lab.norm.symmetry import symmetries
-from maxmargin.verify.lab.probe.probes import Probe, probe
+from maxmargin.verify.lab.norm.subject import Subject
+from maxmargin.verify.lab.probe.probes import Probe
+from maxmargin.verify.lab.probe.strides import in_stride
 from maxmargin.verify.lab.twin.search import Twin, find_twin
-from maxmargin.verify.optimizers.core.base import Optimizer
-from maxmargin.verify.results.candidates import CANDIDATES, WEIGHTED
+from maxmargin.verify.results.candidates import CANDIDATES
 
 PROBLEMS = ("blocks", "multiclass", "binary@relu2:h=8")
 """A tall, a wide and a square matrix with a vector; a wide matrix alone; two layers, one a vector (L = 3)."""
@@ -53,118 +49,122 @@ class Exam:
     """
 
     problem: str
-    about: Probe | None
-    signature: tuple[Step, ...]
-    fingerprint: Fingerprint | None
-    twin: Twin | None
-    findings: tuple[Finding, ...]
-    notes: tuple[str, ...]
-    candidates: tuple[Norm, ...]
-    claimed: tuple[Norm, ...]
-
-
-def problems_for(target: Target) -> tuple[str, ...]:
-    """Return the standard problems, or those without vectors if the optimizer refuses one.
-
-    Raises:
-        TargetError: when it refuses both.
-    """
-    if target.native is not None:
-        return PROBLEMS
-    try:
-        probe(target, registry.get(PROBLEMS[0]).shapes)
-    except TargetError as refusal:
-        try:
-            probe(target, registry.get(MATRIX_PROBLEMS[0]).shapes)
-        except TargetError:
-            raise refusal from None
-        return MATRIX_PROBLEMS
-    return PROBLEMS
-
-
-def examine(target: Target, names: Sequence[str], claim: Norm | None, seed: int) -> list[Exam]:
-    """Probe a black box on each problem's shapes, and collect the norms that are to be measured there.
-
-    Args:
-        target: The optimizer.
-        names: The problems.
-        claim: The norm that is claimed, or None.
-        seed: Of the gradients.
-
-    Returns:
-        One exam a problem.
-
-    Raises:
-        TargetError: when the optimizer cannot be built or stepped on some problem's shapes.
-    """
-    shapes = {name: registry.get(name).shapes for name in names}
-    native = target.native
-    seen_as = as_target(native, target.spec) if native is not None else target
-    probes = {name: None if native is not None else probe(target, shapes[name], seed) for name in names}
-    steps = {name: tuple(signature(seen_as, shapes[name], seed)) for name in names}
-    prints = {name: read(steps[name], _coupling(native, probes[name])) for name in names}
-    # A norm of every problem's blocks (hybrid:2) that one problem suggests is measured on all of them.
-    own = native.norm if native is not None else None
-    general = [n for n in (own, *(p.norm for p in prints.values() if p is not None)) if _is_general(n)]
-    suspects = {n: get_norm(n) for n in CANDIDATES} | {n.name: n for n in general}
-    return [
-        _exam(target, name, shapes[name], probes[name], steps[name], prints[name], suspects, claim, seed)
-        for name in names
-    ]
-
-
-def _exam(
-    target: Target,
-    name: str,
-    shapes: Shapes,
-    about: Probe | None,
-    steps: tuple[Step, ...],
-    seen: Fingerprint | None,
-    suspects: dict[str, Norm],
-    claim: Norm | None,
-    seed: int,
-) -> Exam:
-    own = target.native.norm if target.native is not None else None
-    nearest = own or (seen.norm if seen is not None else None)
-    expected = claim or nearest
-    suspect = () if seen is None else (seen.norm,)
+    about: Probe | None = None
+    signature: tuple[Step, ...] = ()
+    fingerprint: Fingerprint | None = None
+    twin: Twin | None = None
     findings: tuple[Finding, ...] = ()
-    if about is not None and expected is not None:
-        findings = diagnose(target, shapes, expected, about, seed)
-    return Exam(
-        problem=name,
-        about=about,
-        signature=steps,
-        fingerprint=seen,
-        twin=find_twin(target, shapes, about, seed, suspect) if about is not None else None,
-        findings=findings,
-        notes=() if about is None else tuple(_notes(target, shapes, about, seen, seed)),
-        candidates=tuple((suspects | ({} if nearest is None else {nearest.name: nearest})).values()),
-        claimed=() if expected is None else (expected,),
-    )
+    notes: tuple[str, ...] = ()
+    candidates: tuple[Norm, ...] = ()
+    claimed: tuple[Norm, ...] = ()
+
+    @property
+    def norms(self) -> dict[str, Norm]:
+        """The norms to measure, by name."""
+        return {norm.name: norm for norm in (*self.candidates, *self.claimed)}
 
 
-def _notes(target: Target, shapes: Shapes, about: Probe, seen: Fingerprint | None, seed: int) -> Iterator[str]:
+class Laboratory:
+    """Examines one optimizer on problems; what was found on some shapes is kept for the next question about them.
+
+    Attributes:
+        target: The optimizer; from :meth:`examine` on with its calls of ``step()`` put together, where it moves only
+            every so often.
+        seed: Of the gradients.
+    """
+
+    def __init__(self, target: Target, seed: int = 0) -> None:
+        self.target, self.seed = target, seed
+        self._subjects: dict[tuple[tuple[str, tuple[int, ...]], ...], Subject] = {}
+
+    def on(self, name: str) -> Subject:
+        """The optimizer on a problem's shapes."""
+        shapes = registry.get(name).shapes
+        return self._subjects.setdefault(tuple(shapes.items()), Subject(self.target, shapes, self.seed))
+
+    def problems(self) -> tuple[str, ...]:
+        """Return the standard problems, or those without vectors if the optimizer refuses one.
+
+        Raises:
+            TargetError: when it refuses both.
+        """
+        if self.target.native is not None:
+            return PROBLEMS
+        try:
+            _ = self.on(PROBLEMS[0]).probe
+        except TargetError as refusal:
+            try:
+                _ = self.on(MATRIX_PROBLEMS[0]).probe
+            except TargetError:
+                raise refusal from None
+            return MATRIX_PROBLEMS
+        return PROBLEMS
+
+    def examine(self, names: Sequence[str], claim: Norm | None = None) -> list[Exam]:
+        """Experiment on each problem's shapes, and collect the norms that are to be measured there.
+
+        Args:
+            names: The problems.
+            claim: The norm that is claimed, or None.
+
+        Returns:
+            One exam a problem.
+
+        Raises:
+            TargetError: when the optimizer cannot be built or stepped on some problem's shapes.
+        """
+        native = self.target.native
+        if native is None:
+            strided = in_stride(self.target, [registry.get(name).shapes for name in names], self.seed)
+            if strided is not self.target:
+                self.target, self._subjects = strided, {}
+        prints = {name: self._fingerprint(name) for name in names}
+        # A norm of every problem's blocks (hybrid:2) that one problem suggests is measured on all of them.
+        general = [p.norm for p in prints.values() if p is not None and not p.weighted and _is_general(p.norm)]
+        if native is not None and native.norm is not None and _is_general(native.norm):
+            general.insert(0, native.norm)
+        suspects = {n: get_norm(n) for n in CANDIDATES} | {n.name: n for n in general}
+        return [self._exam(name, prints[name], suspects, claim) for name in names]
+
+    def _fingerprint(self, name: str) -> Fingerprint | None:
+        subject, native = self.on(name), self.target.native
+        if native is None:  # how blocks are joined is probed on a black box
+            return read(subject.signature, subject.probe.coupling)
+        return read(subject.signature, None if native.norm is None else coupling_of(native.norm))
+
+    def _exam(self, name: str, seen: Fingerprint | None, suspects: Mapping[str, Norm], claim: Norm | None) -> Exam:
+        subject, native = self.on(name), self.target.native
+        about = subject.probe if native is None else None
+        nearest = (native.norm if native is not None else None) or (seen.norm if seen is not None else None)
+        expected = claim or nearest
+        findings: tuple[Finding, ...] = ()
+        if about is not None and expected is not None:
+            findings = diagnose(subject, expected, about.floor)
+        suspect = () if seen is None else (seen.norm,)
+        return Exam(
+            problem=name,
+            about=about,
+            signature=subject.signature,
+            fingerprint=seen,
+            twin=None if about is None else find_twin(self.target, subject.shapes, about, self.seed, suspect),
+            findings=findings,
+            notes=() if about is None else tuple(_notes(subject, seen)),
+            candidates=tuple({**suspects, **({} if nearest is None else {nearest.name: nearest})}.values()),
+            claimed=() if expected is None else (expected,),
+        )
+
+
+def _notes(subject: Subject, seen: Fingerprint | None) -> Iterator[str]:
     """The law behind weights that differ with a matrix's shape; what kind of preconditioner never forgets."""
-    if seen is not None and seen.norm.name.startswith(WEIGHTED) and (law := shape_law(target, seed)) is not None:
+    if seen is not None and seen.weighted and (law := shape_law(subject.target, subject.seed)) is not None:
         yield f"On a matrix its step is {law.name} times as long as on a square one."
-    if about.memory == inf:
-        found = preconditioners(target, shapes, symmetries(target, shapes, seed), seed)
+    if subject.probe.memory == inf:
+        found = preconditioners(subject.target, subject.shapes, subject.symmetries, subject.seed)
         for kind in sorted({p.kind for p in found}):
             blocks = ", ".join(p.block for p in found if p.kind == kind)
             yield f"It never forgets, and acts as {_PRECONDITIONERS[kind]} on {blocks}."
 
 
-def _coupling(native: Optimizer | None, about: Probe | None) -> float | None:
-    """How blocks are joined: probed on a black box, known of an engine optimizer."""
-    if native is None or native.norm is None:
-        return about.coupling if about is not None else None
-    return 1.0 / (native.norm.aggregation - 1.0) if native.norm.aggregation > 1 else inf
-
-
-def _is_general(norm: Norm | None) -> TypeGuard[Norm]:
+def _is_general(norm: Norm) -> bool:
     """Whether a norm is for any blocks, at most by rank (``@matrix``), not for the named blocks of one problem."""
-    if norm is None or norm.name.startswith(WEIGHTED):
-        return False
-    body = norm.name.partition(";")[0]
-    return not body.startswith("blocks:") or all(r.startswith("@") for r in body.removeprefix("blocks:").split(","))
+    return not isinstance(norm, ParameterNorm) or all(r.selector == "*" or r.selector[0] == "@" for r in norm.rules)

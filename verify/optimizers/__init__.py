@@ -3,9 +3,15 @@
 Adding one touches one file: write a module in this folder with
 
     @register("my-optimizer", "what it does, in a line")
-    def my_optimizer(beta: float = 0.9) -> Optimizer: ...
+    @dataclass(frozen=True)
+    class MyOptimizer(OneMoment):
+        beta: float = 0.9
 
-and it is in ``maxmargin list optimizers``, in ``maxmargin check my-optimizer`` and in the registry's tests.
+        def facts(self) -> Facts: ...
+        def direction(self, state, gradient, step): ...
+
+(or a factory of such a class), and it is in ``maxmargin list optimizers``, in ``maxmargin check my-optimizer`` and in
+the registry's tests.
 """
 
 from __future__ import annotations

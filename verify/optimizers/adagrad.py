@@ -9,8 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from maxmargin.models.blocks import Blocks
-from maxmargin.solvers.norms import Norm, get_norm
-from maxmargin.verify.optimizers.core.base import Optimizer, State, check_eps, register
+from maxmargin.verify.optimizers.core.base import Facts, Optimizer, State, check_eps, register
 from maxmargin.verify.optimizers.core.logscale import Scaled, combine_rms, zeros_like
 from maxmargin.verify.optimizers.core.moments import direction_of, quotient
 
@@ -21,6 +20,7 @@ class Total(NamedTuple):
     root: Scaled
 
 
+@register("adagrad", "Adagrad: no fixed norm (eps=0, normalized=true)")
 @dataclass(frozen=True)
 class Adagrad(Optimizer):
     """s ← s + g²,  step g / (√s + eps), 0/0 := 0.
@@ -37,35 +37,16 @@ class Adagrad(Optimizer):
     def __post_init__(self) -> None:
         check_eps(self.eps)
 
-    @property
     @override
-    def norm(self) -> Norm | None:
-        return None
-
-    @property
-    @override
-    def pace_norm(self) -> Norm:
-        return get_norm("l2" if self.normalized else "linf")
-
-    @property
-    @override
-    def recursion(self) -> str:
-        return f"s ← s + g²;  θ ← θ − η g/(√s + {self.eps:g}){', normalized' if self.normalized else ''}"
-
-    @property
-    @override
-    def source(self) -> str:
-        return "Duchi, Hazan & Singer 2011; Wang et al. 2012.06244, theorem on AdaGrad (its conditioner's norm)"
-
-    @property
-    @override
-    def memory(self) -> float:
-        return float("inf")
-
-    @property
-    @override
-    def lag_limit(self) -> float:
-        return 1.0  # s is not meant to follow
+    def facts(self) -> Facts:
+        return Facts(
+            norm=None,
+            pace_norm="l2" if self.normalized else "linf",
+            recursion=f"s ← s + g²;  θ ← θ − η g/(√s + {self.eps:g}){', normalized' if self.normalized else ''}",
+            source="Duchi, Hazan & Singer 2011; Wang et al. 2012.06244, theorem on AdaGrad (its conditioner's norm)",
+            memory=float("inf"),
+            lag_limit=1.0,  # s is not meant to follow
+        )
 
     @override
     def init(self, theta: Blocks) -> State:
@@ -75,9 +56,3 @@ class Adagrad(Optimizer):
     def direction(self, state: State, gradient: Scaled, step: Tensor) -> tuple[dict[str, Tensor], State]:
         root = combine_rms(state.root, 1.0, gradient, 1.0)
         return direction_of(quotient(gradient, root, self.eps), self.normalized), Total(root)
-
-
-@register("adagrad", "Adagrad: no fixed norm (eps=0, normalized=true)")
-def adagrad(eps: float = 0.0, normalized: bool = True) -> Optimizer:
-    """Adagrad, its steps normalized unless told otherwise."""
-    return Adagrad(eps, normalized)

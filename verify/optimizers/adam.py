@@ -10,8 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from maxmargin.models.blocks import Blocks
-from maxmargin.solvers.norms import Norm, get_norm
-from maxmargin.verify.optimizers.core.base import Optimizer, State, check_beta, check_eps, register
+from maxmargin.verify.optimizers.core.base import Facts, Optimizer, State, check_betas, check_eps, register
 from maxmargin.verify.optimizers.core.logscale import Scaled, combine, combine_rms, safe_ratio, zeros_like
 
 
@@ -22,6 +21,7 @@ class Moments(NamedTuple):
     root: Scaled
 
 
+@register("adam", "Adam, eps=0 unless given: linf (beta1=0.9, beta2=0.95, eps=0)")
 @dataclass(frozen=True)
 class Adam(Optimizer):
     """m ← β₁ m + (1−β₁) g,  v ← β₂ v + (1−β₂) g²,  direction = −m̂ / (√v̂ + eps), 0/0 := 0.
@@ -37,42 +37,24 @@ class Adam(Optimizer):
     bias_correction: bool = True
 
     def __post_init__(self) -> None:
-        check_beta(self.beta1, "beta1")
-        check_beta(self.beta2, "beta2")
+        check_betas(beta1=self.beta1, beta2=self.beta2)
         check_eps(self.eps)
 
-    @property
     @override
-    def norm(self) -> Norm | None:
-        return get_norm("linf" if self.eps == 0 else "l2")
-
-    @property
-    @override
-    def pace_norm(self) -> Norm:
-        return get_norm("linf")  # with an eps too: every entry of a settled step is at most 1
-
-    @property
-    @override
-    def recursion(self) -> str:
-        return (
-            f"m ← {self.beta1:g} m + {1 - self.beta1:.3g} g,  v ← {self.beta2:g} v + {1 - self.beta2:.3g} g²;  "
-            f"θ ← θ − η m̂/(√v̂ + {self.eps:g}){'' if self.bias_correction else ', no bias correction'}"
+    def facts(self) -> Facts:
+        exact = self.eps == 0
+        return Facts(
+            norm="linf" if exact else "l2",
+            pace_norm="linf",  # with an eps too: every entry of a settled step is at most 1
+            recursion=(
+                f"m ← {self.beta1:g} m + {1 - self.beta1:.3g} g,  v ← {self.beta2:g} v + {1 - self.beta2:.3g} g²;  "
+                f"θ ← θ − η m̂/(√v̂ + {self.eps:g}){'' if self.bias_correction else ', no bias correction'}"
+            ),
+            source="Gronich & Vardi 2602.16340, theorem on Adam; Zhang, Zou & Cao 2406.10650 for linear models",
+            memory=1.0 / (1.0 - max(self.beta1, self.beta2)),
+            lag_limit=min(1.0 - self.beta1, (1.0 - self.beta2) / 2),
+            betas=(self.beta1, self.beta2) if exact else None,
         )
-
-    @property
-    @override
-    def source(self) -> str:
-        return "Gronich & Vardi 2602.16340, theorem on Adam; Zhang, Zou & Cao 2406.10650 for linear models"
-
-    @property
-    @override
-    def memory(self) -> float:
-        return 1.0 / (1.0 - max(self.beta1, self.beta2))
-
-    @property
-    @override
-    def lag_limit(self) -> float:
-        return min(1.0 - self.beta1, (1.0 - self.beta2) / 2)
 
     @override
     def init(self, theta: Blocks) -> State:
@@ -90,9 +72,3 @@ class Adam(Optimizer):
         corrected = Scaled({k: b / c2 for k, b in root.blocks.items()}, root.log_scale)
         ratio = safe_ratio(first, corrected, self.eps)
         return {k: -r / c1 for k, r in ratio.items()}, Moments(first, root)
-
-
-@register("adam", "Adam, eps=0 unless given: linf (beta1=0.9, beta2=0.95, eps=0)")
-def adam(beta1: float = 0.9, beta2: float = 0.95, eps: float = 0.0, bias_correction: bool = True) -> Optimizer:
-    """Adam as in the paper."""
-    return Adam(beta1, beta2, eps, bias_correction)

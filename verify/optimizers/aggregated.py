@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from maxmargin.solvers.norms import Norm, get_norm, lp
-from maxmargin.verify.optimizers.core.base import Optimizer, State, check_beta, register
+from maxmargin.solvers.norms import get_norm, lp
+from maxmargin.verify.optimizers.core.base import Facts, State, check_betas, register
 from maxmargin.verify.optimizers.core.logscale import Scaled, combine
 from maxmargin.verify.optimizers.core.moments import OneMoment
-from maxmargin.verify.optimizers.steepest import Kind, MomentumSteepestDescent
+from maxmargin.verify.optimizers.steepest import with_momentum
 
 
+@register("muon-max", "MuonMax: layers joined by max, vectors beside them by l2: no named norm (beta=0.9)")
 @dataclass(frozen=True)
 class MuonMax(OneMoment):
     """Momentum steepest descent in ‖θ‖ = √( (max_k ‖W_k‖_sp)² + (max_k ‖a_k‖_∞)² ), matrices W_k and vectors a_k.
@@ -32,31 +33,22 @@ class MuonMax(OneMoment):
     normalized: bool = True
 
     def __post_init__(self) -> None:
-        check_beta(self.beta)
+        check_betas(beta=self.beta)
 
-    @property
     @override
-    def norm(self) -> Norm | None:
-        return None
-
-    @property
-    @override
-    def pace_norm(self) -> Norm:
-        return get_norm("hybrid")  # of a normalized step at most 1, and at least 1/√2
-
-    @property
-    @override
-    def recursion(self) -> str:
+    def facts(self) -> Facts:
         end = "/√(A²+B²)" if self.normalized else ""
-        return (
-            f"m ← {self.beta:g} m + {1 - self.beta:.3g} g;  W ← W − η A{end} polar(M), a ← a − η B{end} sign(m), "
-            "A = Σ ‖M‖_nuc, B = Σ ‖m‖_1"
+        return Facts(
+            norm=None,
+            pace_norm="hybrid",  # of a normalized step at most 1, and at least 1/√2
+            recursion=(
+                f"m ← {self.beta:g} m + {1 - self.beta:.3g} g;  W ← W − η A{end} polar(M), a ← a − η B{end} sign(m), "
+                "A = Σ ‖M‖_nuc, B = Σ ‖m‖_1"
+            ),
+            source="Crawshaw et al. 2510.09827; steepest descent in a norm: Gronich & Vardi 2602.16340",
+            memory=1.0 / (1.0 - self.beta),
+            lag_limit=1.0 - self.beta,
         )
-
-    @property
-    @override
-    def source(self) -> str:
-        return "Crawshaw et al. 2510.09827; steepest descent in a norm: Gronich & Vardi 2602.16340"
 
     @override
     def direction(self, state: State, gradient: Scaled, step: Tensor) -> tuple[dict[str, Tensor], State]:
@@ -72,19 +64,11 @@ class MuonMax(OneMoment):
         return {k: share[0 if u.ndim == 2 else 1] * u for k, u in unit.items()}, moment
 
 
-@register("muon-max", "MuonMax: layers joined by max, vectors beside them by l2: no named norm (beta=0.9)")
-def muon_max(beta: float = 0.9, normalized: bool = True) -> Optimizer:
-    """MuonMax, its steps normalized unless told otherwise."""
-    return MuonMax(beta, normalized)
-
-
-@register("muon-l2", "Muon whose layers are joined by l2, each by its nuclear norm's share: spectral;l2 (beta=0.9)")
-def muon_l2(beta: float = 0.9, kind: Kind = "ema") -> Optimizer:
-    """Steepest descent in √Σ ‖W_k‖_sp²: layer k moves by ‖M_k‖_nuc polar(M_k), all over one length (2510.09827)."""
-    return MomentumSteepestDescent(get_norm("spectral;l2"), beta, kind)
-
-
-@register("muon-sum", "Muon that moves only the layer with the largest nuclear norm: spectral;sum (beta=0.9)")
-def muon_sum(beta: float = 0.9, kind: Kind = "ema") -> Optimizer:
-    """Steepest descent in Σ ‖W_k‖_sp: one layer a step, greedy over the layers."""
-    return MomentumSteepestDescent(get_norm("spectral;sum"), beta, kind)
+# √Σ ‖W_k‖_sp²: layer k moves by ‖M_k‖_nuc polar(M_k), all over one length (Crawshaw et al. 2510.09827).
+register("muon-l2", "Muon whose layers are joined by l2, each by its nuclear norm's share: spectral;l2 (beta=0.9)")(
+    with_momentum("spectral;l2")
+)
+# Σ ‖W_k‖_sp: one layer a step, greedy over the layers.
+register("muon-sum", "Muon that moves only the layer with the largest nuclear norm: spectral;sum (beta=0.9)")(
+    with_momentum("spectral;sum")
+)

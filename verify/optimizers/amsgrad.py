@@ -10,8 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from maxmargin.models.blocks import Blocks
-from maxmargin.solvers.norms import Norm, get_norm
-from maxmargin.verify.optimizers.core.base import Optimizer, State, check_beta, check_eps, register
+from maxmargin.verify.optimizers.core.base import Facts, Optimizer, State, check_betas, check_eps, register
 from maxmargin.verify.optimizers.core.logscale import Scaled, combine, combine_rms, zeros_like
 from maxmargin.verify.optimizers.core.moments import direction_of, maximum, quotient
 
@@ -24,6 +23,7 @@ class Peaks(NamedTuple):
     peak: Scaled
 
 
+@register("amsgrad", "AMSGrad: no fixed norm (beta1=0.9, beta2=0.95, eps=0, normalized=true)")
 @dataclass(frozen=True)
 class AMSGrad(Optimizer):
     """m ← β₁ m + (1−β₁) g,  v ← β₂ v + (1−β₂) g²,  p ← max(p, v),  step m̂ / (√p̂ + eps), 0/0 := 0.
@@ -42,43 +42,23 @@ class AMSGrad(Optimizer):
     normalized: bool = True
 
     def __post_init__(self) -> None:
-        check_beta(self.beta1, "beta1")
-        check_beta(self.beta2, "beta2")
+        check_betas(beta1=self.beta1, beta2=self.beta2)
         check_eps(self.eps)
 
-    @property
     @override
-    def norm(self) -> Norm | None:
-        return None
-
-    @property
-    @override
-    def pace_norm(self) -> Norm:
-        return get_norm("l2" if self.normalized else "linf")  # to the letter, a settled entry is at most 1
-
-    @property
-    @override
-    def recursion(self) -> str:
-        return (
-            f"m ← {self.beta1:g} m + {1 - self.beta1:.3g} g,  v ← {self.beta2:g} v + {1 - self.beta2:.3g} g²,  "
-            f"p ← max(p, v);  θ ← θ − η m̂/(√p̂ + {self.eps:g})"
-            f"{'' if self.bias_correction else ', no bias correction'}{', normalized' if self.normalized else ''}"
+    def facts(self) -> Facts:
+        return Facts(
+            norm=None,
+            pace_norm="l2" if self.normalized else "linf",  # to the letter, a settled entry is at most 1
+            recursion=(
+                f"m ← {self.beta1:g} m + {1 - self.beta1:.3g} g,  v ← {self.beta2:g} v + {1 - self.beta2:.3g} g²,  "
+                f"p ← max(p, v);  θ ← θ − η m̂/(√p̂ + {self.eps:g})"
+                f"{'' if self.bias_correction else ', no bias correction'}{', normalized' if self.normalized else ''}"
+            ),
+            source="Reddi, Kale & Kumar 1904.09237; no fixed norm: conditioners of Wang et al. 2012.06244",
+            memory=float("inf"),
+            lag_limit=1.0 - self.beta1,  # p is not meant to follow
         )
-
-    @property
-    @override
-    def source(self) -> str:
-        return "Reddi, Kale & Kumar 1904.09237; no fixed norm: conditioners of Wang et al. 2012.06244"
-
-    @property
-    @override
-    def memory(self) -> float:
-        return float("inf")
-
-    @property
-    @override
-    def lag_limit(self) -> float:
-        return 1.0 - self.beta1  # p is not meant to follow
 
     @override
     def init(self, theta: Blocks) -> State:
@@ -96,15 +76,3 @@ class AMSGrad(Optimizer):
         top = Scaled({k: b / c1 for k, b in first.blocks.items()}, first.log_scale)
         bottom = Scaled({k: b / c2 for k, b in peak.blocks.items()}, peak.log_scale)
         return direction_of(quotient(top, bottom, self.eps), self.normalized), Peaks(first, root, peak)
-
-
-@register("amsgrad", "AMSGrad: no fixed norm (beta1=0.9, beta2=0.95, eps=0, normalized=true)")
-def amsgrad(
-    beta1: float = 0.9,
-    beta2: float = 0.95,
-    eps: float = 0.0,
-    bias_correction: bool = True,
-    normalized: bool = True,
-) -> Optimizer:
-    """AMSGrad, its steps normalized unless told otherwise."""
-    return AMSGrad(beta1, beta2, eps, bias_correction, normalized)

@@ -9,9 +9,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from maxmargin.models.blocks import Blocks
-from maxmargin.solvers.norms import Norm, get_norm
+from maxmargin.solvers.norms import get_norm
 from maxmargin.verify.optimizers.adam import Adam
-from maxmargin.verify.optimizers.core.base import Optimizer, OptimizerError, State, register
+from maxmargin.verify.optimizers.core.base import Facts, Optimizer, OptimizerError, State, register
 from maxmargin.verify.optimizers.core.logscale import Scaled
 from maxmargin.verify.optimizers.steepest import MomentumSteepestDescent
 
@@ -35,38 +35,20 @@ class Composite(Optimizer):
     def __post_init__(self) -> None:
         if not (isfinite(self.ratio) and self.ratio > 0):
             raise OptimizerError(
-                f"ratio is {self.ratio}; needed is a finite number > 0 (η of the vectors / η of the matrices)"
+                f"ratio is {self.ratio}; it must be a finite number > 0 (η of the vectors / η of the matrices)"
             )
 
-    @property
     @override
-    def norm(self) -> Norm:
-        return get_norm("hybrid" if self.ratio == 1.0 else f"hybrid:{self.ratio!r}")
-
-    @property
-    @override
-    def recursion(self) -> str:
-        return f"matrices: {self.matrices.recursion};  vectors, η × {self.ratio:g}: {self.vectors.recursion}"
-
-    @property
-    @override
-    def source(self) -> str:
-        return "Gronich & Vardi 2602.16340, corollary on composites and theorem on Muon-Adam"
-
-    @property
-    @override
-    def memory(self) -> float:
-        return max(self.matrices.memory, self.vectors.memory)
-
-    @property
-    @override
-    def lag_limit(self) -> float:
-        return min(self.matrices.lag_limit, self.vectors.lag_limit)
-
-    @property
-    @override
-    def step_norm(self) -> float:
-        return self.ratio  # the vectors move by ratio in ℓ∞, the matrices by 1 in a norm of weight ratio
+    def facts(self) -> Facts:
+        return Facts(
+            norm="hybrid" if self.ratio == 1.0 else f"hybrid:{self.ratio!r}",
+            step_norm=self.ratio,  # the vectors move by ratio in ℓ∞, the matrices by 1 in a norm of weight ratio
+            recursion=f"matrices: {self.matrices.recursion};  vectors, η × {self.ratio:g}: {self.vectors.recursion}",
+            source="Gronich & Vardi 2602.16340, corollary on composites and theorem on Muon-Adam",
+            memory=max(self.matrices.memory, self.vectors.memory),
+            lag_limit=min(self.matrices.lag_limit, self.vectors.lag_limit),
+            betas=self.vectors.betas,
+        )
 
     @override
     def init(self, theta: Blocks) -> State:

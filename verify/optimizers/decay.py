@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
@@ -10,9 +10,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from maxmargin.models.blocks import Blocks, scale
-from maxmargin.solvers.norms import Norm
-from maxmargin.verify.optimizers.adam import adam
-from maxmargin.verify.optimizers.core.base import Optimizer, OptimizerError, State, get_optimizer, register
+from maxmargin.verify.optimizers.adam import Adam
+from maxmargin.verify.optimizers.core.base import Facts, Optimizer, OptimizerError, State, get_optimizer, register
 from maxmargin.verify.optimizers.core.logscale import Scaled
 
 
@@ -31,42 +30,17 @@ class Decayed(Optimizer):
 
     def __post_init__(self) -> None:
         if not (isfinite(self.decay) and self.decay >= 0):
-            raise OptimizerError(f"decay is {self.decay}; needed is a finite number >= 0")
+            raise OptimizerError(f"decay is {self.decay}; it must be a finite number >= 0")
 
-    @property
     @override
-    def norm(self) -> Norm | None:
-        return self.inner.norm if self.decay == 0 else None
-
-    @property
-    @override
-    def recursion(self) -> str:
-        return f"θ ← (1 − {self.decay:g} η) θ, then {self.inner.recursion}"
-
-    @property
-    @override
-    def source(self) -> str:
-        return f"Xie & Li 2404.04454; Chen, Li & Liu 2506.15054; undecayed: {self.inner.source}"
-
-    @property
-    @override
-    def memory(self) -> float:
-        return self.inner.memory
-
-    @property
-    @override
-    def lag_limit(self) -> float:
-        return self.inner.lag_limit
-
-    @property
-    @override
-    def step_norm(self) -> float:
-        return self.inner.step_norm
-
-    @property
-    @override
-    def pace_norm(self) -> Norm:
-        return self.inner.pace_norm
+    def facts(self) -> Facts:
+        return replace(
+            self.inner.facts(),
+            norm=self.inner.norm if self.decay == 0 else None,
+            pace_norm=self.inner.pace_norm,
+            recursion=f"θ ← (1 − {self.decay:g} η) θ, then {self.inner.recursion}",
+            source=f"Xie & Li 2404.04454; Chen, Li & Liu 2506.15054; undecayed: {self.inner.source}",
+        )
 
     @override
     def init(self, theta: Blocks) -> State:
@@ -86,7 +60,7 @@ def adamw(
     beta1: float = 0.9, beta2: float = 0.95, eps: float = 0.0, bias_correction: bool = True, decay: float = 0.01
 ) -> Optimizer:
     """AdamW."""
-    return Decayed(adam(beta1, beta2, eps, bias_correction), decay)
+    return Decayed(Adam(beta1, beta2, eps, bias_correction), decay)
 
 
 @register("decayed", "any optimizer with decoupled weight decay: no margin norm (optimizer=signum, decay=0.01, …)")

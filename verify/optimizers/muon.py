@@ -13,11 +13,19 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from maxmargin.solvers.norms import Norm, get_norm
-from maxmargin.verify.optimizers.core.base import Optimizer, OptimizerError, State, check_beta, check_eps, register
+from maxmargin.solvers.norms import get_norm
+from maxmargin.verify.optimizers.core.base import (
+    Facts,
+    Optimizer,
+    OptimizerError,
+    State,
+    check_betas,
+    check_eps,
+    register,
+)
 from maxmargin.verify.optimizers.core.logscale import Scaled, combine
 from maxmargin.verify.optimizers.core.moments import LARGEST, OneMoment
-from maxmargin.verify.optimizers.steepest import Kind, MomentumSteepestDescent, SteepestDescent
+from maxmargin.verify.optimizers.steepest import Kind, MomentumSteepestDescent
 
 Factor = Literal["none", "original", "match_rms_adamw"]
 Dtype = Literal["float64", "float32", "bfloat16"]
@@ -32,6 +40,18 @@ SHAPE_NORMS: Mapping[str, str] = {
 DTYPES: Mapping[str, torch.dtype] = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
+@register("muon", "exact pseudo-polar factor of the momentum: spectral, weighted by factor (beta=0.9, factor=none)")
+def muon(beta: float = 0.9, kind: Kind = "ema", factor: Factor = "none") -> Optimizer:
+    """Muon with the polar factor from a float64 SVD; null directions do not move."""
+    check_factor(factor)
+    return MomentumSteepestDescent(get_norm(SHAPE_NORMS[factor]), beta, kind)
+
+
+@register(
+    "muon-ns",
+    "Muon by Newton-Schulz as in torch.optim, eps=0 unless given: nearly spectral "
+    "(beta=0.95, nesterov=true, steps=5, a=3.4445, b=-4.775, c=2.0315, dtype=bfloat16, factor=original)",
+)
 @dataclass(frozen=True)
 class NewtonSchulzMuon(OneMoment):
     """Step along −factor · NS(m), where NS applies x ← a x + b x³ + c x⁵ to the singular values of m / ‖m‖_F.
@@ -57,17 +77,17 @@ class NewtonSchulzMuon(OneMoment):
     eps: float = 0.0
 
     def __post_init__(self) -> None:
-        check_beta(self.beta)
+        check_betas(beta=self.beta)
         check_eps(self.eps)
         check_factor(self.factor)
         if self.dtype not in DTYPES:
-            raise OptimizerError(f"dtype is {self.dtype!r}; needed is one of {', '.join(DTYPES)}")
+            raise OptimizerError(f"dtype is {self.dtype!r}; it must be one of {', '.join(DTYPES)}")
         if not 1 <= self.steps < 100:
-            raise OptimizerError(f"steps is {self.steps}; needed are 1 to 99 Newton–Schulz steps")
+            raise OptimizerError(f"steps is {self.steps}; it must be 1 to 99 Newton–Schulz steps")
         if not all(isfinite(x) for x in (self.a, self.b, self.c)) or self.reach > 10:
             raise OptimizerError(
                 f"coefficients {self.a:g}, {self.b:g}, {self.c:g}: {self.steps} steps take singular values in [0, 1] "
-                f"up to {self.reach:.3g}; needed is an iteration that keeps them near 1"
+                f"up to {self.reach:.3g}; they must stay near 1"
             )
 
     @cached_property
@@ -84,34 +104,22 @@ class NewtonSchulzMuon(OneMoment):
         """Whether singular values tend to 1 as steps grow."""
         return abs(self.a + self.b + self.c - 1) < 1e-9 and abs(self.a + 3 * self.b + 5 * self.c) < 1
 
-    @property
     @override
-    def norm(self) -> Norm | None:
-        return get_norm(SHAPE_NORMS[self.factor]) if self.attracts and self.eps == 0 else None
-
-    @property
-    @override
-    def pace_norm(self) -> Norm:
-        return get_norm(SHAPE_NORMS[self.factor])
-
-    @property
-    @override
-    def step_norm(self) -> float:
-        return self.reach
-
-    @property
-    @override
-    def recursion(self) -> str:
+    def facts(self) -> Facts:
         along = f"{self.beta:g} m + {1 - self.beta:.3g} g" if self.nesterov else "m"
-        return (
-            f"m ← {self.beta:g} m + {1 - self.beta:.3g} g;  θ ← θ − η c NS({along}), {self.steps} steps of "
-            f"{self.a:g} x + {self.b:g} x³ + {self.c:g} x⁵ in {self.dtype}, factor c {self.factor}, eps {self.eps:g}"
+        return Facts(
+            norm=SHAPE_NORMS[self.factor] if self.attracts and self.eps == 0 else None,
+            pace_norm=SHAPE_NORMS[self.factor],
+            step_norm=self.reach,
+            recursion=(
+                f"m ← {self.beta:g} m + {1 - self.beta:.3g} g;  θ ← θ − η c NS({along}), {self.steps} steps of "
+                f"{self.a:g} x + {self.b:g} x³ + {self.c:g} x⁵ in {self.dtype}, "
+                f"factor c {self.factor}, eps {self.eps:g}"
+            ),
+            source="Jordan 2024; factors: Liu et al. 2502.16982; the exact polar factor: Gronich & Vardi 2602.16340",
+            memory=1.0 / (1.0 - self.beta),
+            lag_limit=1.0 - self.beta,
         )
-
-    @property
-    @override
-    def source(self) -> str:
-        return "Jordan 2024; factors: Liu et al. 2502.16982; the exact polar factor: Gronich & Vardi 2602.16340"
 
     @override
     def direction(self, state: State, gradient: Scaled, step: Tensor) -> tuple[dict[str, Tensor], State]:
@@ -171,37 +179,4 @@ def check_factor(factor: str) -> None:
         OptimizerError: saying what came.
     """
     if factor not in SHAPE_NORMS:
-        raise OptimizerError(f"factor is {factor!r}; needed is one of {', '.join(SHAPE_NORMS)}")
-
-
-@register("spectral-gd", "polar factor of the gradient, no momentum: spectral")
-def spectral_gd() -> Optimizer:
-    """Spectral gradient descent with the exact pseudo-polar factor."""
-    return SteepestDescent(get_norm("spectral"))
-
-
-@register("muon", "exact pseudo-polar factor of the momentum: spectral, weighted by factor (beta=0.9, factor=none)")
-def muon(beta: float = 0.9, kind: Kind = "ema", factor: Factor = "none") -> Optimizer:
-    """Muon with the polar factor from a float64 SVD; null directions do not move."""
-    check_factor(factor)
-    return MomentumSteepestDescent(get_norm(SHAPE_NORMS[factor]), beta, kind)
-
-
-@register(
-    "muon-ns",
-    "Muon by Newton-Schulz as in torch.optim, eps=0 unless given: nearly spectral "
-    "(beta=0.95, nesterov=true, steps=5, a=3.4445, b=-4.775, c=2.0315, dtype=bfloat16, factor=original)",
-)
-def muon_ns(
-    beta: float = 0.95,
-    nesterov: bool = True,
-    steps: int = 5,
-    a: float = 3.4445,
-    b: float = -4.7750,
-    c: float = 2.0315,
-    dtype: Dtype = "bfloat16",
-    factor: Factor = "original",
-    eps: float = 0.0,
-) -> Optimizer:
-    """Muon with Newton–Schulz steps."""
-    return NewtonSchulzMuon(beta, nesterov, steps, a, b, c, dtype, factor, eps)
+        raise OptimizerError(f"factor is {factor!r}; it must be one of {', '.join(SHAPE_NORMS)}")

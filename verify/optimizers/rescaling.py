@@ -10,11 +10,11 @@ from torch import Tensor
 from typing_extensions import override
 
 from maxmargin.models.blocks import Blocks, add, scale
-from maxmargin.solvers.norms import Norm, get_norm
-from maxmargin.verify.optimizers.core.base import Optimizer, OptimizerError, State, register
+from maxmargin.verify.optimizers.core.base import Facts, Optimizer, OptimizerError, State, register
 from maxmargin.verify.optimizers.core.logscale import Scaled
 
 
+@register("prgd", "progressive norm rescaling of GD: l2 (radius=1, growth=1, power=1, period=100, ceiling=1e6)")
 @dataclass(frozen=True)
 class ProgressiveRescaling(Optimizer):
     """θ ← θ − η g/‖g‖, drawn back to ‖θ‖_2 ≤ R_k; at the end of each phase of ``period`` steps θ ← R_{k+1} θ/‖θ‖.
@@ -37,43 +37,26 @@ class ProgressiveRescaling(Optimizer):
         if not (0 < self.radius <= self.ceiling < inf and isfinite(self.growth) and isfinite(self.power)):
             raise OptimizerError(
                 f"radius {self.radius}, ceiling {self.ceiling}, growth {self.growth}, power {self.power}; "
-                "needed are finite numbers with 0 < radius <= ceiling"
+                "they must be finite numbers with 0 < radius <= ceiling"
             )
         if self.growth < 1 or self.power < 0:
             raise OptimizerError(
                 f"growth is {self.growth} and power {self.power}; a norm that grows needs growth >= 1 and power >= 0"
             )
         if not (isinstance(self.period, int) and self.period >= 1):
-            raise OptimizerError(f"period is {self.period!r}; needed is a whole number of steps >= 1")
+            raise OptimizerError(f"period is {self.period!r}; it must be a whole number of steps >= 1")
 
-    @property
     @override
-    def norm(self) -> Norm:
-        return get_norm("l2")
-
-    @property
-    @override
-    def recursion(self) -> str:
+    def facts(self) -> Facts:
         drawn = ", drawn back to ‖θ‖ ≤ R" if self.projected else ""
-        return (
-            f"θ ← θ − η g/‖g‖{drawn}; every {self.period} steps θ ← R θ/‖θ‖ with "
-            f"R = min({self.radius:g} · {self.growth:g}^k · (1+k)^{self.power:g}, {self.ceiling:g})"
+        return Facts(
+            norm="l2",
+            recursion=(
+                f"θ ← θ − η g/‖g‖{drawn}; every {self.period} steps θ ← R θ/‖θ‖ with "
+                f"R = min({self.radius:g} · {self.growth:g}^k · (1+k)^{self.power:g}, {self.ceiling:g})"
+            ),
+            source="Wang, Min & Wu 2311.14387, theorem on PRGD",
         )
-
-    @property
-    @override
-    def source(self) -> str:
-        return "Wang, Min & Wu 2311.14387, theorem on PRGD"
-
-    @property
-    @override
-    def memory(self) -> float:
-        return 1.0
-
-    @property
-    @override
-    def lag_limit(self) -> float:
-        return 1.0
 
     @override
     def init(self, theta: Blocks) -> State:
@@ -81,12 +64,12 @@ class ProgressiveRescaling(Optimizer):
 
     @override
     def direction(self, state: State, gradient: Scaled, step: Tensor) -> tuple[dict[str, Tensor], State]:
-        return self.norm.lmo(gradient.blocks), state
+        return self.pace_norm.lmo(gradient.blocks), state
 
     @override
     def move(self, theta: Blocks, direction: Blocks, eta: Tensor, step: Tensor) -> dict[str, Tensor]:
         moved = add(theta, direction, eta)
-        length = self.norm.value(moved)
+        length = self.pace_norm.value(moved)
         safe = torch.where(length > 0, length, torch.ones_like(length))
         k = torch.div(step - 1, self.period, rounding_mode="floor")
         factor = torch.ones_like(length)
@@ -97,16 +80,3 @@ class ProgressiveRescaling(Optimizer):
 
     def _radius(self, k: Tensor) -> Tensor:
         return torch.clamp(self.radius * self.growth**k * (1.0 + k) ** self.power, max=self.ceiling)
-
-
-@register("prgd", "progressive norm rescaling of GD: l2 (radius=1, growth=1, power=1, period=100, ceiling=1e6)")
-def prgd(
-    radius: float = 1.0,
-    growth: float = 1.0,
-    power: float = 1.0,
-    period: int = 100,
-    ceiling: float = 1e6,
-    projected: bool = True,
-) -> Optimizer:
-    """Progressive rescaling gradient descent."""
-    return ProgressiveRescaling(radius, growth, power, period, ceiling, projected)

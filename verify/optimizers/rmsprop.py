@@ -9,8 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from maxmargin.models.blocks import Blocks, scale
-from maxmargin.solvers.norms import Norm, get_norm
-from maxmargin.verify.optimizers.core.base import Optimizer, State, check_beta, check_eps, register
+from maxmargin.verify.optimizers.core.base import Facts, Optimizer, State, check_betas, check_eps, register
 from maxmargin.verify.optimizers.core.logscale import Scaled, combine_rms, safe_ratio, zeros_like
 
 
@@ -21,6 +20,7 @@ class Averages(NamedTuple):
     velocity: dict[str, Tensor]
 
 
+@register("rmsprop", "RMSprop, eps=0 unless given: linf (alpha=0.95, eps=0, momentum=0)")
 @dataclass(frozen=True)
 class RMSprop(Optimizer):
     """v ← α v + (1−α) g²,  b ← μ b + g / (√v + eps),  direction = −b, 0/0 := 0; no bias correction.
@@ -35,47 +35,23 @@ class RMSprop(Optimizer):
     momentum: float = 0.0
 
     def __post_init__(self) -> None:
-        check_beta(self.alpha, "alpha")
-        check_beta(self.momentum, "momentum")
+        check_betas(alpha=self.alpha, momentum=self.momentum)
         check_eps(self.eps)
 
-    @property
     @override
-    def norm(self) -> Norm | None:
-        if self.momentum:
-            return None
-        return get_norm("linf" if self.eps == 0 else "l2")
-
-    @property
-    @override
-    def pace_norm(self) -> Norm:
-        return get_norm("linf")
-
-    @property
-    @override
-    def step_norm(self) -> float:
-        return 1.0 / (1.0 - self.momentum)
-
-    @property
-    @override
-    def recursion(self) -> str:
+    def facts(self) -> Facts:
         velocity = f"b ← {self.momentum:g} b + " if self.momentum else "b = "
-        return f"v ← {self.alpha:g} v + {1 - self.alpha:.3g} g²,  {velocity}g/(√v + {self.eps:g});  θ ← θ − η b"
-
-    @property
-    @override
-    def source(self) -> str:
-        return "Tieleman & Hinton 2012; Gronich & Vardi 2602.16340, theorem on Adam with β₁ = 0"
-
-    @property
-    @override
-    def memory(self) -> float:
-        return 1.0 / (1.0 - max(self.alpha, self.momentum))
-
-    @property
-    @override
-    def lag_limit(self) -> float:
-        return (1.0 - self.alpha) / 2
+        return Facts(
+            norm=None if self.momentum else "linf" if self.eps == 0 else "l2",
+            pace_norm="linf",
+            step_norm=1.0 / (1.0 - self.momentum),
+            recursion=(
+                f"v ← {self.alpha:g} v + {1 - self.alpha:.3g} g²,  {velocity}g/(√v + {self.eps:g});  θ ← θ − η b"
+            ),
+            source="Tieleman & Hinton 2012; Gronich & Vardi 2602.16340, theorem on Adam with β₁ = 0",
+            memory=1.0 / (1.0 - max(self.alpha, self.momentum)),
+            lag_limit=(1.0 - self.alpha) / 2,
+        )
 
     @override
     def init(self, theta: Blocks) -> State:
@@ -89,9 +65,3 @@ class RMSprop(Optimizer):
             return scale(ratio, -1.0), Averages(root, {})
         velocity = {k: self.momentum * b + ratio[k] for k, b in state.velocity.items()}
         return scale(velocity, -1.0), Averages(root, velocity)
-
-
-@register("rmsprop", "RMSprop, eps=0 unless given: linf (alpha=0.95, eps=0, momentum=0)")
-def rmsprop(alpha: float = 0.95, eps: float = 0.0, momentum: float = 0.0) -> Optimizer:
-    """RMSprop."""
-    return RMSprop(alpha, eps, momentum)

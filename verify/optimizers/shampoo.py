@@ -11,8 +11,15 @@ from torch import Tensor
 from typing_extensions import override
 
 from maxmargin.models.blocks import Blocks
-from maxmargin.solvers.norms import Norm, get_norm
-from maxmargin.verify.optimizers.core.base import Optimizer, OptimizerError, State, check_beta, check_eps, register
+from maxmargin.verify.optimizers.core.base import (
+    Facts,
+    Optimizer,
+    OptimizerError,
+    State,
+    check_betas,
+    check_eps,
+    register,
+)
 from maxmargin.verify.optimizers.core.logscale import Scaled
 from maxmargin.verify.optimizers.core.moments import LARGEST, direction_of
 
@@ -54,53 +61,34 @@ class Shampoo(Optimizer):
     normalized: bool = False
 
     def __post_init__(self) -> None:
-        check_beta(self.beta)
+        check_betas(beta=self.beta)
         check_eps(self.eps)
         if not (isfinite(self.exponent) and 0 < self.exponent <= 1):
-            raise OptimizerError(f"exponent is {self.exponent}; needed is a number in (0, 1], Shampoo's is 0.25")
+            raise OptimizerError(f"exponent is {self.exponent}; it must be a number in (0, 1], Shampoo's is 0.25")
         if self.vectors not in ("diagonal", "full"):
-            raise OptimizerError(f"vectors is {self.vectors!r}; needed is 'diagonal' or 'full'")
+            raise OptimizerError(f"vectors is {self.vectors!r}; it must be 'diagonal' or 'full'")
 
     @property
     def scale_free(self) -> bool:
         """Whether a settled step is the polar factor, whatever the gradient's size."""
         return not self.accumulate and self.exponent == 0.25 and self.eps == 0
 
-    @property
     @override
-    def norm(self) -> Norm | None:
-        return self.pace_norm if self.scale_free and not self.normalized else None
-
-    @property
-    @override
-    def pace_norm(self) -> Norm:
-        if self.normalized:
-            return get_norm("l2")
-        return get_norm("hybrid" if self.vectors == "diagonal" else "spectral")
-
-    @property
-    @override
-    def recursion(self) -> str:
+    def facts(self) -> Facts:
+        polar = "hybrid" if self.vectors == "diagonal" else "spectral"
         keep, take = ("L", "") if self.accumulate else (f"{self.beta:g} L", f"{1 - self.beta:.3g} ")
-        return (
-            f"L ← {keep} + {take}G Gᵀ,  R likewise with Gᵀ G;  θ ← θ − η (L + {self.eps:g})^−{self.exponent:g} G "
-            f"(R + {self.eps:g})^−{self.exponent:g}, vectors {self.vectors}{', normalized' if self.normalized else ''}"
+        return Facts(
+            norm=polar if self.scale_free and not self.normalized else None,
+            pace_norm="l2" if self.normalized else polar,
+            recursion=(
+                f"L ← {keep} + {take}G Gᵀ,  R likewise with Gᵀ G;  θ ← θ − η (L + {self.eps:g})^−{self.exponent:g} G "
+                f"(R + {self.eps:g})^−{self.exponent:g}, vectors {self.vectors}"
+                f"{', normalized' if self.normalized else ''}"
+            ),
+            source="Gupta, Koren & Singer 1802.09568; without averages spectral: Bernstein & Newhouse 2409.20325",
+            memory=float("inf") if self.accumulate else 1.0 / (1.0 - self.beta),
+            lag_limit=1.0 if self.accumulate else (1.0 - self.beta) / 2,
         )
-
-    @property
-    @override
-    def source(self) -> str:
-        return "Gupta, Koren & Singer 1802.09568; without averages spectral: Bernstein & Newhouse 2409.20325"
-
-    @property
-    @override
-    def memory(self) -> float:
-        return float("inf") if self.accumulate else 1.0 / (1.0 - self.beta)
-
-    @property
-    @override
-    def lag_limit(self) -> float:
-        return 1.0 if self.accumulate else (1.0 - self.beta) / 2
 
     @override
     def init(self, theta: Blocks) -> State:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +11,7 @@ from typing_extensions import override
 
 from maxmargin.models.blocks import Blocks
 from maxmargin.solvers.norms import Norm, get_norm
-from maxmargin.verify.optimizers.core.base import Optimizer, OptimizerError, State, check_beta, register
+from maxmargin.verify.optimizers.core.base import Facts, Optimizer, OptimizerError, State, check_betas, register
 from maxmargin.verify.optimizers.core.logscale import Scaled, combine
 from maxmargin.verify.optimizers.core.moments import OneMoment
 
@@ -23,30 +24,13 @@ class SteepestDescent(Optimizer):
 
     of: Norm
 
-    @property
     @override
-    def norm(self) -> Norm:
-        return self.of
-
-    @property
-    @override
-    def recursion(self) -> str:
-        return f"θ ← θ + η lmo(g), {self.of.name} ball"
-
-    @property
-    @override
-    def source(self) -> str:
-        return "Tsilivis, Gronich, Kempe & Vardi 2410.22069; Gronich & Vardi 2602.16340"
-
-    @property
-    @override
-    def memory(self) -> float:
-        return 1.0
-
-    @property
-    @override
-    def lag_limit(self) -> float:
-        return 1.0
+    def facts(self) -> Facts:
+        return Facts(
+            norm=self.of,
+            recursion=f"θ ← θ + η lmo(g), {self.of.name} ball",
+            source="Tsilivis, Gronich, Kempe & Vardi 2410.22069; Gronich & Vardi 2602.16340",
+        )
 
     @override
     def init(self, theta: Blocks) -> State:
@@ -70,26 +54,21 @@ class MomentumSteepestDescent(OneMoment):
     kind: Kind = "ema"
 
     def __post_init__(self) -> None:
-        check_beta(self.beta)
+        check_betas(beta=self.beta)
         if self.kind not in ("ema", "heavy-ball", "nesterov"):
-            raise OptimizerError(f"kind is {self.kind!r}; needed is 'ema', 'heavy-ball' or 'nesterov'")
+            raise OptimizerError(f"kind is {self.kind!r}; it must be 'ema', 'heavy-ball' or 'nesterov'")
 
-    @property
     @override
-    def norm(self) -> Norm:
-        return self.of
-
-    @property
-    @override
-    def recursion(self) -> str:
-        take = {"ema": f"{1 - self.beta:g} g", "heavy-ball": "g", "nesterov": f"{1 - self.beta:g} g"}[self.kind]
+    def facts(self) -> Facts:
+        take = "g" if self.kind == "heavy-ball" else f"{1 - self.beta:g} g"
         along = "lmo(β m + (1−β) g)" if self.kind == "nesterov" else "lmo(m)"
-        return f"m ← {self.beta:g} m + {take};  θ ← θ + η {along}, {self.of.name} ball"
-
-    @property
-    @override
-    def source(self) -> str:
-        return "Gronich & Vardi 2602.16340, theorem on momentum steepest descent"
+        return Facts(
+            norm=self.of,
+            recursion=f"m ← {self.beta:g} m + {take};  θ ← θ + η {along}, {self.of.name} ball",
+            source="Gronich & Vardi 2602.16340, theorem on momentum steepest descent",
+            memory=1.0 / (1.0 - self.beta),
+            lag_limit=1.0 - self.beta,
+        )
 
     @override
     def direction(self, state: State, gradient: Scaled, step: Tensor) -> tuple[dict[str, Tensor], State]:
@@ -111,43 +90,29 @@ def momentum_steepest(norm: str = "l2", beta: float = 0.9, kind: Kind = "ema") -
     return MomentumSteepestDescent(get_norm(norm), beta, kind)
 
 
-@register("ngd", "normalized gradient descent, no momentum: l2")
-def ngd() -> Optimizer:
-    """Normalized gradient descent."""
-    return SteepestDescent(get_norm("l2"))
+def plain(norm: str) -> Callable[[], Optimizer]:
+    """A factory of normalized steepest descent under one norm."""
+
+    def build() -> Optimizer:
+        return SteepestDescent(get_norm(norm))
+
+    return build
 
 
-@register("momentum-gd", "gradient descent with momentum, normalized: l2 (beta=0.9)")
-def momentum_gd(beta: float = 0.9, kind: Kind = "ema") -> Optimizer:
-    """Momentum gradient descent; the normalization is a learning-rate schedule."""
-    return MomentumSteepestDescent(get_norm("l2"), beta, kind)
+def with_momentum(norm: str) -> Callable[..., Optimizer]:
+    """A factory of momentum steepest descent under one norm."""
+
+    def build(beta: float = 0.9, kind: Kind = "ema") -> Optimizer:
+        return MomentumSteepestDescent(get_norm(norm), beta, kind)
+
+    return build
 
 
-@register("sign-gd", "sign of the gradient, no momentum: linf")
-def sign_gd() -> Optimizer:
-    """Sign gradient descent."""
-    return SteepestDescent(get_norm("linf"))
-
-
-@register("signum", "sign of the momentum: linf (beta=0.9)")
-def signum(beta: float = 0.9, kind: Kind = "ema") -> Optimizer:
-    """Signum (Bernstein et al. 1802.04434)."""
-    return MomentumSteepestDescent(get_norm("linf"), beta, kind)
-
-
-@register("spectral-gd", "polar factor of the gradient, no momentum: spectral")
-def spectral_gd() -> Optimizer:
-    """Spectral gradient descent with the exact pseudo-polar factor."""
-    return SteepestDescent(get_norm("spectral"))
-
-
-@register("layer-gd", "GD with each layer's momentum normalized on its own: l2;max (beta=0.9)")
-def layer_gd(beta: float = 0.9, kind: Kind = "ema") -> Optimizer:
-    """Layer-normalized gradient descent: steepest descent in the largest of the layers' Frobenius norms."""
-    return MomentumSteepestDescent(get_norm("l2;max"), beta, kind)
-
-
-@register("coordinate-descent", "greedy coordinate descent, one coordinate of all a step: l1")
-def coordinate_descent() -> Optimizer:
-    """The coordinate with the largest gradient (Gauss-Southwell), the step of AdaBoost (Telgarsky 1303.4172)."""
-    return SteepestDescent(get_norm("l1"))
+register("ngd", "normalized gradient descent, no momentum: l2")(plain("l2"))
+register("momentum-gd", "gradient descent with momentum, normalized: l2 (beta=0.9)")(with_momentum("l2"))
+register("sign-gd", "sign of the gradient, no momentum: linf")(plain("linf"))
+register("signum", "sign of the momentum: linf (beta=0.9)")(with_momentum("linf"))  # Bernstein et al. 1802.04434
+register("spectral-gd", "polar factor of the gradient, no momentum: spectral")(plain("spectral"))
+register("layer-gd", "GD with each layer's momentum normalized on its own: l2;max (beta=0.9)")(with_momentum("l2;max"))
+# The coordinate with the largest gradient (Gauss-Southwell), the step of AdaBoost (Telgarsky 1303.4172).
+register("coordinate-descent", "greedy coordinate descent, one coordinate of all a step: l1")(plain("l1"))

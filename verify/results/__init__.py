@@ -1,4 +1,5 @@
-"""What is kept of a run and handed on: verdicts, evidence, their store on disk, how norms are named among them.
+"""What is kept of a run and handed on: the one schema of verdicts and evidence, its way to JSON, its store on disk.
 
-Imports the models and the norms. Read ``verdict.py`` first.
+``verdict.py`` (and ``claim_verdict.py`` for ``verify``) is the schema, from the worker to the page; ``encoding.py``
+writes and reads it. Imports the models and the norms. Read ``verdict.py`` first.
 """

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec import UNSET, Struct
+from msgspec.structs import replace
 
-from maxmargin.verify.results.verdict import Hypothesis, NormEvidence, Outcome, ProblemVerdict, clean
+from maxmargin.models.errors import InputError
+from maxmargin.verify.results.encoding import ReportError, json_text, read
+from maxmargin.verify.results.verdict import ProblemVerdict
 
 
-class StoreError(ValueError):
+class StoreError(InputError):
     """A results directory that cannot be read or written."""
 
 
@@ -37,8 +40,31 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically; NaN and infinities become null."""
-    write_atomically(path, (json.dumps(clean(value), indent=1, ensure_ascii=False) + "\n").encode())
+    """Write JSON atomically; NaN and infinities become null, and what is no Unicode an escape."""
+    write_atomically(path, json_text(value).encode("utf-8", "backslashreplace"))
+
+
+def array_file(folder: Path, name: str) -> Path:
+    """Return the path of an array file of a results directory.
+
+    Raises:
+        ReportError: when it is not in the directory: the name may come from anyone.
+    """
+    try:
+        path = (folder / name).resolve()
+        inside = path.is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ReportError(f"{folder} refers to the arrays {name[:60]!r}: {error}") from None
+    if not inside:
+        raise ReportError(f"{folder} refers to the arrays {name[:60]!r}, which leaves the folder")
+    return path
+
+
+class _Job(Struct, frozen=True):
+    """A finished job, and the hash of what it depends on."""
+
+    fingerprint: str
+    verdict: ProblemVerdict
 
 
 @dataclass(frozen=True)
@@ -67,7 +93,7 @@ class Store:
     def save(self, key: str, fingerprint: str, verdict: ProblemVerdict) -> ProblemVerdict:
         """Keep one finished job; the returned verdict names its arrays file."""
         stored = self.save_arrays(key, verdict)
-        write_json(self.root / "jobs" / f"{key}.json", {"fingerprint": fingerprint, "verdict": stored.to_json()})
+        write_json(self.root / "jobs" / f"{key}.json", _Job(fingerprint, stored.stored))
         return stored
 
     def save_arrays(self, key: str, verdict: ProblemVerdict) -> ProblemVerdict:
@@ -82,16 +108,13 @@ class Store:
 
     def load(self, key: str, fingerprint: str) -> ProblemVerdict | None:
         """A finished job with the same fingerprint, or None."""
-        path = self.root / "jobs" / f"{key}.json"
         try:
-            stored = json.loads(path.read_text())
-            if stored["fingerprint"] != fingerprint:
-                return None
-            verdict = problem_verdict(stored["verdict"])
-            kept = verdict.arrays_file is None or (self.root / verdict.arrays_file).is_file()
-            return verdict if kept else None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            job = read(self.root / "jobs" / f"{key}.json", _Job, missing="it was not finished")
+            file = job.verdict.arrays_file
+            kept = file is UNSET or array_file(self.root, file).is_file()
+        except (ReportError, OSError):
             return None  # absent or damaged: the job runs again
+        return job.verdict if kept and job.fingerprint == fingerprint else None
 
     def snapshot(self, key: str) -> Path:
         """Where a job under way keeps its state."""
@@ -115,35 +138,6 @@ class Store:
         path = self.root / "results.json"
         write_json(path, results)
         return path
-
-
-def problem_verdict(data: Mapping[str, Any]) -> ProblemVerdict:
-    """The verdict that ``to_json`` wrote."""
-
-    def evidence(row: Mapping[str, Any]) -> NormEvidence:
-        values = dict(row)
-        for key in ("kkt_gap_range", "slope_interval"):
-            ends = values.get(key)
-            values[key] = tuple(float("nan") if v is None else v for v in ends) if ends is not None else None
-        for key in ("kkt_gap", "alignment"):
-            values[key] = float("nan") if values[key] is None else values[key]
-        return NormEvidence(**values)
-
-    return ProblemVerdict(
-        problem=data["problem"],
-        degree=data["degree"],
-        outcome=Outcome(data["outcome"]),
-        steps=data["steps"],
-        final_margin=float("nan") if data["final_margin"] is None else data["final_margin"],
-        evidence={name: evidence(row) for name, row in data["evidence"].items()},
-        hypotheses={name: Hypothesis(row["met"], row["value"]) for name, row in data["hypotheses"].items()},
-        reasons=tuple(data["reasons"]),
-        rung=data["rung"],
-        runs=data["runs"],
-        separated_runs=data["separated_runs"],
-        arrays_file=data.get("arrays"),
-        norm=data.get("norm") or "",
-    )
 
 
 def fingerprint_of(*parts: Any) -> str:

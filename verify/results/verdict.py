@@ -1,15 +1,22 @@
-"""Outcomes and verdicts: three-valued, explained, with the evidence attached."""
+"""The one schema of results, from the worker to JSON and to the page: outcomes, evidence, verdicts.
+
+In memory and in JSON the fields are the same (DESIGN, section 6); ``encoding.py`` writes and reads them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from enum import Enum
-from math import isfinite
-from typing import Any
+from enum import StrEnum
+from typing import Any, Literal, TypedDict
+
+from msgspec import UNSET, Struct, UnsetType, field
+from msgspec.structs import asdict, force_setattr, replace
+from typing_extensions import override
+
+from maxmargin.verify.results.encoding import Real, as_json
 
 
-class Outcome(Enum):
+class Outcome(StrEnum):
     """What a measurement says of a claim. Inconclusive is never a pass."""
 
     HOLDS = "holds"
@@ -30,20 +37,14 @@ class Outcome(Enum):
         return cls.HOLDS if seen and all(o is cls.HOLDS for o in seen) else cls.INCONCLUSIVE
 
 
-@dataclass(frozen=True)
-class Hypothesis:
+class Hypothesis(Struct, frozen=True):
     """A hypothesis of the theorem as measured: met, unmet, or not known (None)."""
 
     met: bool | None
-    value: float | str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """{"met", "value"}."""
-        return {"met": self.met, "value": clean(self.value)}
+    value: bool | float | str | None = None
 
 
-@dataclass(frozen=True)
-class NormEvidence:
+class NormEvidence(Struct, frozen=True):
     """How a trajectory stands towards one norm; ranges are over the separated runs.
 
     Attributes:
@@ -60,177 +61,150 @@ class NormEvidence:
         apart: How far apart, in this norm's Γ, the claimed norm's optimal points are; None if not measured.
     """
 
-    kkt_gap: float
-    kkt_gap_range: tuple[float, float]
-    alignment: float
+    kkt_gap: Real
+    kkt_gap_range: tuple[Real, Real]
+    alignment: Real
     margin_ratio: float | None
     distance: float | None
     slope: float | None
-    slope_interval: tuple[float, float] | None = None
+    slope_interval: tuple[Real, Real] | None = None
     residual: float | None = None
     matched: float | None = None
     rung: str = "numerical"
     apart: float | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """The contract's keys and the finer ones."""
-        return {key: clean(value) for key, value in self.__dict__.items()}
 
-
-@dataclass(frozen=True)
-class ProblemVerdict:
+class ProblemVerdict(Struct, frozen=True):
     """The outcome on one problem, with the evidence under every norm that was measured.
 
     Attributes:
         norm: The norm that it was judged for.
         steps_needed: Steps after which the gap would meet its bound, extrapolated; None where it does not fall.
+        arrays_file: Where a store has put the arrays; "arrays" in JSON.
+        arrays: The curves behind the evidence, in memory alone.
     """
 
     problem: str
     degree: int
     outcome: Outcome
     steps: int
-    final_margin: float
+    final_margin: Real
     evidence: Mapping[str, NormEvidence]
     hypotheses: Mapping[str, Hypothesis]
     reasons: tuple[str, ...] = ()
     rung: str = "numerical"
     runs: int = 1
     separated_runs: int = 1
-    arrays: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
-    arrays_file: str | None = None
     norm: str = ""
     steps_needed: float | None = None
+    arrays_file: str | UnsetType = field(default=UNSET, name="arrays")
+    arrays: Mapping[str, Any] | UnsetType = field(default=UNSET, name="arrays in memory")
 
-    def to_json(self) -> dict[str, Any]:
-        """As stored; the arrays are saved beside it."""
-        out: dict[str, Any] = {
-            "problem": self.problem,
-            "degree": self.degree,
-            "outcome": self.outcome.value,
-            "norm": self.norm or None,
-            "steps": self.steps,
-            "final_margin": clean(self.final_margin),
-            "evidence": {name: e.to_json() for name, e in self.evidence.items()},
-            "hypotheses": {name: h.to_json() for name, h in self.hypotheses.items()},
-            "reasons": list(self.reasons),
-            "rung": self.rung,
-            "runs": self.runs,
-            "separated_runs": self.separated_runs,
-            "steps_needed": clean(self.steps_needed),
-        }
-        if self.arrays_file is not None:
-            out["arrays"] = self.arrays_file
-        return out
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={value!r}" for name, value in asdict(self.stored).items() if value is not UNSET)
+        return f"ProblemVerdict({fields})"
+
+    @property
+    def stored(self) -> ProblemVerdict:
+        """The verdict without its arrays, which are saved beside it."""
+        return replace(self, arrays=UNSET)
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What ``check`` and each claim of ``verify`` return.
+class NormOfBlock(TypedDict):
+    """The norm of one block of parameters, read from the steps."""
+
+    norm: str
+    weight: float | None
+    alignment: Real
+
+
+class Verdict(Struct, frozen=True):
+    """What a check and a claim of ``verify`` have in common.
 
     Attributes:
         target: The optimizer.
-        kwargs: Its arguments.
+        kwargs: Its arguments; in place of what is no number, truth value or text, its repr.
         outcome: HOLDS, FAILS or INCONCLUSIVE.
         norm: The norm that was identified (``check``) or confirmed; None if none was.
-        blocks: block → {"norm", "weight"}, read from the steps.
+        blocks: The norm of each block.
         claim: The norm that was claimed, or None.
         reasons: Sentences for a reader, most important first.
         problems: One verdict a problem.
-        id: Claim identifier (``verify``), else the target.
-        statement: What is claimed, in a sentence.
-        source: Paper and theorem.
         approximate: For an optimizer that is only approximately of a norm: the measured defect.
-        extra: Further facts (probe, versions, seed, device, seconds, tier).
     """
 
     target: str
     kwargs: Mapping[str, Any]
     outcome: Outcome
     norm: str | None
-    blocks: Mapping[str, Mapping[str, Any]]
+    blocks: Mapping[str, NormOfBlock]
     claim: str | None
     reasons: tuple[str, ...]
     problems: tuple[ProblemVerdict, ...]
-    id: str = ""
-    statement: str = ""
-    source: str = ""
-    approximate: Mapping[str, float] | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    approximate: Mapping[str, Real] | UnsetType | None = UNSET
+
+    def __post_init__(self) -> None:
+        kwargs = {k: v if isinstance(v, (int, float, str, type(None))) else repr(v) for k, v in self.kwargs.items()}
+        force_setattr(self, "kwargs", kwargs)
 
     def to_json(self) -> dict[str, Any]:
-        """The contract's JSON of ``check`` (schema 1), with a few keys more."""
-        out = {
-            "schema": 1,
-            "target": self.target,
-            "kwargs": {
-                k: v if isinstance(v, (int, float, str, bool, type(None))) else repr(v) for k, v in self.kwargs.items()
-            },
-            "outcome": self.outcome.value,
-            "norm": self.norm,
-            "blocks": {name: dict(b) for name, b in self.blocks.items()},
-            "claim": self.claim,
-            "reasons": list(self.reasons),
-            "problems": [p.to_json() for p in self.problems],
-            "approximate": dict(self.approximate) if self.approximate is not None else None,
-        }
-        return {k: clean(v) for k, v in (out | dict(self.extra)).items()}
+        """The documented JSON."""
+        return as_json(replace(self, problems=tuple(p.stored for p in self.problems)))
 
-    def to_claim_json(self) -> dict[str, Any]:
-        """The same as a row of ``results.json`` of ``verify``."""
-        return {
-            "id": self.id or self.target,
-            "statement": self.statement,
-            "source": self.source,
-            "optimizer": self.target,
-            "kwargs": self.to_json()["kwargs"],
-            "norm": self.norm or self.claim,
-            "claim": self.claim,
-            "outcome": self.outcome.value,
-            "reasons": list(self.reasons),
-            "rung": weakest(p.rung for p in self.problems),
-            "blocks": clean(self.blocks),
-            "problems": [p.to_json() for p in self.problems],
-        }
+    @property
+    def optimizer(self) -> str:
+        """The optimizer as a reader is shown it."""
+        return self.target
+
+    @property
+    def about(self) -> str | None:
+        """The norm that the verdict is about: the claimed one, else the one that was found or came nearest."""
+        return self.claim or self.norm
+
+    @property
+    def sentence(self) -> str:
+        """The outcome in a sentence."""
+        if self.outcome is Outcome.HOLDS:
+            return f"{self.optimizer} maximizes the {self.about} margin."
+        if self.outcome is Outcome.FAILS:
+            if self.about is None:
+                return f"{self.optimizer} maximizes the margin of none of the candidate norms."
+            if self.approximate or self.claim is None:
+                return f"{self.optimizer} maximizes the {self.about} margin only approximately."
+            return f"{self.optimizer} does not maximize the {self.about} margin."
+        if self.claim is not None:
+            return f"Whether {self.optimizer} maximizes the {self.claim} margin is not decided."
+        nearest = f"; {self.norm} comes nearest" if self.norm is not None else ""
+        return f"Which norm's margin {self.optimizer} maximizes is not decided{nearest}."
 
     def explain(self) -> str:
         """The verdict and its reasons as a paragraph, for the optimizer's author."""
-        return " ".join([self._headline(), *self.reasons])
-
-    def _headline(self) -> str:
-        if self.outcome is Outcome.HOLDS:
-            return f"{self.target} maximizes the {self.norm} margin, as measured."
-        if self.outcome is Outcome.FAILS:
-            named = self.norm or self.claim
-            if named is None:
-                return f"No norm's margin is maximized by {self.target}."
-            if self.approximate is not None or self.claim is None:
-                return f"{self.target} maximizes the {named} margin only approximately."
-            return f"{self.target} does not maximize the {self.claim} margin."
-        if self.claim is not None:
-            return f"Whether {self.target} maximizes the {self.claim} margin is not decided."
-        nearest = f"; {self.norm} comes nearest" if self.norm is not None else ""
-        return f"Which norm's margin {self.target} maximizes is not decided{nearest}."
+        return " ".join([self.sentence, *self.reasons])
 
 
-RUNGS = ("numerical", "convex dual certificate", "certified", "symbolic")
+class CheckVerdict(Verdict, frozen=True, kw_only=True):
+    """What ``check`` returns.
 
+    Attributes:
+        probe: What the optimizer was found to do, where it is none of our own.
+        twin: The optimizer of ours that it follows, or None.
+        findings: Faults that were found before training.
+    """
 
-def weakest(rungs: Iterable[str]) -> str:
-    """The lowest rung of several; numerical for none or for an unknown one."""
-    known = [RUNGS.index(r) if r in RUNGS else 0 for r in rungs]
-    return RUNGS[min(known, default=0)]
+    schema: Literal[1] = 1
+    approximate: Mapping[str, Real] | None = None
+    tier: str = ""
+    versions: Mapping[str, str] = {}
+    seed: int | None = None
+    device: str = ""
+    seconds: float | None = None
+    probe: Mapping[str, Any] | None = None
+    twin: str | None = None
+    findings: tuple[Mapping[str, Any], ...] = ()
 
-
-def clean(value: Any) -> Any:
-    """JSON-ready: NaN and infinities become null, tuples and arrays lists, scalars of numpy and torch numbers."""
-    if isinstance(value, Mapping):
-        return {str(k): clean(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [clean(v) for v in value]
-    tolist = getattr(value, "tolist", None)
-    if callable(tolist):
-        return clean(tolist())
-    if isinstance(value, float) and not isfinite(value):
-        return None
-    return value
+    @property
+    @override
+    def optimizer(self) -> str:
+        """The target with its arguments, texts as ``--kw`` takes them."""
+        options = ", ".join(f"{name}={value}" for name, value in self.kwargs.items())
+        return f"{self.target}({options})" if options else self.target

@@ -2,7 +2,7 @@
 
 Rescaling the loss and the optimizer's state together, by the degrees that twin runs found, is exact for a
 scale-invariant optimizer and a change of learning rate for one of degree 1; so the gradient that it sees stays of
-order one. Where invariance fails (an eps) the true gradient can be fed instead (``feed="true"``).
+order one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import isfinite, log
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,18 +24,17 @@ from maxmargin.models.problem import Problem
 from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.engine.losses import LOSSES, scaled_gradient
 from maxmargin.verify.engine.run import log_spaced
+from maxmargin.verify.engine.schedules import Paced
 from maxmargin.verify.engine.tracing import traced
 from maxmargin.verify.engine.trajectory import Trajectory
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.progress.report import StepProgress
-from maxmargin.verify.training.instances import REACH, Crew, Weights
-from maxmargin.verify.training.pacing import Controller, Pace
+from maxmargin.verify.thresholds.training import DRIFT, REACH, SPOKEN
+from maxmargin.verify.training.instances import Instances, Weights
+from maxmargin.verify.training.pacing import Controller, pace_of
 from maxmargin.verify.training.shared_instance import arrange
 
-SPOKEN = 64  # steps between two reports of progress
-DRIFT = 20  # rescale when the log₂-scale has drifted this far
 LOG_SCALE, CHANGE, LENGTH, MOVED, MARGIN = range(5)  # the numbers of a look, one row a run
-Feed = Literal["rescaled", "true"]
 _log = logging.getLogger(__name__)
 
 
@@ -69,8 +68,7 @@ def run_blackbox(
     probe: Probe,
     *,
     steps: int,
-    pace: Pace | None = None,
-    feed: Feed = "rescaled",
+    pace: Paced | None = None,
     loss: str = "cross-entropy",
     checkpoints: int = 32,
     joint: bool | None = None,
@@ -86,7 +84,6 @@ def run_blackbox(
         steps: Steps of every run.
         pace: Learning rates are set each step so that margins change at this pace; by default as fast as the
             optimizer's memory can follow.
-        feed: ``rescaled`` keeps the gradient that the optimizer sees at order one; ``true`` feeds it as it is.
         loss: A key of ``losses.LOSSES``.
         checkpoints: How many to keep, about, besides the start.
         joint: Whether one instance serves all runs; by default it does where
@@ -102,27 +99,27 @@ def run_blackbox(
         joint, why = arrange(target, problem.shapes, runs, probe)
         _log.info("%s on %s: %s", target.spec, problem.name, why)
     start = {k: theta0[k].to(torch.float64) for k in problem.shapes}
-    fleet = _Fleet(target, problem, start, probe, pace or Pace.following(probe), feed, loss, joint)
+    batch = _Runs(target, problem, start, probe, pace or pace_of(probe), loss, joint)
     marks = sorted(set(log_spaced(steps, checkpoints)) | {0})
     kept: list[dict[str, Any]] = []
-    fleet.look()
+    batch.look()
     for done in range(marks[-1] + 1):
         wanted = done == marks[len(kept)]
         if wanted:
-            kept.append(fleet.record())
-        fleet.step(done + 1)
+            kept.append(batch.record())
+        batch.step(done + 1)
         if wanted:
-            kept[-1]["eta"] = [controller.factor for controller in fleet.controllers]
-        before = fleet.now
-        fleet.look()
+            kept[-1]["eta"] = [controller.factor for controller in batch.controllers]
+        before = batch.now
+        batch.look()
         if wanted:
-            kept[-1]["update"] = fleet.now - before
+            kept[-1]["update"] = batch.now - before
         if progress is not None and (wanted or done % SPOKEN == 0):
             progress(done, marks[-1])
-    return _trajectory(problem, target.spec, np.asarray(marks), kept, fleet)
+    return _trajectory(problem, target.spec, np.asarray(marks), kept, batch)
 
 
-class _Fleet:
+class _Runs:
     """B runs in lockstep: a look at the gradients, then a step of every run that is still alive."""
 
     def __init__(
@@ -131,16 +128,13 @@ class _Fleet:
         problem: Problem,
         start: Mapping[str, Tensor],
         probe: Probe,
-        pace: Pace,
-        feed: Feed,
+        pace: Paced,
         loss: str,
         joint: bool,
     ) -> None:
-        self.shapes, self.state_degrees = problem.shapes, probe.state_degrees
-        self.rescaled = feed == "rescaled"
-        self.degree = probe.update_degree if self.rescaled else 0.0
+        self.shapes, self.degree, self.state_degrees = problem.shapes, probe.update_degree, probe.state_degrees
         self.weights = Weights(start, problem.shapes)
-        self.crew = Crew(target, self.weights.params, joint)
+        self.instances = Instances(target, self.weights.params, joint)
         runs = len(self.weights.flat)
         self.controllers = [Controller(pace, not problem.linear, probe.step_per_lr) for _ in range(runs)]
         self.scales = [_Scale() for _ in range(runs)]
@@ -160,16 +154,16 @@ class _Fleet:
         found = self._look(self.weights.flat, self.now, self.margins, self.offset)
         rows = found[2].tolist()
         if not all(isfinite(row[MOVED]) for row in rows):
-            for run in tuple(self.crew.active):
+            for run in tuple(self.instances.active):
                 defined, count = self.weights.settle(run, self.now[run], self.gradient[run])
                 self.undefined[run] = max(self.undefined[run], count)
                 if not defined:
-                    self.crew.drop(run)
+                    self.instances.drop(run)
             found = self._look(self.weights.flat, self.now, self.margins, self.offset)
             rows = found[2].tolist()
-        for run in tuple(self.crew.active):
+        for run in tuple(self.instances.active):
             if not isfinite(rows[run][LOG_SCALE]):  # margins that overflow say nothing more
-                self.crew.drop(run)
+                self.instances.drop(run)
         self.gradient, self.margins, _, self.now = found[:4]
         each = len(self.shapes)
         self.fed = [list(found[i : i + each]) for i in range(4, len(found), each)]
@@ -187,24 +181,24 @@ class _Fleet:
 
     def step(self, step: int) -> None:
         """Rescale, choose the learning rates from the speeds seen, and step; ``step`` counts from 1."""
-        for run in self.crew.active:
+        for run in self.instances.active:
             row, controller, scale = self.rows[run], self.controllers[run], self.scales[run]
             if step > 1:
                 controller.saw(row[CHANGE], abs(row[MARGIN] - self.rows_before[run][MARGIN]), row[MOVED])
-            if self.rescaled and scale.follow(row[LOG_SCALE] / log(2.0), partial(self._rescale, run)):
+            if scale.follow(row[LOG_SCALE] / log(2.0), partial(self._rescale, run)):
                 self.offset[run] = scale.scale2
                 shift = torch.exp2(torch.tensor(scale.exponent, dtype=torch.float64))
                 self.fed[run] = list(unflatten(shift * self.gradient[run], self.shapes).values())
             factor = controller.choose(step, row[LENGTH])
             self.travelled[run] += factor
             # An update of degree d shrinks with the gradient it is fed; its learning rate makes up for that.
-            self.crew.set_lr(run, factor / 2.0 ** (self.degree * scale.exponent))
-        if self.crew.active:
-            self.crew.step(self.fed)
+            self.instances.set_lr(run, factor / 2.0 ** (self.degree * scale.exponent))
+        if self.instances.active:
+            self.instances.step(self.fed)
             self.weights.gather()
 
     def _rescale(self, run: int, move: int) -> int:
-        return self.crew.rescale(run, move, self.state_degrees)
+        return self.instances.rescale(run, move, self.state_degrees)
 
 
 def _looker(problem: Problem, loss: str, *example: Tensor) -> Callable[..., tuple[Tensor, ...]]:
@@ -253,9 +247,7 @@ def _looker(problem: Problem, loss: str, *example: Tensor) -> Callable[..., tupl
     return call
 
 
-def _trajectory(
-    problem: Problem, spec: str, steps: np.ndarray, kept: list[dict[str, Any]], fleet: _Fleet
-) -> Trajectory:
+def _trajectory(problem: Problem, spec: str, steps: np.ndarray, kept: list[dict[str, Any]], batch: _Runs) -> Trajectory:
     def stack(name: str) -> np.ndarray:
         return np.stack([np.asarray(row[name]) for row in kept])
 
@@ -273,6 +265,6 @@ def _trajectory(
         eta=stack("eta"),
         travelled=stack("travelled"),
         separated_at=np.where(separated.any(axis=0), steps[separated.argmax(axis=0)], -1),
-        alive=np.asarray([run in fleet.crew.active for run in range(margin.shape[1])]),
-        undefined=np.asarray(fleet.undefined),
+        alive=np.asarray([run in batch.instances.active for run in range(margin.shape[1])]),
+        undefined=np.asarray(batch.undefined),
     )

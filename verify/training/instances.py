@@ -17,8 +17,7 @@ from torch import Tensor
 from maxmargin.models.blocks import Shapes, flatten, unflatten
 from maxmargin.verify.blackbox.handle import Handle, Leaf, Path
 from maxmargin.verify.blackbox.targets import Target
-
-REACH = 500.0  # log2 of the largest state that a rescaling may leave, and of the largest factor it uses at once
+from maxmargin.verify.thresholds.training import REACH
 
 
 class Weights:
@@ -59,7 +58,7 @@ class Weights:
         return defined, int(undefined.sum())
 
 
-class Crew:
+class Instances:
     """The optimizer instances of B runs: one for all of them if ``joint``, else one each."""
 
     def __init__(self, target: Target, params: Sequence[Sequence[torch.nn.Parameter]], joint: bool) -> None:

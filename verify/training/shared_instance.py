@@ -16,10 +16,8 @@ from torch import Tensor
 from maxmargin.models.blocks import Shapes
 from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.lab.probe.probes import Probe
-from maxmargin.verify.training.instances import Crew
-
-TRIAL = 30  # steps for which one joint instance and separate ones are compared
-SAME = 1e-12  # relative difference of their weights that is rounding
+from maxmargin.verify.thresholds.training import SAME_JOINTLY, TRIAL
+from maxmargin.verify.training.instances import Instances
 
 
 class Arrangement(NamedTuple):
@@ -58,9 +56,11 @@ def arrange(target: Target, shapes: Shapes, runs: int, probe: Probe, seed: int =
     apart, _ = _trial(target, shapes, runs, probe, seed, joint=False)
     scale = float(apart.abs().amax())
     difference = float((together - apart).abs().amax()) / scale if scale else 0.0
-    if not difference <= SAME:
+    if not difference <= SAME_JOINTLY:
         return Arrangement(False, f"one instance for {runs} runs differs from {runs} instances by {difference:.1e}")
-    return Arrangement(True, f"one instance for {runs} runs equals {runs} instances to {SAME:g} over {TRIAL} steps")
+    return Arrangement(
+        True, f"one instance for {runs} runs equals {runs} instances to {SAME_JOINTLY:g} over {TRIAL} steps"
+    )
 
 
 def _trial(
@@ -78,22 +78,24 @@ def _trial(
     directions = draw()
     sizes = [10.0 ** (3 * (i % 3) - 3) for i in range(runs)]
     torch.manual_seed(seed)
-    crew = Crew(target, params, joint)
-    before_trial = _own_state(crew.handles[0].optimizer)
+    instances = Instances(target, params, joint)
+    before_trial = _own_state(instances.handles[0].optimizer)
     degree = probe.update_degree if probe.update_degree == probe.update_degree else 0.0
     unit = 0.01 / max(probe.step_per_lr, 1e-300)
     steps = []
     for t in range(TRIAL):
         noise = draw()
         if t == 2 * TRIAL // 3:
-            crew.drop(0)
+            instances.drop(0)
         if t == TRIAL // 3:
-            sizes[-1] *= 2.0 ** crew.rescale(runs - 1, 20, probe.state_degrees)
+            sizes[-1] *= 2.0 ** instances.rescale(runs - 1, 20, probe.state_degrees)
         rates = [unit * (1 + 0.1 * ((3 * i + t) % 7)) for i in range(runs)]
         before = [[p.detach().clone() for p in run] for run in params]
-        for i in crew.active:
-            crew.set_lr(i, rates[i] / sizes[i] ** degree)
-        crew.step([[sizes[i] * (g + n) for g, n in zip(directions[i], noise[i], strict=True)] for i in range(runs)])
+        for i in instances.active:
+            instances.set_lr(i, rates[i] / sizes[i] ** degree)
+        instances.step(
+            [[sizes[i] * (g + n) for g, n in zip(directions[i], noise[i], strict=True)] for i in range(runs)]
+        )
         steps.append(
             torch.cat(
                 [
@@ -103,7 +105,7 @@ def _trial(
                 ]
             )
         )
-    return torch.stack(steps), _first_difference(before_trial, _own_state(crew.handles[0].optimizer))
+    return torch.stack(steps), _first_difference(before_trial, _own_state(instances.handles[0].optimizer))
 
 
 _KNOWN = frozenset({"state", "param_groups", "defaults"})

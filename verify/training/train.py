@@ -1,102 +1,140 @@
-"""How ``check`` trains: the engine for our own optimizers and for proved twins, the black box's own steps otherwise."""
+"""How an optimizer is trained: the engine for our own and for proved twins, a black box's own steps otherwise."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.norms import Norm
 from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.engine.devices import resolve
 from maxmargin.verify.engine.run import paced_for, run, starts
+from maxmargin.verify.engine.schedules import Paced
+from maxmargin.verify.engine.snapshots import SnapshotError
 from maxmargin.verify.engine.trajectory import Trajectory
 from maxmargin.verify.lab.examine import Exam
+from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.progress.report import StepProgress
-from maxmargin.verify.training.blackbox_run import Pace, run_blackbox
+from maxmargin.verify.thresholds.training import (
+    ENGINE,
+    FAST_MEMORY,
+    LINEAR_RUNS,
+    LINEAR_START,
+    MIXED,
+    MORE,
+    NETWORK_RUNS,
+    NETWORK_START,
+    SNAPSHOT,
+    STEPS,
+)
+from maxmargin.verify.training.blackbox_run import run_blackbox
+from maxmargin.verify.training.pacing import pace_of
 
-STEPS = {"quick": 30_000, "full": 400_000}
-FAST_MEMORY = 0.05  # lag limit above which STEPS suffice; below it more steps are given, up to MORE times
-MORE = {"quick": 2.0, "full": 10.0}
-ENGINE = 2  # times as many steps in the engine, which is several times as fast
-LINEAR_RUNS = {"quick": 1, "full": 2}
-NETWORK_RUNS = {"quick": 2, "full": 6}
-PATIENT = 0.15
-"""Factor on the pace where matrices and vectors follow different rules: a lagging Adam steps by κ < 1, a polar factor
-does not, and that acts as a weight between the blocks which stalls the gap (κ → 1 as the pace falls)."""
+
+@dataclass(frozen=True)
+class Training:
+    """One optimizer's runs on one problem.
+
+    Attributes:
+        trainee: The engine's optimizer that makes them, our own or a proved twin; or a black box and what was found
+            of it.
+        steps: Of every run.
+        runs: Initializations.
+        scale: Of the initializations: a direction forgets its start only like a power of ‖θ₀‖/‖θ‖, so start small.
+        pace: Of the margins.
+        full_steps: Steps that the full tier would take.
+        short_of: How many times more steps its memory asks for than are taken.
+        snapshot: A file that keeps the engine's runs under way.
+    """
+
+    trainee: Optimizer | tuple[Target, Probe]
+    steps: int
+    runs: int
+    scale: float
+    pace: Paced
+    full_steps: int = 0
+    short_of: float = 1.0
+    snapshot: Path | None = None
+
+    def run(
+        self, problem: Problem, *, seed: int, device: str, share: float = 1.0, progress: StepProgress | None = None
+    ) -> Trajectory:
+        """Train, from the snapshot where there is one of this very run, from the start otherwise.
+
+        Args:
+            problem: The problem.
+            seed: Of the starts.
+            device: ``auto``, ``cpu`` or ``cuda``, for the engine.
+            share: Of the steps.
+            progress: Called with (steps done, steps) as it trains.
+
+        Returns:
+            The trajectory.
+        """
+        steps = int(share * self.steps)
+        start = starts(problem, self.runs, seed=seed, scale=self.scale)
+        if not isinstance(self.trainee, Optimizer):
+            target, about = self.trainee
+            return run_blackbox(target, problem, start, about, steps=steps, pace=self.pace, progress=progress)
+        where = resolve(device)
+        data, trainee = problem.to(where), self.trainee
+
+        def trained() -> Trajectory:
+            return run(
+                data,
+                trainee,
+                start,
+                steps=steps,
+                schedule=self.pace,
+                device=where,
+                progress=progress,
+                snapshot=self.snapshot,
+                every=SNAPSHOT,
+            )
+
+        if self.snapshot is not None:
+            with suppress(SnapshotError):  # of another tier, seed or version: it starts afresh
+                return trained()
+            self.snapshot.unlink(missing_ok=True)
+        return trained()
 
 
-def train(
-    target: Target,
-    problem: Problem,
-    exam: Exam,
-    *,
-    tier: str,
-    seed: int,
-    device: str,
-    share: float = 1.0,
-    progress: StepProgress | None = None,
-) -> Trajectory:
-    """Train ``target`` on ``problem`` at the pace that its memory can follow.
+def training_of(target: Target, problem: Problem, exam: Exam, tier: str) -> Training:
+    """How ``check`` trains ``target`` on ``problem``: at the pace that its memory can follow.
 
     Args:
         target: The optimizer.
         problem: The problem.
         exam: What is known of it there.
         tier: ``quick`` or ``full``.
-        seed: Of the starts.
-        device: ``auto``, ``cpu`` or ``cuda``, for the engine.
-        share: Of the tier's steps.
-        progress: Called with (steps done, steps) as it trains.
 
     Returns:
-        The trajectory.
+        The training.
     """
-    steps = int(share * planned(target, exam, tier))
-    runs, scale = (LINEAR_RUNS[tier], 0.01) if problem.linear else (NETWORK_RUNS[tier], 0.02)
-    start = starts(problem, runs, seed=seed, scale=scale)
-    slower = PATIENT if mixes(problem, *exam.claimed) else 1.0
-    native = engine_optimizer(target, exam)
-    if native is None:
+    native = target.native or (exam.twin.optimizer if exam.twin is not None else None)
+    slower = MIXED if _mixes(problem, *exam.claimed) else 1.0
+    trainee: Optimizer | tuple[Target, Probe]
+    if native is not None:
+        trainee, lag_limit, pace = native, native.lag_limit, paced_for(native).slower(slower)
+    else:
         assert exam.about is not None
-        pace = Pace.following(exam.about)
-        # The engine's pace is twice a black box's: both come to the same factor on the lag limit.
-        pace = replace(pace, pace=pace.pace * min(1.0, 2 * slower))
-        return run_blackbox(target, problem, start, exam.about, steps=steps, pace=pace, progress=progress)
-    where = resolve(device)
-    paced = paced_for(native)
-    return run(
-        problem.to(where),
-        native,
-        start,
-        steps=steps,
-        schedule=replace(paced, pace=paced.pace * slower),
-        device=where,
-        progress=progress,
+        trainee, lag_limit, pace = (target, exam.about), exam.about.lag_limit, pace_of(exam.about, slower)
+    more = max(1.0, FAST_MEMORY / lag_limit)
+    steps = {t: int(STEPS[t] * min(MORE[t], more)) * (ENGINE if native is not None else 1) for t in STEPS}
+    return Training(
+        trainee,
+        steps=steps[tier],
+        runs=(LINEAR_RUNS if problem.linear else NETWORK_RUNS)[tier],
+        scale=LINEAR_START if problem.linear else NETWORK_START,
+        pace=pace,
+        full_steps=steps["full"],
+        short_of=max(1.0, FAST_MEMORY / lag_limit / MORE[tier]),
     )
 
 
-def engine_optimizer(target: Target, exam: Exam) -> Optimizer | None:
-    """The engine's optimizer that makes the long run: our own, or a proved twin; None for the black box itself."""
-    return target.native or (exam.twin.optimizer if exam.twin is not None else None)
-
-
-def capped(target: Target, exam: Exam, tier: str) -> float:
-    """How many times more steps its memory asks for than the tier gives; 1 where the tier gives them all."""
-    return max(1.0, FAST_MEMORY / _lag_limit(target, exam) / MORE[tier])
-
-
-def _lag_limit(target: Target, exam: Exam) -> float:
-    native = engine_optimizer(target, exam)
-    return native.lag_limit if native is not None else exam.about.lag_limit if exam.about is not None else 1.0
-
-
-def planned(target: Target, exam: Exam, tier: str) -> int:
-    """Steps of every run in this tier."""
-    steps = STEPS[tier] * min(MORE[tier], max(1.0, FAST_MEMORY / _lag_limit(target, exam)))
-    return int(steps) * (ENGINE if engine_optimizer(target, exam) is not None else 1)
-
-
-def mixes(problem: Problem, *norms: Norm) -> bool:
+def _mixes(problem: Problem, *norms: Norm) -> bool:
     """Whether a norm treats this problem's blocks by different rules."""
     return any(len({norm.block(name, shape)[0].name for name, shape in problem.shapes.items()}) > 1 for norm in norms)

@@ -17,7 +17,7 @@ from typing_extensions import override
 from maxmargin.models import problems
 from maxmargin.models.blocks import unflatten
 from maxmargin.models.model import HomogeneousModel
-from maxmargin.solvers.exact.interpreter import SYMPY, Ring, Untranslatable, margins, scores
+from maxmargin.solvers.exact.interpreter import Ring, Untranslatable, margins, scores
 from maxmargin.solvers.exact.polynomials import (
     Polynomial,
     activation_signs,
@@ -95,13 +95,6 @@ def test_code_without_exact_meaning_is_refused_by_name(code: Callable[..., Tenso
     ones = {name: np.full(shape, Fraction(1), dtype=object) for name, shape in model.shapes.items()}
     with pytest.raises(Untranslatable, match=words):
         scores(model, ones, np.full((1, 2), Fraction(1), dtype=object), RATIONALS)
-
-
-def test_a_relu_without_gates_is_refused_rather_than_guessed() -> None:
-    model = Code(lambda t, X: torch.relu(X @ t["z"].T).sum(-1, keepdim=True))
-    theta = {n: np.array(sp.symbols(f"{n}0:{np.prod(s)}")).reshape(s) for n, s in model.shapes.items()}
-    with pytest.raises(Untranslatable, match="no gates"):
-        scores(model, theta, np.array([[sp.Integer(1), sp.Integer(2)]]), SYMPY)
 
 
 @pytest.mark.parametrize(

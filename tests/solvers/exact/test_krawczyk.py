@@ -11,33 +11,34 @@ from maxmargin.models import problems
 from maxmargin.models.blocks import flatten, size, unflatten
 from maxmargin.models.families.linear import BlockLinear
 from maxmargin.models.problem import Problem
-from maxmargin.solvers.exact.closed_forms import (
-    ClosedForm,
-    closed_forms,
-    deep_linear_point,
-    matrix_factorization,
-    multiclass_simplex,
-    squared_relu_point,
-)
+from maxmargin.solvers.exact.answers import answers
 from maxmargin.solvers.exact.interval_newton import enclose_zero, positive_definite
-from maxmargin.solvers.exact.kkt_certificate import as_floats
+from maxmargin.solvers.exact.kkt_certificate import Stated, as_floats
 from maxmargin.solvers.exact.krawczyk import Proof, prove
 from maxmargin.solvers.exact.polynomials import Polynomial, activation_signs, exact
 from maxmargin.solvers.norms import get_norm
 
 # Where the exact point is no isolated zero, or its norm has no polynomial system: what the refusal must say.
 REFUSED = {
+    "G1-nuclear": "no polynomial system",
     "G2-k3-spectral": "multipliers",
     "G2-k3-nuclear": "no polynomial system",
-    "G4-2x3-spectral": "singular",
-    "G4-2x3-hybrid": "singular",
+    "G4-3x3-spectral": "singular",
+    "G4-3x3-hybrid": "singular",
     "G5-k3-m3-spectral": "singular",
     "G6-m3-nuclear": "no polynomial system",
 }
-RECORDS = closed_forms()
 
 
-def proof_of(record: ClosedForm, theta: dict[str, np.ndarray] | None = None, **options: object) -> Proof:
+def optima(spec: str) -> dict[str, Stated]:
+    """Norm → the optimum that theory states."""
+    return {a.norm: a for a in answers(problems.get(spec)) if a.kind == "global"}
+
+
+RECORDS = [record for name in problems.THEOREMS for record in optima(name).values()]
+
+
+def proof_of(record: Stated, theta: dict[str, np.ndarray] | None = None, **options: object) -> Proof:
     lam = [float(w) for w in record.multipliers]
     return prove(record.problem, as_floats(record.theta) if theta is None else theta, lam, record.norm, **options)
 
@@ -74,7 +75,7 @@ def solved(problem: Problem, norm: str, seed: int) -> tuple[dict[str, np.ndarray
 
 
 @pytest.mark.parametrize("record", [r for r in RECORDS if r.id not in REFUSED], ids=lambda r: r.id)
-def test_closed_forms_are_proved_and_their_margin_is_enclosed(record: ClosedForm) -> None:
+def test_closed_forms_are_proved_and_their_margin_is_enclosed(record: Stated) -> None:
     found = proof_of(record)
     assert found.proved, found.reasons
     assert found.radius <= 1e-15
@@ -85,7 +86,7 @@ def test_closed_forms_are_proved_and_their_margin_is_enclosed(record: ClosedForm
 
 
 @pytest.mark.parametrize("record", [r for r in RECORDS if r.id in REFUSED], ids=lambda r: r.id)
-def test_what_is_out_of_reach_is_said(record: ClosedForm) -> None:
+def test_what_is_out_of_reach_is_said(record: Stated) -> None:
     found = proof_of(record)
     assert not found.proved
     assert found.margin is None
@@ -178,7 +179,7 @@ def test_a_point_off_by_a_thousandth_is_not_proved(spec: str, norm: str, seed: i
 
 
 def test_the_distance_to_the_proved_point_is_measured() -> None:
-    record = squared_relu_point("l2", 1)
+    record = optima("G6:h=1")["l2"]
     theta = as_floats(record.theta)
     unit = {name: block / np.sqrt(3) for name, block in theta.items()}
     off = {"W": unit["W"] + np.array([[2e-5, 0.0]]), "a": unit["a"]}
@@ -256,7 +257,7 @@ def test_one_broken_inequality_is_enough(X: list, norm: str, theta: list, lam: l
 
 def test_the_minimum_of_the_margin_is_not_taken_for_a_kkt_point() -> None:
     """Stationary with multipliers of the wrong sign: θ is the linear problem's optimum for the opposite labels."""
-    record = multiclass_simplex("linf", 3)
+    record = optima("G2")["linf"]
     theta = {name: -block for name, block in as_floats(record.theta).items()}
     found = proof_of(record, theta)
     assert not found.proved
@@ -267,9 +268,9 @@ def test_the_minimum_of_the_margin_is_not_taken_for_a_kkt_point() -> None:
 
 
 def test_dead_neurons_are_held_at_zero_or_where_they_are() -> None:
-    l2 = squared_relu_point("l2", 3)
+    l2 = optima("G6")["l2"]
     assert proof_of(l2).proved
-    linf = squared_relu_point("linf", 2)
+    linf = optima("G6:h=2")["linf"]
     theta = as_floats(linf.theta)
     theta["W"] = np.array([[1.0, -1.0], [-0.3, 0.7]])  # the second neuron is closed on the only point
     theta["a"] = np.array([1.0, 0.4])
@@ -281,8 +282,8 @@ def test_dead_neurons_are_held_at_zero_or_where_they_are() -> None:
 
 def test_rotations_are_only_used_where_they_are_symmetries() -> None:
     """Two neurons with different patterns must not be rotated into one another; equal ones may."""
-    assert proof_of(deep_linear_point("l2")).proved
-    assert proof_of(matrix_factorization("l2", 3, 4)).proved
+    assert proof_of(optima("G4")["l2"]).proved
+    assert proof_of(optima("G5:width=4")["l2"]).proved
     problem = problems.get("point:x=3:4@relu2-fixed:h=3")  # neurons 1 and 2 positive: any split of length is optimal
     theta = {"W": np.array([[0.6 * 0.6, 0.6 * 0.8], [0.8 * 0.6, 0.8 * 0.8], [0.0, 0.0]])}
     found = prove(problem, theta, [1.0], "l2")

@@ -89,7 +89,7 @@ def test_catalogue_reports_progress_and_is_reproducible() -> None:
 
 
 def test_a_catalogue_needs_a_start() -> None:
-    with pytest.raises(ValueError, match="starts is 0; needed is at least 1"):
+    with pytest.raises(ValueError, match="starts is 0; it must be at least 1"):
         catalogue(problems.get("point:x=1:2@diagonal:depth=2"), get_norm("l2"), starts=0)
 
 

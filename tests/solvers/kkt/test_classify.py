@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 import pytest
 
 from maxmargin.models import problems
 from maxmargin.models.blocks import add, flatten, scale, unflatten
-from maxmargin.solvers.exact.closed_forms import ClosedForm, closed_forms
+from maxmargin.solvers.exact.answers import answers
+from maxmargin.solvers.exact.kkt_certificate import Stated, as_floats
 from maxmargin.solvers.kkt import classify as classify_module
 from maxmargin.solvers.kkt.bounds import upper_bound
 from maxmargin.solvers.kkt.classify import Class, classify
@@ -19,69 +17,35 @@ from maxmargin.solvers.kkt.second_order import curvature
 from maxmargin.solvers.linear.optimum import solve_margin
 from maxmargin.solvers.norms import get_norm
 
-
-@dataclass(frozen=True)
-class Fixture:
-    id: str
-    spec: str
-    norm: str
-    theta: dict[str, Any]
-    lam: tuple[float, ...]
-    margin: float
-    kind: str
+# F1–F4 of Vardi, Shamir & Srebro 2110.02732 with theory's verdicts, those under linf by our own algebra.
+FIXTURES = [a for name in problems.THEOREMS if name.startswith("F") for a in answers(problems.get(name))]
+FIXTURES = [a for a in FIXTURES if a.norm != "l1" and not a.id.endswith("-optimum")]
 
 
-def diagonal(depth: int, *values: float) -> dict[str, list]:
-    return {f"u{layer + 1}": list(values) for layer in range(depth)}
+def multipliers(fixture: Stated) -> np.ndarray:
+    return np.array([float(v) for v in fixture.multipliers])
 
 
-F1: dict[str, Any] = {"W": [[0.0, 2.0], [0.0, 0.0]], "a": [2.0, 0.0]}
-F1P: dict[str, Any] = {"W": [[0.0, 8**0.5], [0.0, 0.0]], "a": [2.0, 0.0]}
-UNIT: dict[str, Any] = {"W": [[0.0, 1.0], [0.0, 0.0]], "a": [1.0, 0.0]}
-ONE, BOTH = (1.0,), (0.5, 0.5)
-
-# Vardi, Shamir & Srebro 2110.02732, with the verdicts under linf by our own algebra.
-FIXTURES = [
-    Fixture("F1", "two-points@relu:h=2", "l2", F1, BOTH, 1 / 8, "saddle"),
-    Fixture("F1", "two-points@relu:h=2", "linf", UNIT, BOTH, 1 / 4, "saddle"),
-    Fixture("F1'", "two-points@relu2:h=2", "l2", F1P, BOTH, 12**-1.5, "local maximum"),
-    Fixture("F1'", "two-points@relu2:h=2", "linf", UNIT, BOTH, 1 / 16, "saddle"),
-    Fixture("F2", "point:x=1:2@diagonal:depth=2", "l2", diagonal(2, 1, 0), ONE, 1 / 2, "saddle"),
-    Fixture("F2", "point:x=1:2@diagonal:depth=2", "linf", diagonal(2, 1, 0), ONE, 1.0, "saddle"),
-    Fixture("F2 optimum", "point:x=1:2@diagonal:depth=2", "l2", diagonal(2, 0, 1), ONE, 1.0, "global"),
-    Fixture("F3", "point:x=1:2@diagonal:depth=3", "l2", diagonal(3, 1, 0), ONE, 0.19245009, "local maximum"),
-    Fixture("F3", "point:x=1:2@diagonal:depth=3", "linf", diagonal(3, 1, 0), ONE, 1.0, "saddle"),
-    Fixture("F3 optimum", "point:x=1:2@diagonal:depth=3", "l2", diagonal(3, 0, 1), ONE, 0.38490018, "global"),
-    Fixture("F4", "point:x=1:1@diagonal:depth=3", "l2", diagonal(3, 1, 1), ONE, 0.13608276, "saddle"),
-    Fixture("F4", "point:x=1:1@diagonal:depth=3", "linf", diagonal(3, 1, 1), ONE, 2.0, "global"),
-    Fixture("F4 corner", "point:x=1:1@diagonal:depth=3", "l2", diagonal(3, 1, 0), ONE, 0.19245009, "global"),
-]
+def verdict(fixture: Stated) -> Class:
+    return classify(fixture.problem, as_floats(fixture.theta), multipliers(fixture), get_norm(fixture.norm))
 
 
-def blocks(fixture: Fixture) -> dict[str, np.ndarray]:
-    return {name: np.array(value, dtype=float) for name, value in fixture.theta.items()}
-
-
-def verdict(fixture: Fixture) -> Class:
-    return classify(problems.get(fixture.spec), blocks(fixture), np.array(fixture.lam), get_norm(fixture.norm))
-
-
-@pytest.mark.parametrize("fixture", FIXTURES, ids=lambda f: f"{f.id}-{f.norm}")
-def test_fixtures_have_their_verdicts(fixture: Fixture) -> None:
-    problem, norm, theta = problems.get(fixture.spec), get_norm(fixture.norm), blocks(fixture)
-    assert natural_residual(problem, norm, theta, np.array(fixture.lam)) < 1e-12  # it is a KKT point
+@pytest.mark.parametrize("fixture", FIXTURES, ids=lambda f: f.id)
+def test_fixtures_have_their_verdicts(fixture: Stated) -> None:
+    problem, norm, theta = fixture.problem, get_norm(fixture.norm), as_floats(fixture.theta)
+    assert natural_residual(problem, norm, theta, multipliers(fixture)) < 1e-12  # it is a KKT point
     normalized = float(problem.min_margin(theta)) / float(norm.value(theta)) ** problem.degree
-    assert normalized == pytest.approx(fixture.margin, rel=1e-6)
+    assert normalized == pytest.approx(float(fixture.margin), rel=1e-6)
     assert verdict(fixture).kind == fixture.kind
 
 
 SADDLES = [fixture for fixture in FIXTURES if fixture.kind == "saddle"]
 
 
-@pytest.mark.parametrize("fixture", SADDLES, ids=lambda f: f"{f.id}-{f.norm}")
-def test_witnesses_gain_at_no_norm_cost(fixture: Fixture) -> None:
-    problem, norm = problems.get(fixture.spec), get_norm(fixture.norm)
-    theta = blocks(fixture)
+@pytest.mark.parametrize("fixture", SADDLES, ids=lambda f: f.id)
+def test_witnesses_gain_at_no_norm_cost(fixture: Stated) -> None:
+    problem, norm = fixture.problem, get_norm(fixture.norm)
+    theta = as_floats(fixture.theta)
     theta = scale(theta, 1 / float(norm.value(theta)))
     witness = verdict(fixture).witness
     assert witness is not None
@@ -89,37 +53,37 @@ def test_witnesses_gain_at_no_norm_cost(fixture: Fixture) -> None:
     assert min(witness.gains) > 0
     # The nearest point, evaluated here: same norm, larger margin, as near as was said.
     better = add(theta, witness.displacement)
-    ratio = float(problem.min_margin(better)) / float(norm.value(better)) ** problem.degree / fixture.margin
+    ratio = float(problem.min_margin(better)) / float(norm.value(better)) ** problem.degree / float(fixture.margin)
     assert ratio - 1 == pytest.approx(witness.gains[-1], rel=1e-3, abs=1e-6)
     away = np.linalg.norm(flatten(witness.displacement, problem.shapes))
     assert away / np.linalg.norm(flatten(theta, problem.shapes)) == pytest.approx(witness.epsilons[-1])
 
 
 @pytest.mark.parametrize(
-    ("fixture", "order", "factor"),
+    ("name", "order", "factor"),
     [
-        (FIXTURES[4], 2, 1.0),  # F2, l2: relative gain 1.0 ε² (theory, with ε per coordinate, ‖θ‖² = 2)
-        (FIXTURES[5], 2, 2.0),  # F2, linf: 2 ε²
-        (FIXTURES[8], 3, 2.0),  # F3, linf: 2 ε³
+        ("F2-l2", 2, 1.0),  # relative gain 1.0 ε² (theory, with ε per coordinate, ‖θ‖² = 2)
+        ("F2-linf", 2, 2.0),
+        ("F3-linf", 3, 2.0),
     ],
-    ids=lambda x: getattr(x, "id", None),
 )
-def test_gains_have_the_order_of_the_algebra(fixture: Fixture, order: int, factor: float) -> None:
+def test_gains_have_the_order_of_the_algebra(name: str, order: int, factor: float) -> None:
+    fixture = next(f for f in FIXTURES if f.id == name)
     witness = verdict(fixture).witness
     assert witness is not None
     slopes = np.diff(np.log(witness.gains)) / np.diff(np.log(witness.epsilons))
     np.testing.assert_allclose(slopes, order, atol=0.15)
     layers = len(fixture.theta)
     coordinate = witness.epsilons[-1]  # ‖θ‖₂ = √layers and the woken vector has one entry a layer: ε each
-    assert layers == problems.get(fixture.spec).degree
+    assert layers == fixture.problem.degree
     assert witness.gains[-1] == pytest.approx(factor * coordinate**order, rel=0.1)
 
 
-NONLINEAR = [record for record in closed_forms() if record.problem.degree > 1]
+NONLINEAR = [a for name in problems.THEOREMS for a in answers(problems.get(name)) if a.problem.degree > 1]
 
 
 @pytest.mark.parametrize("record", NONLINEAR, ids=lambda record: record.id)
-def test_no_bound_is_below_an_exact_optimum(record: ClosedForm) -> None:
+def test_no_bound_is_below_an_exact_optimum(record: Stated) -> None:
     bound = upper_bound(record.problem, get_norm(record.norm))
     if bound is not None:
         assert bound >= float(record.margin) * (1 - 1e-8)
@@ -172,7 +136,7 @@ def test_linear_optimum_is_global_and_a_worse_point_is_not() -> None:
 def test_a_search_in_vain_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     # F3 under l2 with the second-order test and the bound taken away: no ascent exists, so none may be claimed,
     # and without a proof it must not be called a maximum either.
-    fixture = next(f for f in FIXTURES if f.id == "F3" and f.norm == "l2")
+    fixture = next(f for f in FIXTURES if f.id == "F3-l2")
     monkeypatch.setattr(classify_module, "curvature", lambda *args: None)
     monkeypatch.setattr(classify_module, "upper_bound", lambda *args: None)
     found = verdict(fixture)
@@ -181,17 +145,17 @@ def test_a_search_in_vain_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     assert found.tries > 40
 
 
-@pytest.mark.parametrize("fixture", [f for f in FIXTURES if "relu:" not in f.spec], ids=lambda f: f"{f.id}-{f.norm}")
-def test_the_second_order_form_against_differences(fixture: Fixture) -> None:
+@pytest.mark.parametrize("fixture", [f for f in FIXTURES if f.problem.model.smooth], ids=lambda f: f.id)
+def test_the_second_order_form_against_differences(fixture: Stated) -> None:
     """Along the direction of largest curvature the margin on the sphere has the second difference that was said."""
-    problem, norm = problems.get(fixture.spec), get_norm(fixture.norm)
-    theta = blocks(fixture)
+    problem, norm = fixture.problem, get_norm(fixture.norm)
+    theta = as_floats(fixture.theta)
     theta = scale(theta, 1 / float(norm.value(theta)))
-    form = curvature(problem, theta, np.array(fixture.lam), norm)
+    form = curvature(problem, theta, multipliers(fixture), norm)
     if form.direction is None or fixture.norm != "l2":
         return
     x, v = flatten(theta, problem.shapes), form.direction / np.linalg.norm(form.direction)
-    lam = np.array(fixture.lam)
+    lam = multipliers(fixture)
 
     def combined(t: float) -> float:  # Σ λ_i m_i, normalized: one smooth function instead of a minimum
         y = x + t * v
@@ -204,14 +168,14 @@ def test_the_second_order_form_against_differences(fixture: Fixture) -> None:
 
 
 @pytest.mark.parametrize("fixture", [f for f in FIXTURES if f.kind == "local maximum"], ids=lambda f: f.id)
-def test_no_perturbation_beats_a_proved_local_maximum(fixture: Fixture) -> None:
-    problem, norm = problems.get(fixture.spec), get_norm(fixture.norm)
+def test_no_perturbation_beats_a_proved_local_maximum(fixture: Stated) -> None:
+    problem, norm = fixture.problem, get_norm(fixture.norm)
     rng = np.random.default_rng(0)
     for size in (0.03, 0.01):
         for _ in range(1000):
-            near = {k: v + size * rng.standard_normal(v.shape) for k, v in blocks(fixture).items()}
+            near = {k: v + size * rng.standard_normal(v.shape) for k, v in as_floats(fixture.theta).items()}
             q = float(problem.min_margin(near)) / float(norm.value(near)) ** problem.degree
-            assert q < fixture.margin
+            assert q < float(fixture.margin)
 
 
 def test_curvature_of_the_spectral_ball_decides() -> None:

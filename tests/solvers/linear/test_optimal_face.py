@@ -76,8 +76,6 @@ class TestUniqueOptima:
             unit = W / float(norm.value({"W": W}))
             expected = np.linalg.norm(unit - optimum) / np.linalg.norm(unit)
             assert distance_to_face(basis, {"W": W}, norm, solution) == pytest.approx(expected, abs=tolerance)
-            own = distance_to_face(basis, {"W": W}, norm, solution, own=True)
-            assert own == pytest.approx(float(norm.value({"W": unit - optimum})), abs=max(tolerance, RESOLUTION))
 
 
 class TestPolyhedralFace:

@@ -95,7 +95,7 @@ def test_a_factor_must_be_positive(spec):
 
 @pytest.mark.parametrize("spec", ["spectral-original", "spectral-original:tall"])
 def test_a_factor_must_be_a_number(spec):
-    with pytest.raises(NormError, match="needed is spectral-original:P"):
+    with pytest.raises(NormError, match="needs spectral-original:P"):
         get_norm(spec)
 
 

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.linalg import hilbert
 
 from maxmargin.solvers.norms import NormError, get_norm
-from maxmargin.solvers.routes.cholesky import Factor
-from maxmargin.solvers.routes.conic import Clarabel, Polyhedral, Scs
+from maxmargin.solvers.routes.compression import Compression
+from maxmargin.solvers.routes.conic import Clarabel, ClarabelOther, Polyhedral, Scs
 from maxmargin.solvers.routes.flat import FlatNorm
-from maxmargin.solvers.routes.interior import follow
-from maxmargin.solvers.routes.max_norms import Compression, MaxLayout
 from maxmargin.solvers.routes.nnls import NearestPoint
-from maxmargin.solvers.routes.operator_ball import MaxProgram, OperatorBall, OperatorPolar
-from maxmargin.solvers.routes.operator_cone import MatrixBlock
 from maxmargin.solvers.routes.saddle import ROUTES, InnerSolver, within
 from maxmargin.solvers.routes.simplex import Box, CrossPolytope
 
@@ -27,14 +22,17 @@ ALONE = [
     (CrossPolytope, "l1", 1e-10),
     (Polyhedral, "blocks:A=l1,v=3*linf,B=l1;max", 1e-10),
     (Polyhedral, "blocks:A=linf,v=3*l1,B=linf;sum", 1e-10),
-    (OperatorBall, "spectral", 1e-9),
-    (OperatorBall, "hybrid:3", 1e-9),
-    (OperatorBall, "blocks:A=2*spectral,v=l2,B=0.5*linf;max", 1e-9),
-    (OperatorPolar, "nuclear", 1e-9),
-    (OperatorPolar, "blocks:A=2*nuclear,v=l1,B=l1;sum", 1e-9),
+    (Clarabel, "spectral", 1e-8),
+    (Clarabel, "hybrid:3", 1e-8),
+    (Clarabel, "blocks:A=2*spectral,v=l2,B=0.5*linf;max", 1e-8),
+    (Clarabel, "nuclear", 1e-8),
+    (Clarabel, "blocks:A=2*nuclear,v=l1,B=l1;sum", 1e-8),
     (Clarabel, "maxrow", 1e-8),
     (Clarabel, "spectral;l2", 1e-8),
     (Clarabel, "entrywise:1.5", 1e-8),
+    (ClarabelOther, "spectral", 1e-8),
+    (ClarabelOther, "nuclear", 1e-8),
+    (ClarabelOther, "entrywise:1.5", 1e-8),
     (Scs, "spectral", 1e-8),
 ]
 
@@ -57,6 +55,15 @@ def test_each_route_alone(route, spec, accuracy, size):
         assert bounds.solver == route.name
         assert 0 < bounds.lower <= bounds.upper * (1 + 1e-14)
         assert bounds.gap <= accuracy
+
+
+@pytest.mark.parametrize("spec", sorted({spec for _, spec, _ in ALONE}))
+@pytest.mark.parametrize("size", [1.0, 1e-8, 1e8])
+def test_the_fast_routes_together_reach_nine_digits(spec, size):
+    fast = tuple(route for route in ROUTES if route is not Scs)
+    for seed in range(3):
+        bounds = InnerSolver(get_norm(spec), SHAPES).solve(size * instance(seed), within(1e-9), tol=1e-9, routes=fast)
+        assert bounds.gap <= 1e-9
 
 
 @pytest.mark.parametrize(
@@ -87,67 +94,26 @@ def test_all_routes_of_a_norm_meet():
         assert max(low for low, _ in brackets) <= min(high for _, high in brackets) * (1 + 1e-12)
 
 
-class TestInteriorPoint:
-    def test_few_steps_to_nine_digits(self):
-        # A wrong second-order term or Hessian still converges, only slowly: 12 to 16 steps are normal.
-        for seed in range(4):
-            A = instance(seed, 30, 40)
-            layout = MaxLayout.of(get_norm("spectral"), (("W", (5, 8)),))
-            assert layout is not None
-            A = layout.columns(A) / np.linalg.norm(A, axis=1).max()
-            steps = [i.complementarity / abs(i.x[-1]) for i in follow(MaxProgram(A, layout.layout))]
-            assert next(k for k, gap in enumerate(steps) if gap < 1e-9) <= 18
-
-    def test_few_steps_with_a_box_beside_the_matrix(self):
-        layout = MaxLayout.of(get_norm("hybrid"), (("W", (3, 4)), ("v", (28,))))
-        assert layout is not None
-        for seed in range(4):
-            A = layout.columns(instance(seed, 30, 40))
-            A = A / np.linalg.norm(A, axis=1).max()
-            steps = [i.complementarity / abs(i.x[-1]) for i in follow(MaxProgram(A, layout.layout))]
-            assert next(k for k, gap in enumerate(steps) if gap < 1e-9) <= 15
-
-    def test_hessian_is_the_derivative_of_the_direction(self):
-        # On the central path Y = μ X⁻¹, and −2 × its off-diagonal block is μ ∇φ(W), φ = −log det(I − W Wᵀ);
-        # there H must be μ ∇²φ: finite differences.
-        rng = np.random.default_rng(0)
-        W = rng.standard_normal((3, 4))
-        W *= 0.7 / np.linalg.norm(W, 2)
-        D, h, mu = rng.standard_normal((3, 4)), 1e-6, 0.3
-
-        def gradient(at):
-            return 2 * np.linalg.solve(np.eye(3) - at @ at.T, at)
-
-        difference = mu * (gradient(W + h * D) - gradient(W - h * D)) / (2 * h)
-        block = MatrixBlock(W, mu)
-        assert block.hessian() @ D.ravel() == pytest.approx(difference.ravel(), rel=1e-7)
-        assert -2 * block.Y[:3, 3:] == pytest.approx(mu * gradient(W), rel=1e-12)
-
-    def test_compression_loses_nothing(self):
-        # 4 samples, a 9 × 30 block: the gradients span 4 columns and 8 rows (here, low rank by construction).
-        rng = np.random.default_rng(1)
-        X, delta = rng.standard_normal((4, 30)), rng.standard_normal((4, 9, 1))
-        A = (delta * X[:, None, :]).reshape(4, -1)
-        A = np.abs(np.sign(A[:, :1])) * A  # any data: 4 rows in 270 dimensions are separable
-        layout = MaxLayout.of(get_norm("spectral"), (("W", (9, 30)),))
-        assert layout is not None
-        small = Compression(A, layout.layout)
-        assert small.layout.matrices == ((4, 4),)
-        y = rng.standard_normal(16)
-        assert small.B @ y == pytest.approx(A @ small.expand(y), rel=1e-10)
-        assert np.linalg.norm(small.expand(y).reshape(9, 30), 2) == pytest.approx(np.linalg.norm(y.reshape(4, 4), 2))
-        bounds = InnerSolver(get_norm("spectral"), {"W": (9, 30)}).solve(A, within(0), routes=(OperatorBall,))
-        plain = InnerSolver(get_norm("spectral"), {"W": (9, 30)}).solve(A, within(1e-8), routes=(Clarabel,))
-        assert bounds.gap <= 1e-9
-        assert bounds.lower == pytest.approx(plain.lower, rel=1e-7)
+def test_compression_loses_nothing():
+    # 4 samples, a 9 × 30 block: the gradients span 4 columns and 4 rows (here, low rank by construction).
+    rng = np.random.default_rng(1)
+    X, delta = rng.standard_normal((4, 30)), rng.standard_normal((4, 9, 1))
+    A = (delta * X[:, None, :]).reshape(4, -1)
+    small = Compression(FlatNorm.of(get_norm("spectral"), {"W": (9, 30)}), A)
+    assert small.flat.shapes == (("W", (4, 4)),)
+    y = rng.standard_normal(16)
+    assert small.A @ y == pytest.approx(A @ small.expand(y), rel=1e-10)
+    assert np.linalg.norm(small.expand(y).reshape(9, 30), 2) == pytest.approx(np.linalg.norm(y.reshape(4, 4), 2))
+    bounds = InnerSolver(get_norm("spectral"), {"W": (9, 30)}).solve(A, within(0), routes=(Clarabel,))
+    assert bounds.gap <= 1e-9
 
 
-def test_cholesky_outlives_the_condition_number():
-    # Hilbert matrix of order 13, condition 1e18: a plain factor breaks down; the residual must still be small.
-    M = hilbert(13)
-    right = M @ np.ones(13)
-    x = Factor(M).solve(right)
-    assert M @ x == pytest.approx(right, rel=1e-10)
+def test_only_blocks_of_schatten_norms_are_compressed():
+    A = np.outer(np.ones(3), np.arange(1.0, 1 + 9 * 30 + 8 * 8))  # one gradient, three times
+    flat = FlatNorm.of(get_norm("blocks:W=nuclear,V=maxrow;max"), {"W": (9, 30), "V": (8, 8)})
+    small = Compression(flat, A)
+    assert dict(small.flat.shapes) == {"W": (2, 2), "V": (8, 8)}
+    assert small.A[0, 4:] == pytest.approx(A[0, 270:])
 
 
 @pytest.mark.parametrize(

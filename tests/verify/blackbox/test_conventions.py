@@ -174,9 +174,9 @@ def test_the_trial_touches_neither_weights_nor_random_numbers():
 
 def test_options_go_where_closed_key_sets_allow_them():
     handle = Handle(load(Flagged, {"momentum": 0.5}), _params())  # of the matrices' group only
-    assert [g.get("momentum") for g in handle.groups] == [0.5, None]
+    assert [g.get("momentum") for g in handle.optimizer.param_groups] == [0.5, None]
     handle = Handle(load(Flagged, {"lr": 0.25}), _params())
-    assert [g["lr"] for g in handle.groups] == [0.25, 0.25]
+    assert [g["lr"] for g in handle.optimizer.param_groups] == [0.25, 0.25]
 
 
 def test_a_misspelt_option_does_not_slip_into_groups():
@@ -279,7 +279,7 @@ def folder(tmp_path, monkeypatch):
 def test_a_file_may_import_what_lies_beside_it(folder):
     target = load(f"{folder / 'mine_with_helpers.py'}:Mine")
     handle = Handle(target, _params())
-    assert handle.groups[0]["lr"] == 0.375
+    assert handle.optimizer.param_groups[0]["lr"] == 0.375
     handle.step([torch.ones_like(p) for p in handle.params])  # imports late
     assert sys.path[-1] == str(folder)
 

@@ -140,10 +140,9 @@ class MadeOfTwo:
 def test_a_step_is_as_long_as_asked_wherever_the_rate_is(target, knob, honoured):
     handle = _handle(target)
     assert handle.rate.knob.name == knob
-    if honoured is None:
-        assert handle.rate.own_error is None
-    else:
-        assert (handle.rate.own_error <= 1e-12) == honoured
+    assert handle.has_lr == (honoured is not None)
+    if honoured:
+        assert handle.rate.error <= 1e-12
     base = _move(handle)
     handle.set_lr(4.0)
     four = _move(handle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -19,19 +20,20 @@ import pytest
 from maxmargin.verify.cli import commands, output
 from maxmargin.verify.cli import entry as cli
 from maxmargin.verify.cli.entry import build_parser, key_value, main
+from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
 from maxmargin.verify.results.store import Store
-from maxmargin.verify.results.verdict import Hypothesis, NormEvidence, Outcome, ProblemVerdict, Verdict
+from maxmargin.verify.results.verdict import CheckVerdict, Hypothesis, NormEvidence, Outcome, ProblemVerdict
 
 COMMANDS = ("check", "verify", "solve", "list", "report")
-HEAVY = ("torch", "numpy", "scipy", "cvxpy", "matplotlib", "rich", "jinja2", "sympy", "flint")
+HEAVY = ("torch", "numpy", "msgspec", "scipy", "cvxpy", "matplotlib", "rich", "jinja2", "sympy", "flint")
 
 
 def evidence(gap: float, apart: float | None = None) -> NormEvidence:
     return NormEvidence(gap, (gap, gap), 0.99, 1 - gap, None, -0.5, (-0.6, -0.4), apart=apart)
 
 
-def verdict(outcome: Outcome = Outcome.HOLDS, claim: str | None = "l2", **changes: Any) -> Verdict:
-    """A verdict with one problem and one checkpoint, as `check` and `verify` return it."""
+def judged(outcome: Outcome, claim: str | None) -> dict[str, Any]:
+    """What `check` and `verify` say of one problem with one checkpoint."""
     problem = ProblemVerdict(
         problem="blocks@linear",
         degree=1,
@@ -42,18 +44,21 @@ def verdict(outcome: Outcome = Outcome.HOLDS, claim: str | None = "l2", **change
         hypotheses={"separated": Hypothesis(True, 1.0)},
         arrays={"steps": np.array([10]), "kkt_gap:l2": np.array([[0.002]])},
     )
-    fields: dict[str, Any] = {
+    return {
         "target": "m:Opt",
         "kwargs": {"betas": (0.9, 0.95)},
         "outcome": outcome,
         "norm": "l2" if outcome is Outcome.HOLDS else None,
-        "blocks": {"W": {"norm": "l2", "weight": 1.0}},
+        "blocks": {"W": {"norm": "l2", "weight": 1.0, "alignment": 1.0}},
         "claim": claim,
         "reasons": ("the first reason", "the second reason"),
         "problems": (problem,),
-        "extra": {"seed": 0, "tier": "quick", "versions": {}, "device": "cpu", "seconds": 1.5},
     }
-    return Verdict(**(fields | changes))
+
+
+def verdict(outcome: Outcome = Outcome.HOLDS, claim: str | None = "l2", **changes: Any) -> CheckVerdict:
+    facts: dict[str, Any] = {"seed": 0, "tier": "quick", "versions": {}, "device": "cpu", "seconds": 1.5}
+    return CheckVerdict(**(judged(outcome, claim) | facts | changes))
 
 
 @pytest.fixture
@@ -339,14 +344,15 @@ def test_an_html_folder_that_cannot_be_is_refused_before_the_work(fake: Fake, tm
 # ------------------------------------------------------------------------------------------- verify
 
 
-def campaign(*outcomes: Outcome) -> Callable[..., list[Verdict]]:
+def campaign(*outcomes: Outcome) -> Callable[..., list[ClaimVerdict]]:
     """A campaign that gives these outcomes and stores them as the real one does."""
 
-    def verify(claims: Any, *, out: Path, **_: Any) -> list[Verdict]:
-        verdicts = [verdict(outcome, id=f"claim-{i}", statement="It does.") for i, outcome in enumerate(outcomes)]
-        Store.at(out).save_results(
-            {"schema": 1, "kind": "verify", "versions": {}, "claims": [v.to_claim_json() for v in verdicts]}
-        )
+    def verify(claims: Any, *, out: Path, **_: Any) -> list[ClaimVerdict]:
+        verdicts = [
+            ClaimVerdict(id=f"claim-{i}", statement="It does.", **judged(outcome, "l2"))
+            for i, outcome in enumerate(outcomes)
+        ]
+        Store.at(out).save_results(Campaign(claims=tuple(verdicts)).to_json())
         return verdicts
 
     return verify
@@ -431,7 +437,11 @@ def test_solve_prints_its_table_or_its_json(fake: Fake, capsys: pytest.CaptureFi
     assert "no enclosure is given" in said  # it was asked for, and there is none
     ((args, kwargs),) = calls
     assert (args[0].n_samples, args[1].name) == (6, "l2")
-    assert {k: kwargs[k] for k in ("certify", "starts", "seed")} == {"certify": True, "starts": 4, "seed": 0}
+    given = {"certify": True, "prove": False, "starts": 4, "seed": 0}
+    assert {k: kwargs[k] for k in given} == given
+    assert main([*argv, "--prove"]) == 0
+    assert calls.pop()[1]["prove"] is True
+    capsys.readouterr()
     assert main([*argv, "--json", "-"]) == 0
     assert strict(capsys.readouterr().out)["kkt_gap"] is None
     assert main([*argv, "--quiet"]) == 0
@@ -459,6 +469,7 @@ def test_solve_gives_the_known_margins_of_the_basis(
         ("problems", {"digits-3@linear", "multiclass@linear", "blocks@linear"}),
         ("norms", {"l1", "l2", "linf", "spectral", "nuclear", "hybrid[:R]", "schatten:P", "entrywise:P"}),
         ("optimizers", {"signum", "muon", "adam", "muon-signum", "muon-adam"}),
+        ("thresholds", {"APART", "STEPS", "SAME_STEP"}),
     ],
 )
 def test_list_names_everything_with_a_line(what: str, some: set[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -470,6 +481,31 @@ def test_list_names_everything_with_a_line(what: str, some: set[str], capsys: py
     assert some <= {entry["name"] for entry in entries}
     assert all(entry["summary"] and entry["name"] in table for entry in entries)
     assert said.err.split("\n")[:-1] == [entry["name"] for entry in entries]
+
+
+def test_listed_problems_show_their_exact_answers_and_what_they_are_made_of(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "problems", "--json", "-"]) == 0
+    said = capsys.readouterr()
+    listed = strict(said.out)
+    exact = {entry["name"]: entry["exact"] for entry in listed["entries"]}
+    assert exact["F1"] == exact["two-points@relu:h=2"] == ["l2", "linf"]
+    assert exact["G2"] == exact["basis@linear"] == ["spectral", "linf", "l2", "nuclear", "l1"]
+    assert exact["multiclass@linear"] == []
+    assert "exact under" in said.err
+    parts = {part["name"] for part in listed["parts"]}
+    assert {"basis:k=3,s=1.0", "@relu2:h=8", "FILE.npz, FILE.csv"} <= parts
+    assert all(part in said.err for part in parts)
+
+
+def test_solve_says_what_theory_says(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["solve", "--problem", "F2", "--norm", "l2", "--prove", "--json", "-"]) == 0
+    said = capsys.readouterr()
+    found = strict(said.out)
+    assert found["problem"] == "point:x=1:2@diagonal:depth=2"
+    assert [(p["class"], p["exact"]) for p in found["theory"]["points"]] == [("global", "1"), ("saddle", "1/2")]
+    assert found["proof"]["proved"] is True
+    assert "theory says: global, margin 1 (G3-L2-l2); found as 1" in said.err
+    assert "proved: there is an exact KKT point" in said.err
 
 
 def test_the_listed_norms_and_claims_are_the_ones_the_commands_take(capsys: pytest.CaptureFixture[str]) -> None:
@@ -580,7 +616,7 @@ def test_a_missing_file_is_the_users_fault_only_if_the_user_named_it(fake: Fake,
 
 def test_results_of_our_own_that_cannot_be_rendered_are_our_fault(fake: Fake, tmp_path: Path) -> None:
     fake(*CHECK, verdict(reasons=(3,)))
-    assert main(["check", "m:Opt"]) == 70
+    assert main(["check", "m:Opt", "--html", str(tmp_path)]) == 70
 
 
 @pytest.mark.parametrize("status", [0, 1, None])
@@ -650,9 +686,14 @@ def test_names_cannot_drive_the_terminal(fake: Fake, capsys: pytest.CaptureFixtu
     assert r"\x1b[2Jm:Opt" in out
 
 
-def test_on_a_terminal_names_are_not_markup(monkeypatch: pytest.MonkeyPatch) -> None:
-    import io
+def test_a_table_in_a_pipe_is_aligned_columns_and_a_row_is_a_line() -> None:
+    stream = io.StringIO()
+    columns = [output.Column("norm"), output.Column("gap", numeric=True), output.Column("said")]
+    output.Output(stream).table(columns, [["l2", "0.1", "x" * 300], ["linf", "12", "[b]y z[/b]"]])
+    assert stream.getvalue() == f"norm  gap  said\nl2    0.1  {'x' * 300}\nlinf   12  [b]y z[/b]\n"
 
+
+def test_on_a_terminal_names_are_not_markup(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True

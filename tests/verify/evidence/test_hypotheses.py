@@ -10,7 +10,7 @@ from maxmargin.solvers.norms import get_norm
 from maxmargin.verify.engine.run import log_spaced
 from maxmargin.verify.engine.schedules import PowerLaw
 from maxmargin.verify.engine.trajectory import Trajectory
-from maxmargin.verify.evidence.hypotheses import measured
+from maxmargin.verify.evidence.hypotheses import Known, hypotheses_of
 
 LINEAR, CUBIC, KINKED = "multiclass@linear", "binary@relu2:h=4", "binary@relu:h=4"
 STEPS = np.array([0, *log_spaced(100_000, 40)])
@@ -43,7 +43,7 @@ def _trajectory(length, turn=None, runs=2, steps=STEPS, **changes):
 
 
 def _measured(trajectory, spec=LINEAR, **options):
-    return measured(problems.get(spec), trajectory, LINF, **options)
+    return hypotheses_of(problems.get(spec), trajectory, LINF, Known(**options))
 
 
 def _power(a):
@@ -149,7 +149,7 @@ def test_separation_is_the_share_of_runs():
 def test_where_nothing_separates_nothing_more_is_said():
     trajectory = _trajectory(_power(0.2))
     trajectory.margin[-1] = -1.0
-    found = _measured(trajectory, needs_a1=True)
+    found = _measured(trajectory, family="adam")
     assert found["separated"].met is False
     assert set(found) == {"separated", "smooth"}
 
@@ -176,18 +176,18 @@ def test_the_radius_is_the_weights_over_the_path():
 
 def test_a_dead_coordinate_breaks_a1_where_it_is_asked_for():
     trajectory = _trajectory(_power(0.2), runs=3)
-    assert _measured(trajectory, needs_a1=True)["A1"].met is True
+    assert _measured(trajectory, family="adam")["A1"].met is True
     assert "A1" not in _measured(trajectory)
     trajectory.gradient["w"][0, 1, 0] = 0.0
-    found = _measured(trajectory, needs_a1=True)["A1"]
+    found = _measured(trajectory, family="adam")["A1"]
     assert found.met is False
     assert found.value == 0.5
     trajectory.margin[-1, 1] = -1.0  # in a run that does not count
-    assert _measured(trajectory, needs_a1=True)["A1"].met is True
+    assert _measured(trajectory, family="adam")["A1"].met is True
 
 
 def test_every_answer_can_be_stored():
-    for hypothesis in _measured(_trajectory(_power(0.2)), needs_a1=True).values():
+    for hypothesis in _measured(_trajectory(_power(0.2)), family="adam").values():
         assert type(hypothesis.met) in (bool, type(None))
         assert type(hypothesis.value) in (float, str, type(None))
 
@@ -239,7 +239,7 @@ def test_a_known_schedule_is_judged_symbolically():
     assert "o(t^(1/3" in unmet.value
     free = _measured(trajectory, CUBIC, schedule=PowerLaw(0.1, 0.5), family="steepest descent")["schedule, symbolic"]
     assert free.met is True  # nothing has to track anything
-    adam = {"needs_a1": True, "schedule": PowerLaw(0.1, 0.8)}
+    adam = {"family": "adam", "schedule": PowerLaw(0.1, 0.8)}
     assert _measured(trajectory, CUBIC, **adam)["schedule, symbolic"].met is None  # betas were not given
     assert _measured(trajectory, CUBIC, **adam, betas=(0.9, 0.95))["schedule, symbolic"].met is True
     assert _measured(trajectory, CUBIC, **adam, betas=(0.95, 0.9))["schedule, symbolic"].met is False
@@ -248,5 +248,5 @@ def test_a_known_schedule_is_judged_symbolically():
 
 def test_nothing_informative_decides():
     judged = {"smooth", "separated", "direction settles", "schedule", "schedule, symbolic", "A1"}
-    found = _measured(_trajectory(_power(0.5)), needs_a1=True, schedule=PowerLaw(0.1, 0.5))
+    found = _measured(_trajectory(_power(0.5)), family="adam", schedule=PowerLaw(0.1, 0.5))
     assert {name for name, h in found.items() if h.met is not None} <= judged

@@ -13,8 +13,10 @@ from maxmargin.verify.evidence import apartness
 from maxmargin.verify.evidence import measure as evidence
 from maxmargin.verify.evidence.apartness import with_apartness
 from maxmargin.verify.evidence.measure import fitted_slope, measure
-from maxmargin.verify.judging.rules import Bounds, judge
+from maxmargin.verify.judging.facts import Facts
+from maxmargin.verify.judging.rules import judge
 from maxmargin.verify.results.verdict import Outcome
+from maxmargin.verify.thresholds.judging import CHECK_LINEAR
 
 STEPS = np.array([0, 8, 80, 800, 8000])
 
@@ -111,9 +113,9 @@ def test_a_norm_that_no_solver_finds_is_left_out_and_spoils_nothing_else(monkeyp
     found = measure(problem, trajectory, [get_norm("l2"), get_norm("linf"), get_norm("l1")])
     assert set(found.norms) == {"l2", "l1"}
     assert not any(key.endswith(":linf") for key in found.arrays)
-    outcome, reasons = judge("linf", found.norms, {}, Bounds(1e-2, 5, 0.9), steps=8000)
-    assert outcome is Outcome.INCONCLUSIVE
-    assert reasons == ("the margin problem under linf could not be solved here",)
+    decision = judge(Facts("linf", found.norms, {}, CHECK_LINEAR, steps=8000))
+    assert decision.outcome is Outcome.INCONCLUSIVE
+    assert decision.texts == ("the margin problem under linf could not be solved here",)
 
 
 def test_a_norm_whose_distance_no_solver_finds_is_no_control(monkeypatch):

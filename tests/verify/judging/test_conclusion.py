@@ -7,21 +7,25 @@ from math import inf, nan
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from maxmargin.models import problems
 from maxmargin.solvers.norms import ParameterNorm, get_norm
 from maxmargin.verify.engine.trajectory import Trajectory
 from maxmargin.verify.evidence.measure import Evidence
 from maxmargin.verify.evidence.measured import Measured
-from maxmargin.verify.judging.conclusion import APPROXIMATE, NEAR, PERFECT, conclude, nearest_norm
-from maxmargin.verify.judging.wording import FINDINGS, about_optimizer
-from maxmargin.verify.lab.faults.finding import Finding
+from maxmargin.verify.judging.conclusion import conclude, nearest_norm
+from maxmargin.verify.judging.wording import about_optimizer
+from maxmargin.verify.lab.examine import Exam
+from maxmargin.verify.lab.faults.finding import Finding, Kind
+from maxmargin.verify.lab.harness.sentence import Place
 from maxmargin.verify.lab.norm.fingerprint import BlockReading, Fingerprint
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.lab.twin.search import Twin
 from maxmargin.verify.optimizers import get_optimizer
 from maxmargin.verify.results.candidates import CANDIDATES
 from maxmargin.verify.results.verdict import NormEvidence, Outcome, ProblemVerdict
+from maxmargin.verify.thresholds.judging import APPROXIMATE, FINDINGS, NEAR, PERFECT
 
 HOLDS, FAILS, INCONCLUSIVE = Outcome.HOLDS, Outcome.FAILS, Outcome.INCONCLUSIVE
 SPECS = ("blocks@linear", "multiclass@linear")
@@ -73,10 +77,11 @@ def _fingerprint(name="spectral", alignment=0.9):
     return Fingerprint(get_norm(name), alignment, {"w": BlockReading("l2", 1.0, {"l2": 1.0}, 1.0)})
 
 
-def _measured(spec, rows=None, probe=SOUND, fingerprint=None, norms=None, **known):
+def _measured(spec, rows=None, probe=SOUND, norms=None, seconds=0.0, full_steps=0, **known):
     rows = _rows() if rows is None else rows
     norms = {n: get_norm(n) for n in CANDIDATES} if norms is None else norms
-    return Measured(problems.get(spec), _trajectory(), Evidence(rows, {}), norms, fingerprint, probe, **known)
+    exam = Exam(spec, about=probe, candidates=tuple(norms.values()), **known)
+    return Measured(problems.get(spec), _trajectory(), Evidence(rows, {}), exam, seconds, full_steps)
 
 
 def _verdict(found, outcome, norm="spectral", **changes):
@@ -116,7 +121,7 @@ def test_all_problems_count():
 
 def test_alignment_decides_between_equal_gaps():
     rows = _rows("linf")
-    rows["l2"] = replace(rows["linf"], alignment=0.9)
+    rows["l2"] = structs.replace(rows["linf"], alignment=0.9)
     assert nearest_norm([_measured(SPECS[0], rows)]).name == "linf"
 
 
@@ -130,7 +135,7 @@ def test_ties_go_to_the_simpler_norm():
 @pytest.mark.parametrize("spoilt", [{"alignment": nan}, {"kkt_gap": nan}])
 def test_what_was_not_measured_speaks_for_no_norm(spoilt):
     rows = _rows("spectral")
-    rows["l2"] = replace(rows["l2"], **spoilt)
+    rows["l2"] = structs.replace(rows["l2"], **spoilt)
     assert nearest_norm([_measured(spec, rows) for spec in SPECS]).name == "spectral"
 
 
@@ -147,9 +152,12 @@ def test_a_weighted_norm_of_one_problem_is_not_anothers_even_under_its_name():
     """AdaGO: blocks differ in weight on every problem; each norm is called "weighted …" and has rules of its own."""
     name = "weighted spectral"
     own = [ParameterNorm.of({block: "spectral"}, name=name) for block in ("W", "tall")]
-    rows = _rows("spectral") | {name: replace(_rows("spectral")["spectral"], kkt_gap=1e-6)}
+    rows = _rows("spectral") | {name: structs.replace(_rows("spectral")["spectral"], kkt_gap=1e-6)}
     norms = {n: get_norm(n) for n in CANDIDATES}
-    found = [_measured(s, rows, norms=norms | {name: n}) for s, n in zip(SPECS, own, strict=True)]
+    found = [
+        _measured(s, rows, norms=norms | {name: n}, fingerprint=Fingerprint(n, 1.0, {}, unweighted=norms["spectral"]))
+        for s, n in zip(SPECS, own, strict=True)
+    ]
     assert nearest_norm(found).name == "spectral"
     assert nearest_norm(found[:1]).name == name
 
@@ -181,7 +189,7 @@ def test_outcome_and_name(outcomes, claim, outcome, norm):
 
 def test_a_norm_that_no_problem_can_tell_from_it_withholds_the_pass():
     rows = _rows("spectral")
-    rows["nuclear"] = replace(rows["nuclear"], apart=0.001)
+    rows["nuclear"] = structs.replace(rows["nuclear"], apart=0.001)
     answer = _conclude(rows=rows)
     assert answer.outcome is INCONCLUSIVE
     assert "These problems cannot tell spectral from nuclear; add one that can (--problem)." in answer.reasons
@@ -190,14 +198,14 @@ def test_a_norm_that_no_problem_can_tell_from_it_withholds_the_pass():
 
 def test_one_problem_that_can_tell_is_enough():
     blurred = _rows("spectral")
-    blurred["nuclear"] = replace(blurred["nuclear"], apart=0.001)
+    blurred["nuclear"] = structs.replace(blurred["nuclear"], apart=0.001)
     found = [_measured(SPECS[0]), _measured(SPECS[1], blurred)]
     assert conclude(found, [_verdict(m, HOLDS) for m in found], claim=None).outcome is HOLDS
 
 
 def test_a_norm_that_is_the_same_everywhere_is_no_blind_spot():
     rows = _rows("spectral")
-    rows["hybrid"] = replace(rows["spectral"], apart=0.0)
+    rows["hybrid"] = structs.replace(rows["spectral"], apart=0.0)
     assert _conclude(rows=rows).outcome is HOLDS
 
 
@@ -280,9 +288,9 @@ def test_what_is_not_approximately(changes):
         ({"value_dependence": 1e-3}, "independent of the weights", "a hidden decay or a trust ratio"),
         ({"random": 0.1}, "deterministic", "It is random: two runs with different seeds differ by 1.0e-01."),
         (
-            {"lr_knob_error": 0.5, "findings": ("Twice the learning rate does not move twice as far.",)},
+            {"lr_knob_error": 0.5},
             "learning rate honoured",
-            "Twice the learning rate does not move twice as far.",
+            "Twice the learning rate, set on the way, does not move twice as far (error 5.0e-01).",
         ),
         ({"memory": inf}, "forgets", "Its state never forgets"),
     ],
@@ -368,29 +376,35 @@ def test_where_steps_are_not_what_is_missing_none_are_named(needed):
 
 # -- Diagnosis and twins ------------------------------------------------------------------------------------------
 
-FROZEN = Finding("W", "frozen", "row 7 of W never moves.", 1.0)
+
+def _frozen(row):
+    return Finding.of(Kind.FROZEN, "W", 1.0, "{place:{block}} never moves.", place=Place("row", ((row,),), 64))
+
+
+FROZEN = _frozen(7)
 
 
 def test_a_finding_is_said_once_with_what_shows_it():
     found = [_measured(spec, findings=(FROZEN,)) for spec in SPECS]
     answer = conclude(found, [_verdict(m, FAILS) for m in found], claim="spectral")
-    assert "Row 7 of W never moves (blocks@linear; likewise on W)." in answer.reasons
+    assert "Row 7 of W (W[7, :]) never moves (blocks@linear; likewise on W)." in answer.reasons
     held = conclude(found, [_verdict(m, HOLDS) for m in found], claim="spectral").reasons
     assert not any("never moves" in reason for reason in held)
 
 
 def test_findings_that_differ_in_numbers_alone_are_one_the_largest_first():
     def bounds(block, low):
-        return Finding(block, "newton-schulz", f"the step on {block} has singular values {low} … 1.1", 1 - low)
+        form = "the step on {block} has singular values {low} … 1.1"
+        return Finding.of(Kind.NEWTON_SCHULZ, block, 1 - low, form, low=low)
 
     found = [
         _measured(SPECS[0], findings=(bounds("tall", 0.7), bounds("wide", 0.6))),
-        _measured(SPECS[1], findings=(bounds("W", 0.65), FROZEN, replace(FROZEN, text="row 8 of W never moves"))),
+        _measured(SPECS[1], findings=(bounds("W", 0.65), FROZEN, _frozen(8))),
     ]
     reasons = conclude(found, [_verdict(m, FAILS) for m in found], claim="spectral").reasons
     assert reasons[:3] == (
-        "Row 7 of W never moves (multiclass@linear).",
-        "Row 8 of W never moves (multiclass@linear).",
+        "Row 7 of W (W[7, :]) never moves (multiclass@linear).",
+        "Row 8 of W (W[8, :]) never moves (multiclass@linear).",
         "The step on wide has singular values 0.6 … 1.1 (blocks@linear; likewise on W, tall).",
     )
 
@@ -402,7 +416,7 @@ def test_notes_are_said_once_whatever_the_outcome():
 
 
 def test_few_findings_are_said_and_the_rest_counted():
-    many = tuple(replace(FROZEN, text=f"row {i} of W never moves") for i in range(FINDINGS + 2))
+    many = tuple(_frozen(i) for i in range(FINDINGS + 2))
     found = [_measured(spec, findings=many) for spec in SPECS]
     reasons = conclude(found, [_verdict(m, FAILS) for m in found], claim="spectral").reasons
     assert sum("never moves" in r for r in reasons) == FINDINGS
@@ -410,13 +424,14 @@ def test_few_findings_are_said_and_the_rest_counted():
 
 
 def test_what_two_problems_say_alike_is_said_once():
-    said = ["Its step changes by 8.9e-01 when regrouped.", "Its step changes by 3.1e-01 when regrouped.", "Other."]
     found = [
-        _measured(spec, probe=replace(SOUND, findings=(text, said[2])))
-        for spec, text in zip(SPECS, said[:2], strict=True)
+        _measured(spec, probe=replace(SOUND, order_dependence=by, idle_steps=1))
+        for spec, by in zip(SPECS, (0.89, 0.31), strict=True)
     ]
     reasons = conclude(found, [_verdict(m, HOLDS) for m in found], claim=None).reasons
-    assert [r for r in reasons if r in said] == [said[0], said[2]]
+    said = {r for m in found for r in m.exam.about.findings}
+    assert len(said) == 3
+    assert [r for r in reasons if r in said] == [*found[0].exam.about.findings]
 
 
 def test_the_worst_of_the_problems_is_what_is_warned_of():

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import nan
 
 import pytest
+from msgspec.structs import replace
 
-from maxmargin.verify.judging.rules import (
-    APART,
-    CHATTER,
-    FALLING,
-    PLATEAU,
-    REACHED,
-    STEADY,
-    Bounds,
-    controls_of,
-    judge,
-    steps_needed,
-)
+from maxmargin.verify.judging.facts import Facts, controls_of, steps_needed
+from maxmargin.verify.judging.rules import judge
 from maxmargin.verify.results.verdict import Hypothesis, NormEvidence, Outcome
+from maxmargin.verify.thresholds.judging import APART, CHATTER, FALLING, PLATEAU, REACHED, STEADY
+from maxmargin.verify.thresholds.table import Bounds
 
 HOLDS, FAILS, INCONCLUSIVE = Outcome.HOLDS, Outcome.FAILS, Outcome.INCONCLUSIVE
 BOUNDS = Bounds(gap=5e-3, ratio=10, alignment=0.95)
@@ -46,8 +38,9 @@ GOOD = {"linf": _own(), "l2": _row(0.1), "spectral": _row(0.3)}
 MET = {"separated": Hypothesis(True, 1.0), "kappa": Hypothesis(None, 0.9)}
 
 
-def _judge(evidence=GOOD, hypotheses=MET, claim="linf", steps=1000):
-    return judge(claim, evidence, hypotheses, BOUNDS, steps=steps)
+def _judge(evidence=GOOD, hypotheses=MET, claim="linf", steps=1000, steady=None):
+    decision = judge(Facts(claim, evidence, hypotheses, {"quick": BOUNDS}, steps=steps, steady=steady))
+    return decision.outcome, decision.texts
 
 
 def test_all_in_order_holds_and_names_the_nearest_rival():
@@ -186,7 +179,7 @@ def test_bounds_are_inclusive(gap, bound_kept):
 )
 def test_steps_that_chatter_are_excused_only_if_they_are_the_norms_own(alignment, steady, gap, outcome):
     rows = {"linf": _row(gap, alignment=alignment, apart=0.0), "l2": _row(0.5)}
-    assert judge("linf", rows, MET, BOUNDS, steps=1000, steady=steady)[0] is outcome
+    assert _judge(rows, steady=steady)[0] is outcome
 
 
 def test_an_unmet_hypothesis_makes_a_pass_inconclusive():
@@ -229,7 +222,7 @@ def test_the_slope_must_be_surely_below_the_limit():
 )
 def test_what_may_still_close_refutes_nothing_if_the_steps_are_the_norms_own(interval, alignment, steady, outcome):
     rows = {"linf": _row(0.2, alignment=alignment, slope=-0.13, interval=interval, apart=0.0), "l2": _row(0.5)}
-    assert judge("linf", rows, MET, BOUNDS, steps=1000, steady=steady)[0] is outcome
+    assert _judge(rows, steady=steady)[0] is outcome
 
 
 @pytest.mark.parametrize(
@@ -245,7 +238,7 @@ def test_what_may_still_close_refutes_nothing_if_the_steps_are_the_norms_own(int
 )
 def test_a_small_gap_of_foreign_steps_must_be_seen_to_close(gap, interval, steady, outcome):
     rows = {"linf": _row(gap, slope=sum(interval) / 2, interval=interval, apart=0.0), "l2": _row(0.5)}
-    found, reasons = judge("linf", rows, MET, BOUNDS, steps=1000, steady=steady)
+    found, reasons = _judge(rows, steady=steady)
     assert found is outcome
     assert ("only 0.980 aligned with linf's" in reasons[0]) == (steady == STEADY - 0.01 and outcome is not HOLDS)
 

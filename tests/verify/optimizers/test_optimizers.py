@@ -528,29 +528,29 @@ def test_the_default_arguments_are_those_of_the_summary():
         ("zzz", {}, r"unknown optimizer 'zzz'; known: adagrad, "),
         ("adam", {"beta1": 1.0}, "beta1 is 1.0; an exponential average needs 0 <= beta1 < 1"),
         ("adam", {"beta2": -0.1}, "beta2 is -0.1"),
-        ("adam", {"eps": -1e-8}, "eps is -1e-08; needed is a finite number >= 0"),
+        ("adam", {"eps": -1e-8}, "eps is -1e-08; it must be a finite number >= 0"),
         ("adam", {"eps": float("nan")}, "eps is nan"),
         ("adam", {"betas": (0.9, 0.99)}, r"optimizer 'adam' rejects .*betas"),
         ("adam", {"beta1": "high"}, "optimizer 'adam' rejects"),
         ("signum", {"beta": 1.5}, "beta is 1.5"),
         ("signum", {"beta": float("nan")}, "beta is nan"),
-        ("signum", {"kind": "polyak"}, "kind is 'polyak'; needed is 'ema', 'heavy-ball' or 'nesterov'"),
+        ("signum", {"kind": "polyak"}, "kind is 'polyak'; it must be 'ema', 'heavy-ball' or 'nesterov'"),
         ("steepest", {"norm": "l3"}, r"unknown norm 'l3'"),
-        ("muon-signum", {"ratio": 0.0}, "ratio is 0.0; needed is a finite number > 0"),
+        ("muon-signum", {"ratio": 0.0}, "ratio is 0.0; it must be a finite number > 0"),
         ("muon-adam", {"ratio": float("inf")}, "ratio is inf"),
         ("ngd", {"lr": 0.1}, "optimizer 'ngd' rejects .*lr"),
-        ("muon", {"factor": "rows"}, "factor is 'rows'; needed is one of none, original, match_rms_adamw"),
-        ("muon-ns", {"dtype": "int8"}, "dtype is 'int8'; needed is one of float64, float32, bfloat16"),
-        ("muon-ns", {"steps": 100}, "steps is 100; needed are 1 to 99"),
-        ("muon-ns", {"a": 30.0}, "coefficients 30, .*; needed is an iteration that keeps them near 1"),
+        ("muon", {"factor": "rows"}, "factor is 'rows'; it must be one of none, original, match_rms_adamw"),
+        ("muon-ns", {"dtype": "int8"}, "dtype is 'int8'; it must be one of float64, float32, bfloat16"),
+        ("muon-ns", {"steps": 100}, "steps is 100; it must be 1 to 99"),
+        ("muon-ns", {"a": 30.0}, "coefficients 30, .*; they must stay near 1"),
         ("rmsprop", {"momentum": 1.0}, "momentum is 1.0"),
-        ("shampoo", {"exponent": 0.0}, r"exponent is 0.0; needed is a number in \(0, 1\]"),
-        ("shampoo", {"vectors": "rows"}, "vectors is 'rows'; needed is 'diagonal' or 'full'"),
-        ("adamw", {"decay": -1.0}, "decay is -1.0; needed is a finite number >= 0"),
+        ("shampoo", {"exponent": 0.0}, r"exponent is 0.0; it must be a number in \(0, 1\]"),
+        ("shampoo", {"vectors": "rows"}, "vectors is 'rows'; it must be 'diagonal' or 'full'"),
+        ("adamw", {"decay": -1.0}, "decay is -1.0; it must be a finite number >= 0"),
         ("decayed", {"optimizer": "sigum"}, "did you mean 'signum'"),
-        ("prgd", {"period": 0}, "period is 0; needed is a whole number of steps >= 1"),
+        ("prgd", {"period": 0}, "period is 0; it must be a whole number of steps >= 1"),
         ("prgd", {"growth": 0.5}, "a norm that grows needs growth >= 1"),
-        ("prgd", {"radius": 0.0}, "needed are finite numbers with 0 < radius <= ceiling"),
+        ("prgd", {"radius": 0.0}, "they must be finite numbers with 0 < radius <= ceiling"),
     ],
 )
 def test_bad_arguments_are_refused_with_a_reason(name, kwargs, text):
@@ -575,3 +575,16 @@ def test_a_new_optimizer_appears_when_registered():
     finally:
         OPTIMIZERS.clear()
         OPTIMIZERS.update(known)
+
+
+def test_a_name_is_registered_once():
+    with pytest.raises(OptimizerError, match=r"'adam' is registered by maxmargin\.verify\.optimizers\.adam already"):
+        register("adam", "another one")(lambda: get_optimizer("adam"))
+
+
+def test_betas_are_those_of_adam_without_eps():
+    assert get_optimizer("adam").betas == (0.9, 0.95)
+    assert get_optimizer("muon-adam", {"beta2": 0.99}).betas == (0.9, 0.99)
+    assert get_optimizer("adamw", {"decay": 0.0}).betas == (0.9, 0.95)
+    assert get_optimizer("adam", {"eps": 1e-8}).betas is None
+    assert get_optimizer("signum").betas is None

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import replace
 from math import inf, nan
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import UNSET
+from msgspec.structs import replace
 
-from maxmargin.verify.results.store import Store, StoreError, file_key, fingerprint_of, problem_verdict, write_json
+from maxmargin.verify.results.encoding import as_json, decode
+from maxmargin.verify.results.store import Store, StoreError, file_key, fingerprint_of, write_json
 from maxmargin.verify.results.verdict import Hypothesis, NormEvidence, Outcome, ProblemVerdict
 
 
@@ -54,7 +56,7 @@ def test_a_job_comes_back_as_it_was(store):
     saved = store.save("job", "f1", verdict)
     assert saved == replace(verdict, arrays_file="arrays/job.npz")
     back = store.load("job", "f1")
-    assert back == saved
+    assert back == saved.stored
     with np.load(store.root / back.arrays_file, allow_pickle=False) as arrays:
         assert set(arrays) == set(verdict.arrays)
         for name, values in verdict.arrays.items():
@@ -74,16 +76,16 @@ def test_what_json_cannot_say_comes_back_as_nan(store):
 
 
 def test_a_job_without_arrays_names_no_file_and_is_not_run_again(store):
-    saved = store.save("job", "f", _verdict(arrays={}))
-    assert saved.arrays_file is None
-    assert "arrays" not in saved.to_json()
+    saved = store.save("job", "f", _verdict(arrays=UNSET))
+    assert saved.arrays_file is UNSET
+    assert "arrays" not in as_json(saved)
     assert store.load("job", "f") == saved
     assert not (store.root / "arrays").exists()
 
 
 def test_to_json_and_back_is_the_identity():
-    verdict = _verdict(arrays={})
-    assert problem_verdict(json.loads(json.dumps(verdict.to_json()))) == verdict
+    verdict = _verdict(steps_needed=3e7).stored
+    assert decode(json.loads(json.dumps(as_json(verdict))), ProblemVerdict, "here") == verdict
 
 
 # -- What must run again ------------------------------------------------------------------------------------------
@@ -132,11 +134,14 @@ DAMAGES = {
     "hypotheses null": _changed("verdict", "hypotheses", value=None),
     "reasons a number": _changed("verdict", "reasons", value=1),
     "arrays elsewhere": _changed("verdict", "arrays", value="arrays/gone.npz"),
+    "arrays outside the folder": _changed("verdict", "arrays", value="../../other.npz"),
+    "arrays of a name too long": _changed("verdict", "arrays", value="a" * 10_000),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_job_runs_again(store, damage):
+def test_a_damaged_job_runs_again(store, damage, tmp_path):
+    (tmp_path.parent / "other.npz").write_bytes(b"")
     store.save("job", "f", _verdict())
     path = store.root / "jobs" / "job.json"
     path.write_text(damage(path.read_text()))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from math import inf, nan
 
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 
-from maxmargin.verify.results.verdict import Hypothesis, NormEvidence, Outcome, ProblemVerdict, Verdict, clean, weakest
+from maxmargin.verify.results.claim_verdict import ClaimVerdict, weakest
+from maxmargin.verify.results.encoding import as_json
+from maxmargin.verify.results.verdict import CheckVerdict, Hypothesis, NormEvidence, Outcome, ProblemVerdict
 
 HOLDS, FAILS, INCONCLUSIVE = Outcome.HOLDS, Outcome.FAILS, Outcome.INCONCLUSIVE
 
@@ -44,7 +46,7 @@ def _problem(outcome=HOLDS, **changes):
     return ProblemVerdict(**(fields | changes))
 
 
-def _verdict(outcome=HOLDS, **changes):
+def _judged(outcome=HOLDS, **changes):
     fields = {
         "target": "torch.optim:Adam",
         "kwargs": {"eps": 0.0, "betas": (0.9, 0.95)},
@@ -54,9 +56,17 @@ def _verdict(outcome=HOLDS, **changes):
         "claim": None,
         "reasons": ("one.", "two."),
         "problems": (_problem(),),
-        "extra": {"tier": "quick", "versions": {"torch": "2"}, "seed": 0, "device": "cpu", "seconds": 1.5},
     }
-    return Verdict(**(fields | changes))
+    return fields | changes
+
+
+def _verdict(outcome=HOLDS, **changes):
+    facts = {"tier": "quick", "versions": {"torch": "2"}, "seed": 0, "device": "cpu", "seconds": 1.5}
+    return CheckVerdict(**_judged(outcome, **(facts | changes)))
+
+
+def _claim(outcome=HOLDS, **changes):
+    return ClaimVerdict(**_judged(outcome, **({"id": "adam-linf", "statement": "s", "source": "p"} | changes)))
 
 
 def test_exit_statuses():
@@ -88,7 +98,7 @@ CONTRACT = {"schema", "target", "kwargs", "outcome", "norm", "blocks", "claim", 
 PROBLEM = {"problem", "degree", "outcome", "steps", "final_margin", "evidence", "hypotheses"}
 EVIDENCE = {"kkt_gap", "alignment", "margin_ratio", "distance", "slope"}
 MORE = {
-    "verdict": {"approximate", "tier"},
+    "verdict": {"approximate", "tier", "probe", "twin", "findings"},
     "problem": {"norm", "reasons", "rung", "runs", "separated_runs", "steps_needed"},
     "evidence": {"kkt_gap_range", "slope_interval", "residual", "matched", "rung", "apart"},
 }
@@ -104,43 +114,43 @@ def test_the_json_of_check_has_the_contracts_keys():
     for row in problem["evidence"].values():
         assert set(row) == EVIDENCE | MORE["evidence"]
     assert problem["hypotheses"] == {"A1": {"met": True, "value": 0.0}, "R": {"met": None, "value": None}}
-    assert set(_problem(arrays_file="arrays/x.npz").to_json()) == PROBLEM | MORE["problem"] | {"arrays"}
+    assert set(as_json(_problem(arrays_file="arrays/x.npz"))) == PROBLEM | MORE["problem"] | {"arrays"}
 
 
 def test_the_json_of_a_claim_has_the_contracts_keys():
-    row = _verdict(id="adam-linf", statement="s", source="p").to_claim_json()
+    row = _claim().to_json()
     contract = {"id", "statement", "source", "optimizer", "norm", "outcome", "reasons", "rung", "blocks", "problems"}
     assert set(row) == contract | {"kwargs", "claim"}
     assert (row["id"], row["optimizer"], row["outcome"]) == ("adam-linf", "torch.optim:Adam", "holds")
     assert row["rung"] == "convex dual certificate"
-    assert _verdict(norm=None, claim="l2").to_claim_json()["norm"] == "l2"
+    assert _claim(norm=None, claim="l2").to_json()["norm"] == "l2"
 
 
 def test_nothing_that_json_does_not_know_gets_out():
     """NaN, infinities, numpy and torch numbers: strict JSON takes all of it."""
-    spoilt = _verdict(
-        kwargs={"eps": nan, "f": print, "n": 3, "flag": True, "none": None},
-        blocks={"W": {"norm": "l2", "weight": np.float64(2.0), "alignment": nan}},
-        approximate={"alignment": nan, "margin_lost": inf},
-        problems=(
+    spoilt = {
+        "kwargs": {"eps": nan, "f": print, "n": 3, "flag": True, "none": None},
+        "blocks": {"W": {"norm": "l2", "weight": np.float64(2.0), "alignment": nan}},
+        "approximate": {"alignment": nan, "margin_lost": inf},
+        "problems": (
             _problem(
+                arrays={"steps": np.arange(3)},
                 final_margin=inf,
                 evidence={"linf": _evidence(kkt_gap=nan, kkt_gap_range=(nan, nan), slope=None, slope_interval=None)},
                 hypotheses={"met": Hypothesis(True, np.float64(nan))},
             ),
         ),
-        extra={"seconds": torch.tensor(1.5), "probe": {"memory": inf, "path": (1, nan)}, "sizes": np.arange(3)},
-    )
-    for data in (spoilt.to_json(), spoilt.to_claim_json()):
-        text = json.dumps(data, allow_nan=False)
+    }
+    facts = {"seconds": torch.tensor(1.5), "probe": {"memory": inf, "path": (1, nan), "sizes": np.arange(3)}}
+    data = _verdict(**spoilt, **facts).to_json()
+    for row in (data, _claim(**spoilt).to_json()):
+        text = json.dumps(row, allow_nan=False)
         assert "NaN" not in text
-    data = spoilt.to_json()
     assert data["approximate"] == {"alignment": None, "margin_lost": None}
     assert data["blocks"]["W"] == {"norm": "l2", "weight": 2.0, "alignment": None}
     assert data["kwargs"] == {"eps": None, "f": repr(print), "n": 3, "flag": True, "none": None}
     assert data["seconds"] == 1.5
-    assert data["sizes"] == [0, 1, 2]
-    assert data["probe"] == {"memory": None, "path": [1, None]}
+    assert data["probe"] == {"memory": None, "path": [1, None], "sizes": [0, 1, 2]}
     (problem,) = data["problems"]
     assert problem["final_margin"] is None
     assert problem["evidence"]["linf"]["kkt_gap_range"] == [None, None]
@@ -162,8 +172,8 @@ def test_nothing_that_json_does_not_know_gets_out():
         (np.bool_(False), False),
     ],
 )
-def test_clean(value, cleaned):
-    got = clean(value)
+def test_what_is_written_is_plain(value, cleaned):
+    got = as_json(value)
     assert got == cleaned
     assert type(got) is type(cleaned)
 
@@ -178,9 +188,9 @@ def test_the_weakest_rung_speaks_for_all():
 @pytest.mark.parametrize(
     ("outcome", "norm", "claim", "text"),
     [
-        (HOLDS, "linf", None, "maximizes the linf margin, as measured. one. two."),
+        (HOLDS, "linf", None, "maximizes the linf margin. one. two."),
         (FAILS, None, "l2", "does not maximize the l2 margin."),
-        (FAILS, None, None, "No norm's margin is maximized by torch.optim:Adam."),
+        (FAILS, None, None, "torch.optim:Adam maximizes the margin of none of the candidate norms."),
         (FAILS, "spectral", None, "maximizes the spectral margin only approximately."),
         (INCONCLUSIVE, None, "l2", "Whether torch.optim:Adam maximizes the l2 margin is not decided."),
         (
@@ -193,7 +203,7 @@ def test_the_weakest_rung_speaks_for_all():
     ],
 )
 def test_explain(outcome, norm, claim, text):
-    assert text in _verdict(outcome, norm=norm, claim=claim).explain()
+    assert text in _verdict(outcome, norm=norm, claim=claim, kwargs={}).explain()
 
 
 def test_a_claim_that_holds_nearly_is_said_to():

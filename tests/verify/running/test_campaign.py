@@ -9,7 +9,7 @@ import pytest
 
 from maxmargin.verify import verify
 from maxmargin.verify.claims.catalogue import CLAIMS
-from maxmargin.verify.progress import relay
+from maxmargin.verify.progress import joint
 from maxmargin.verify.results.candidates import CANDIDATES
 from maxmargin.verify.results.verdict import NormEvidence, Outcome, ProblemVerdict
 from maxmargin.verify.running import campaign
@@ -43,7 +43,7 @@ class Interrupting:
 @pytest.fixture
 def arm(monkeypatch):
     def set_off(job, step):
-        monkeypatch.setattr(relay, "StepRate", Interrupting)
+        monkeypatch.setattr(joint, "StepRate", Interrupting)
         Interrupting.armed, Interrupting.step, Interrupting.seen = job, step, []
 
     return set_off
@@ -114,7 +114,7 @@ def test_a_claim_that_no_problem_tells_from_another_norms_is_not_passed():
     claim = CLAIMS["signum-linf"]
 
     def judged(*blurred):
-        done = {(claim.id, p.problem): _held(p.problem, i in blurred) for i, p in enumerate(claim.plans)}
+        done = {campaign._name(claim, p): _held(p.problem, i in blurred) for i, p in enumerate(claim.plans)}
         return campaign._verdict(claim, done)
 
     everywhere = judged(*range(len(claim.plans)))

@@ -9,38 +9,23 @@ from math import exp, log
 import numpy as np
 import pytest
 import torch
+from toys import SignDescent as Descent
 
 from maxmargin.models import problems
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.targets import load
 from maxmargin.verify.engine.losses import cross_entropy, scaled_gradient
 from maxmargin.verify.engine.run import run, starts
-from maxmargin.verify.engine.schedules import PowerLaw
+from maxmargin.verify.engine.schedules import Paced, PowerLaw
 from maxmargin.verify.lab.probe.probes import probe
 from maxmargin.verify.optimizers import get_optimizer
 from maxmargin.verify.optimizers.core.logscale import combine, zeros_like
 from maxmargin.verify.training import blackbox_run as blackbox
-from maxmargin.verify.training.blackbox_run import Pace, run_blackbox
-from maxmargin.verify.training.pacing import Controller
+from maxmargin.verify.training.blackbox_run import run_blackbox
+from maxmargin.verify.training.pacing import Controller, pace_of
 
 LINEAR, NETWORK = "multiclass@linear", "binary@relu2:h=6"
-FAST = Pace(pace=0.2, decay=0.0)  # crosses rescalings in few steps, at memories short enough to follow
-
-
-class Descent(torch.optim.Optimizer):
-    """Sign descent; the habits below are added by subclasses."""
-
-    def __init__(self, params, lr=1e-2):
-        super().__init__(params, {"lr": lr})
-
-    @torch.no_grad()
-    def step(self, closure=None):
-        for group in self.param_groups:
-            for p in group["params"]:
-                p.sub_(group["lr"] * self.direction(p, self.state[p]))
-
-    def direction(self, p, state):
-        return torch.sign(p.grad)
+FAST = Paced(pace=0.2, decay=0.0)  # crosses rescalings in few steps, at memories short enough to follow
 
 
 class WritesIntoGrad(Descent):
@@ -152,21 +137,28 @@ def _close(a, b, rtol=1e-9):
     np.testing.assert_allclose(a.margin, b.margin, rtol=rtol, atol=rtol)
 
 
+@pytest.fixture
+def fed_as_they_are(monkeypatch):
+    """From the call of this on, gradients are fed as they are, and nothing is rescaled."""
+    return lambda: monkeypatch.setattr(blackbox._Scale, "follow", lambda *_: False)
+
+
 # -- In range: the true thing -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("spec", [LINEAR, NETWORK])
-def test_rescaled_and_true_feed_are_one_for_adam_without_eps(spec, monkeypatch, records):
+def test_rescaled_and_true_feed_are_one_for_adam_without_eps(spec, monkeypatch, records, fed_as_they_are):
     """Over a horizon on which rounding errors do not grow: Adam divides by |g|, and is chaotic where that is small."""
     problem, theta0 = _start(spec, 5.0)
     target = load("torch.optim:Adam", {"betas": (0.9, 0.95), "eps": 0.0, "foreach": False})
-    about, calm = probe(target, problem.shapes), Pace(pace=0.05, decay=0.0)
+    about, calm = probe(target, problem.shapes), Paced(pace=0.05, decay=0.0)
     monkeypatch.setattr(blackbox, "DRIFT", 1)
     records.clear()
     one = run_blackbox(target, problem, theta0, about, steps=120, pace=calm, checkpoints=8)
     sizes = np.log2([float(r.fed[0].abs().max()) for r in records])
     assert (np.abs(np.diff(sizes)) > 0.9).sum() >= 2  # it was rescaled on the way
-    other = run_blackbox(target, problem, theta0, about, steps=120, pace=calm, checkpoints=8, feed="true")
+    fed_as_they_are()
+    other = run_blackbox(target, problem, theta0, about, steps=120, pace=calm, checkpoints=8)
     assert one.separated.all()
     _close(one, other)
     np.testing.assert_allclose(one.eta, other.eta, rtol=1e-8)
@@ -194,10 +186,12 @@ def test_each_step_is_that_of_plain_adam_on_the_true_gradients_so_far(spec, reco
             torch.testing.assert_close(p.detach(), theta, rtol=1e-12, atol=1e-9 * 1e-3 * record.lr)
 
 
-def test_with_an_eps_they_are_not():
+def test_with_an_eps_they_are_not(fed_as_they_are):
     """The spoiled twin: the same comparison sees an eps of 1e-8."""
     problem, theta0 = _start(LINEAR)
-    one, other = (_run(ShortAdam, problem, theta0, 400, {"eps": 1e-8}, feed=f) for f in ("rescaled", "true"))
+    one = _run(ShortAdam, problem, theta0, 400, {"eps": 1e-8})
+    fed_as_they_are()
+    other = _run(ShortAdam, problem, theta0, 400, {"eps": 1e-8})
     assert abs(one.margin[-1, 0] / other.margin[-1, 0] - 1) > 1e-2
 
 
@@ -305,7 +299,7 @@ def test_no_step_stands_out_where_it_is_rescaled(records):
     target = load("torch.optim:SGD", {"momentum": 0.9, "foreach": False})
     about = probe(target, problem.shapes)
     records.clear()
-    run_blackbox(target, problem, theta0, about, steps=320, pace=Pace(0.1, decay=0.0), checkpoints=4)
+    run_blackbox(target, problem, theta0, about, steps=320, pace=Paced(0.1, decay=0.0), checkpoints=4)
     points = [r.theta[0] for r in records[60:]]
     lengths = np.array([float((b - a).norm()) for a, b in pairwise(points)])
     sizes = np.array([float(r.fed[0].norm()) for r in records[60:-1]])
@@ -328,12 +322,13 @@ def test_a_state_that_is_not_rescaled_would_stand_out(monkeypatch):
     assert abs(one.margin[-1, 0] / other.margin[-1, 0] - 1) > 1e-3
 
 
-def test_the_true_feed_is_the_true_gradient(records):
+def test_the_true_feed_is_the_true_gradient(records, fed_as_they_are):
     problem, theta0 = _start(LINEAR)
     target = load(ShortAdam)
     about = probe(target, problem.shapes)
     records.clear()
-    run_blackbox(target, problem, theta0, about, steps=80, pace=FAST, feed="true", checkpoints=4)
+    fed_as_they_are()
+    run_blackbox(target, problem, theta0, about, steps=80, pace=FAST, checkpoints=4)
     for record in records[::10]:
         want = _true_gradient(problem, {"W": record.theta[0]})["W"]
         torch.testing.assert_close(record.fed[0], want, rtol=1e-9, atol=0)
@@ -441,7 +436,7 @@ def test_runs_are_independent(joint):
 @pytest.mark.parametrize(("target", "kwargs"), [(ShortAdam, {}), ("torch.optim:SGD", {"momentum": 0.9})])
 def test_the_pace_is_kept(spec, target, kwargs):
     problem, theta0 = _start(spec)
-    pace = Pace(0.05, decay=0.3, knee=100)
+    pace = Paced(0.05, decay=0.3, knee=100)
     got = _run(target, problem, theta0, 600, kwargs, pace=pace, checkpoints=80)
     shares = []
     for t in np.flatnonzero(got.steps >= 40):
@@ -460,7 +455,7 @@ def test_the_pace_is_kept(spec, target, kwargs):
 
 def test_a_networks_step_is_capped_at_a_share_of_its_weights():
     problem, theta0 = _start(NETWORK)
-    got = _run(Descent, problem, theta0, 200, pace=Pace(1e6, decay=0.0, cap=0.01), checkpoints=30)
+    got = _run(Descent, problem, theta0, 200, pace=Paced(1e6, decay=0.0, cap=0.01), checkpoints=30)
     for t in np.flatnonzero(got.steps >= 40):
         length, step = (np.sqrt(sum((b**2).sum() for b in got.at(t, 0, f).values())) for f in ("theta", "update"))
         assert 0.5 < step / (0.01 * length) < 1.1
@@ -468,7 +463,7 @@ def test_a_networks_step_is_capped_at_a_share_of_its_weights():
 
 @pytest.mark.parametrize("waits", [0, 300])
 def test_steps_that_do_not_shrink_with_their_learning_rate_do_not_drive_it_to_0(waits):
-    controller = Controller(Pace(0.05, decay=0.0), True, 1.0)
+    controller = Controller(Paced(0.05, decay=0.0), True, 1.0)
     for step in range(1, 4000):
         assert 0 < controller.choose(step, 1.0) < 1e3  # waiting does not raise it without end
         drift = 0.0 if step < waits else 0.3  # an average on its way to where it was sent long ago
@@ -493,7 +488,7 @@ def _easy():
 def test_on_easy_data_the_smallest_margin_sets_the_pace():
     """There the gradient shrinks as fast as the worst margin grows, and momentum has to follow."""
     problem = _easy()
-    pace = Pace(0.1, decay=0.0)
+    pace = Paced(0.1, decay=0.0)
     got = _run("torch.optim:SGD", problem, starts(problem, 1, scale=0.1), 400, {"momentum": 0.9}, pace=pace)
     for t in np.flatnonzero(got.steps >= 80):
         theta, update = got.at(t, 0), got.at(t, 0, "update")
@@ -508,9 +503,10 @@ def test_on_easy_data_the_smallest_margin_sets_the_pace():
 
 def test_the_distance_travelled_is_the_sum_of_all_learning_rates(records):
     problem, theta0 = _start(NETWORK)
-    about = probe(load(Descent), problem.shapes)
+    target = load(Descent)
+    about = probe(target, problem.shapes)
     records.clear()
-    got = run_blackbox(load(Descent), problem, theta0, about, steps=400, pace=FAST, checkpoints=6)
+    got = run_blackbox(target, problem, theta0, about, steps=400, pace=FAST, checkpoints=6)
     rates = np.array([record.lr for record in records])
     assert np.ptp(rates) > 0.1 * rates.max()  # or the rates at checkpoints alone would do
     for t, done in enumerate(got.steps):
@@ -532,10 +528,10 @@ def test_state_that_follows_no_power_is_left_alone():
 def test_the_default_pace_follows_the_probe():
     about = probe(load(ShortAdam), {"W": (3, 2)})
     assert about.lag_limit == pytest.approx(0.15)
-    assert Pace.following(about).pace == 0.1
+    assert pace_of(about).pace == 0.1
     slow = probe(load("torch.optim:Adam", {"eps": 0.0, "betas": (0.9, 0.95)}), {"W": (3, 2)})
-    assert Pace.following(slow).pace == pytest.approx(0.025)
-    assert Pace.following(probe(load(Descent), {"W": (3, 2)})).pace == 0.1
+    assert pace_of(slow).pace == pytest.approx(0.025)
+    assert pace_of(probe(load(Descent), {"W": (3, 2)})).pace == 0.1
 
 
 def test_what_is_kept(records):

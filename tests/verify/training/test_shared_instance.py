@@ -5,33 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from toys import SignDescent as Descent
 
 from maxmargin.models import problems
 from maxmargin.verify.blackbox.targets import load
 from maxmargin.verify.engine.run import starts
+from maxmargin.verify.engine.schedules import Paced
 from maxmargin.verify.lab.probe.probes import probe
-from maxmargin.verify.training.blackbox_run import Pace, run_blackbox
-from maxmargin.verify.training.instances import Crew
+from maxmargin.verify.training.blackbox_run import run_blackbox
+from maxmargin.verify.training.instances import Instances
 from maxmargin.verify.training.shared_instance import arrange
 
 LINEAR, NETWORK = "multiclass@linear", "binary@relu2:h=6"
 SHAPES = {"W": (3, 4), "a": (3,)}
-
-
-class Descent(torch.optim.Optimizer):
-    """Sign descent; the habits below are added by subclasses."""
-
-    def __init__(self, params, lr=1e-2, **extra):
-        super().__init__(params, {"lr": lr} | extra)
-
-    @torch.no_grad()
-    def step(self, closure=None):
-        for group in self.param_groups:
-            for p in group["params"]:
-                p.sub_(group["lr"] * self.direction(p, self.state[p]))
-
-    def direction(self, p, state):
-        return torch.sign(p.grad)
 
 
 class GlobalNorm(Descent):
@@ -186,7 +172,7 @@ def test_joint_runs_are_the_separate_ones(spec, target, kwargs):
     far = torch.tensor([1.0, 20.0, 4.0])
     theta0 = {k: b * far.reshape(-1, *[1] * (b.ndim - 1)) for k, b in drawn.items()}
     one, other = (
-        run_blackbox(loaded, problem, theta0, about, steps=240, pace=Pace(0.2, decay=0.0), joint=joint)
+        run_blackbox(loaded, problem, theta0, about, steps=240, pace=Paced(0.2, decay=0.0), joint=joint)
         for joint in (True, False)
     )
     for field in ("theta", "gradient", "update"):
@@ -204,7 +190,7 @@ def test_a_run_that_breaks_leaves_the_others_alone(joint):
     about = probe(load(Descent), problem.shapes)
     theta0 = starts(problem, 3, seed=5, scale=0.1)
     theta0["W"][:, 0, 0] = torch.tensor([0.0, 0.9, 0.1])
-    options = {"steps": 120, "pace": Pace(0.1, decay=0.0), "checkpoints": 40}
+    options = {"steps": 120, "pace": Paced(0.1, decay=0.0), "checkpoints": 40}
     got = run_blackbox(target, problem, theta0, about, joint=joint, **options)
     assert got.alive.tolist() == [True, False, True]
     late = got.steps >= 24
@@ -219,29 +205,29 @@ def test_a_run_that_breaks_leaves_the_others_alone(joint):
 # -- Rescaling the state ------------------------------------------------------------------------------------------
 
 
-def _crew(joint, runs=2):
+def _instances(joint, runs=2):
     rng = torch.Generator().manual_seed(0)
 
     def draw():
         return [[torch.randn(s, generator=rng, dtype=torch.float64) for s in SHAPES.values()] for _ in range(runs)]
 
     target = load("torch.optim:Adam", {"eps": 0.0, "foreach": False})
-    crew = Crew(target, [[torch.nn.Parameter(b) for b in run] for run in draw()], joint)
-    crew.step(draw())
-    return crew, probe(target, SHAPES).state_degrees
+    instances = Instances(target, [[torch.nn.Parameter(b) for b in run] for run in draw()], joint)
+    instances.step(draw())
+    return instances, probe(target, SHAPES).state_degrees
 
 
 @pytest.mark.parametrize("joint", [False, True])
 @pytest.mark.parametrize("move", [3, -7, -300, -1200, -5000])
 def test_state_is_rescaled_for_one_run_by_its_degree(joint, move):
     """Also where the factor itself is no float64 number; what falls below all of them is 0."""
-    crew, degrees = _crew(joint)
-    before = {i: {path: torch.as_tensor(leaf.value).clone() for path, leaf in crew.leaves(i)} for i in (0, 1)}
-    assert crew.rescale(1, move, degrees) == move
+    instances, degrees = _instances(joint)
+    before = {i: {path: torch.as_tensor(leaf.value).clone() for path, leaf in instances.leaves(i)} for i in (0, 1)}
+    assert instances.rescale(1, move, degrees) == move
     assert {degrees[path] for path in before[1]} == {0.0, 1.0, 2.0}
-    for path, leaf in crew.leaves(0):
+    for path, leaf in instances.leaves(0):
         assert torch.equal(torch.as_tensor(leaf.value), before[0][path])
-    for path, leaf in crew.leaves(1):
+    for path, leaf in instances.leaves(1):
         want = torch.ldexp(before[1][path].double(), torch.tensor(degrees[path] * move))
         if abs(degrees[path] * move) > 1000:
             assert (want == 0).all()
@@ -249,8 +235,8 @@ def test_state_is_rescaled_for_one_run_by_its_degree(joint, move):
 
 
 def test_state_is_not_rescaled_into_overflow():
-    crew, degrees = _crew(joint=False)
-    moved = crew.rescale(0, 4000, degrees)
+    instances, degrees = _instances(joint=False)
+    moved = instances.rescale(0, 4000, degrees)
     assert 200 < moved < 300  # v is of degree 2 and may grow by 2^500 or so
-    tops = [float(torch.as_tensor(leaf.value).abs().max()) for path, leaf in crew.leaves(0) if degrees[path]]
+    tops = [float(torch.as_tensor(leaf.value).abs().max()) for path, leaf in instances.leaves(0) if degrees[path]]
     assert all(1e30 < top < 1e160 for top in tops)

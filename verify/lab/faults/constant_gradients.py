@@ -1,88 +1,61 @@
-"""What steps under constant gradients show about one block, when they should follow a known norm.
-
-Each function looks for one defect in the block's steps (U), their gradients (G), and the steps of steepest descent
-under the norm (E), all of shape (draws, *shape), and returns a finding or None.
-"""
+"""Faults that show in one block's steps under constant gradients, when they should follow a known norm."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from maxmargin.solvers.norms import BlockNorm, get_block_norm
-from maxmargin.verify.lab.faults.finding import Finding
-from maxmargin.verify.lab.norm.fingerprint import BlockReading
-from maxmargin.verify.lab.norm.newton_schulz import ITERATIONS, fitted
-
-STILL = 1e-12  # of a block's largest entry: rounding of θ − θ' at most
-DESCENDS = 0.2  # cosine with −gradient, mean over the draws, of a row or entry that plainly should descend
-ASCENDS = 0.6  # of that cosine; a row or entry that ascends by as much has the wrong sign
-SURE = 0.5  # and at least this: the mean of 20 random signs has standard deviation 0.2
-FOLLOWS = 0.995  # alignment of a block that follows a norm
-BETTER = 0.01  # by which another norm's alignment must exceed the suspected one's
-IMPERFECT = 1e-4  # deficit of alignment that is worth explaining
-POWER_LAW = 0.05  # residual of log |step| around its line, standard deviation
-POWER = 0.03  # difference of exponents that is one
-OWN_VECTORS = 0.15  # part of a step outside the gradient's singular pairs; Newton–Schulz in bf16 leaves 0.06
-FIXED = 0.02  # log of a factor: spread of one that is fixed, and least size of one that is not 1
-RANGE = 1.02  # largest over smallest singular value of a polar factor
-
-
-@dataclass(frozen=True)
-class BlockSteps:
-    """One block's steps under constant gradients, beside those of the norm it should follow.
-
-    Attributes:
-        name: The block's.
-        norm: The norm it should follow.
-        reading: Its alignments with all norms.
-        own: Its alignment with ``norm``.
-        G: Gradients (draws, *shape).
-        U: Updates (draws, *shape).
-        E: ``lmo`` of the whole parameter's norm (draws, *shape).
-    """
-
-    name: str
-    norm: BlockNorm
-    reading: BlockReading
-    own: float
-    G: np.ndarray
-    U: np.ndarray
-    E: np.ndarray
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The block's shape."""
-        return self.G.shape[1:]
+from maxmargin.solvers.norms import get_block_norm
+from maxmargin.verify.lab.faults.case import BlockSteps, Case
+from maxmargin.verify.lab.faults.finding import Finding, Kind
+from maxmargin.verify.lab.harness.sentence import Place
+from maxmargin.verify.lab.norm.newton_schulz import fitted
+from maxmargin.verify.thresholds.laboratory import (
+    ASCENDS,
+    BETTER_NORM,
+    DESCENDS,
+    FIXED_FACTOR,
+    FOLLOWS_NORM,
+    IMPERFECT,
+    OWN_VECTORS,
+    POLAR_RANGE,
+    POWER_LAW_RESIDUAL,
+    SAME_POWER,
+    SURE_SIGN,
+)
 
 
-def frozen(name: str, U: np.ndarray, E: np.ndarray) -> Finding | None:
+def frozen(case: Case) -> Iterator[Finding]:
     """Entries, rows, columns or all of a block that no gradient moves."""
-    still = (np.abs(U) <= STILL * np.abs(U).max()).all(0)
-    dead = still & (np.abs(E) > STILL * np.abs(E).max()).any(0)
-    if not dead.any():
-        return None
-    if dead.all():
-        return Finding(name, "frozen", f"{name} never moves", 1.0)
-    which, plural = _parts(name, dead)
-    return Finding(name, "frozen", f"{which} never move{'' if plural else 's'}", float(dead.mean()))
+    for name, still in case.still.items():
+        if still.all():
+            yield Finding.of(Kind.FROZEN, name, 1.0, "{block} never moves")
+        elif still.any():
+            place = Place.of(still)
+            form = "{place:{block}} never move" + ("" if place.plural else "s")
+            yield Finding.of(Kind.FROZEN, name, float(still.mean()), form, place=place)
 
 
 def ascent(b: BlockSteps) -> Finding | None:
     """Rows, columns, entries, or all of a block on which steps go uphill."""
-    everything = tuple(range(1, b.U.ndim))
-    if _uphill(b, everything).all():
-        size = float(-(b.G * b.U).sum() / np.abs(b.G * b.U).sum())
-        return Finding(b.name, "ascent", f"it ascends on {b.name}: the step has the wrong sign", -size)
+    if climbs(b):
+        size = float((b.G * b.U).sum() / np.abs(b.G * b.U).sum())
+        return Finding.of(Kind.ASCENT, b.name, size, "it ascends on {block}: the step has the wrong sign")
     for axes in [(2,), (1,), ()] if b.U.ndim == 3 else [()]:
         wrong = _uphill(b, axes)
         if wrong.any():
             mask = np.broadcast_to(wrong, b.shape)
-            which, plural = _parts(b.name, mask)
-            return Finding(b.name, "ascent", f"{which} ascend{'' if plural else 's'}", float(mask.mean()))
+            place = Place.of(mask)
+            form = "{place:{block}} ascend" + ("" if place.plural else "s")
+            return Finding.of(Kind.ASCENT, b.name, float(mask.mean()), form, place=place)
     return None
+
+
+def climbs(b: BlockSteps) -> bool:
+    """Whether a block's steps as a whole go uphill."""
+    return bool(_uphill(b, tuple(range(1, b.U.ndim))).all())
 
 
 def _uphill(b: BlockSteps, axes: tuple[int, ...]) -> np.ndarray:
@@ -94,42 +67,27 @@ def _uphill(b: BlockSteps, axes: tuple[int, ...]) -> np.ndarray:
         return -product.sum(0) / np.maximum(sizes.sum(0), 1e-300)
 
     measured, wanted = share(b.U), share(b.E)
-    return (wanted > DESCENDS) & (measured < -np.maximum(ASCENDS * wanted, SURE))
+    return (wanted > DESCENDS) & (measured < -np.maximum(ASCENDS * wanted, SURE_SIGN))
 
 
-def _parts(name: str, mask: np.ndarray) -> tuple[str, bool]:
-    """Words for the marked entries: whole rows or columns where they are that; and whether they are several."""
-    if mask.ndim == 2:
-        for axis, word, pattern in ((1, "row", "{}[{}, :]"), (0, "column", "{}[:, {}]")):
-            full = np.flatnonzero(mask.all(axis))
-            if len(full) and mask.sum() == len(full) * mask.shape[axis]:
-                return _listed(word, [str(i) for i in full], name, [pattern.format(name, i) for i in full])
-    entries = [", ".join(map(str, i)) for i in np.argwhere(mask)]
-    return _listed("entry", [f"({e})" for e in entries], name, [f"{name}[{e}]" for e in entries])
-
-
-def _listed(word: str, which: list[str], name: str, code: list[str]) -> tuple[str, bool]:
-    if len(which) == 1:
-        return f"{word} {which[0]} of {name} ({code[0]})", False
-    shown = ", ".join(which[:4]) + (", …" if len(which) > 4 else "")
-    return (
-        f"{len(which)} {word.removesuffix('y') + 'ies' if word.endswith('y') else word + 's'} of {name} ({shown})",
-        True,
-    )
-
-
-def rule(b: BlockSteps, others: Sequence[tuple[str, str]]) -> Finding | None:
-    """Another norm's rule on this block; ``others`` are (block, norm) of the rest, for a rule that is theirs."""
+def rule(b: BlockSteps) -> Finding | None:
+    """Another norm's rule on this block; of the other blocks, those that should follow it are named."""
     best = b.reading.alignments[b.reading.norm]
-    if best < FOLLOWS or b.own >= best - BETTER:
+    if best < FOLLOWS_NORM or b.own >= best - BETTER_NORM:
         return None
-    theirs = [name for name, norm in others if norm == b.reading.norm]
-    whose = f", the rule meant for {', '.join(theirs)}" if theirs else ""
-    return Finding(
+    theirs = ", ".join(other for other, norm in b.others.items() if norm == b.reading.norm)
+    return Finding.of(
+        Kind.RULE,
         b.name,
-        "rule",
-        f"the step on {b.name} follows {b.reading.norm} (alignment {best:.3f}){whose}, not {b.norm.name} ({b.own:.3f})",
         best - b.own,
+        "the step on {block} follows {seen} (alignment {best:.3f})"
+        + (", the rule meant for {theirs}" if theirs else "")
+        + ", not {norm} ({own:.3f})",
+        seen=b.reading.norm,
+        best=best,
+        theirs=theirs,
+        norm=b.norm.name,
+        own=b.own,
     )
 
 
@@ -149,28 +107,19 @@ def singular_values(b: BlockSteps) -> Finding | None:
         return None
     x, y = np.array(inputs), np.array(outputs)
     power = _power(x, y)
-    if power is not None and abs(power) > POWER:
-        return Finding(
-            b.name,
-            "power",
-            f"the singular values of {b.name}'s gradient enter with power {power:.2f}"
-            f"{_instead(power, 'the polar factor')}",
-            abs(power),
-        )
+    if power is not None and abs(power) > SAME_POWER:
+        return _power_finding(b.name, "singular values", power, abs(power), "the polar factor")
     fit = fitted(x, y)
     scale = fit.scale if fit is not None else float(np.median(y))
     low, high = float(np.quantile(y, 0.01)) / scale, float(np.quantile(y, 0.99)) / scale
-    if low > 0 and high <= RANGE * low:
+    if low > 0 and high <= POLAR_RANGE * low:
         return None
-    how = (
-        "" if fit is None else f": about {fit.steps} Newton–Schulz step{'s' * (fit.steps > 1)} ({ITERATIONS[fit.name]})"
-    )
-    return Finding(
-        b.name,
-        "newton-schulz",
-        f"the step on {b.name} has singular values {low:.2f} … {high:.2f} instead of 1{how}",
-        1.0 - b.own,
-    )
+    form = "the step on {block} has singular values {low:.2f} … {high:.2f} instead of 1"
+    facts: dict[str, Any] = {"low": low, "high": high}
+    if fit is not None:
+        form += f": about {{steps}} Newton–Schulz step{'s' * (fit.steps > 1)} ({{iteration}})"
+        facts |= {"steps": fit.steps, "iteration": fit.name}
+    return Finding.of(Kind.NEWTON_SCHULZ, b.name, 1.0 - b.own, form, **facts)
 
 
 def entry_power(b: BlockSteps) -> Finding | None:
@@ -178,14 +127,19 @@ def entry_power(b: BlockSteps) -> Finding | None:
     if b.own > 1 - IMPERFECT:
         return None
     wanted, power = _power(b.G, -b.E), _power(b.G, -b.U)
-    if power is None or (wanted is not None and abs(power - wanted) <= POWER):
+    if power is None or (wanted is not None and abs(power - wanted) <= SAME_POWER):
         return None
-    return Finding(
-        b.name,
-        "power",
-        f"the entries of {b.name}'s gradient enter with power {power:.2f}{_instead(power, 'the sign')}",
-        abs(power - (wanted or 0.0)),
-    )
+    return _power_finding(b.name, "entries", power, abs(power - (wanted or 0.0)), "the sign")
+
+
+def _power_finding(block: str, what: str, power: float, size: float, zero: str) -> Finding:
+    if abs(power + 1) <= SAME_POWER:
+        means = ": like 1/g, as if {zero} were divided by the gradient once more (a missing square root)"
+    else:
+        odd = 0 < power < 1 - SAME_POWER
+        means = " ({zero} is power 0, gradient descent 1)" + (": a root too many or too few" if odd else "")
+    form = "the {what} of {block}'s gradient enter with power {power:.2f}" + means
+    return Finding.of(Kind.POWER, block, size, form, what=what, power=power, zero=zero)
 
 
 def fixed_factors(b: BlockSteps) -> Finding | None:
@@ -199,29 +153,24 @@ def fixed_factors(b: BlockSteps) -> Finding | None:
         ratio = np.log(-b.U / wanted)
         ratio -= ratio.mean(tuple(range(1, ratio.ndim)), keepdims=True)
         factors = ratio.mean(0)
-        if np.std(ratio - factors) > FIXED or np.std(factors) <= FIXED:
+        if np.std(ratio - factors) > FIXED_FACTOR or np.std(factors) <= FIXED_FACTOR:
             continue
-        usual = np.median(factors)
-        odd = np.abs(factors - usual) > FIXED
-        low, high = float(np.exp(factors.min() - usual)), float(np.exp(factors.max() - usual))
-        what = f"{b.name} move by fixed factors {low:.2g} … {high:.2g} of the median entry's, beside {name}'s rule"
-        text = f"entries of {what}: a fixed preconditioner"
-        if odd.mean() <= 0.5 and np.ptp(factors[odd]) <= FIXED:
-            which, plural = _parts(b.name, odd)
-            factor = float(np.exp(factors[odd].mean() - usual))
-            text = (
-                f"{which} move{'' if plural else 's'} {factor:.3g} times as far as {name}'s rule says, beside the rest"
+        usual, size = np.median(factors), float(np.ptp(factors))
+        odd = np.abs(factors - usual) > FIXED_FACTOR
+        if odd.mean() <= 0.5 and np.ptp(factors[odd]) <= FIXED_FACTOR:
+            place, factor = Place.of(odd), float(np.exp(factors[odd].mean() - usual))
+            form = (
+                f"{{place:{{block}}}} move{'' if place.plural else 's'} {{factor:.3g}} times as far as {{rule}}'s rule "
+                "says, beside the rest"
             )
-        return Finding(b.name, "preconditioned", text, float(np.ptp(factors)))
+            return Finding.of(Kind.PRECONDITIONED, b.name, size, form, place=place, factor=factor, rule=name)
+        low, high = float(np.exp(factors.min() - usual)), float(np.exp(factors.max() - usual))
+        form = (
+            "entries of {block} move by fixed factors {low:.2g} … {high:.2g} of the median entry's, beside {rule}'s "
+            "rule: a fixed preconditioner"
+        )
+        return Finding.of(Kind.PRECONDITIONED, b.name, size, form, low=low, high=high, rule=name)
     return None
-
-
-def _instead(power: float, zero: str) -> str:
-    if abs(power + 1) <= POWER:
-        return f": like 1/g, as if {zero} were divided by the gradient once more (a missing square root)"
-    if 0 < power < 1 - POWER:
-        return f" ({zero} is power 0, gradient descent 1): a root too many or too few"
-    return f" ({zero} is power 0, gradient descent 1)"
 
 
 def _power(x: np.ndarray, y: np.ndarray) -> float | None:
@@ -232,7 +181,7 @@ def _power(x: np.ndarray, y: np.ndarray) -> float | None:
     a, b = np.log(np.abs(x)), np.log(np.abs(y))
     a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
     p = float((a * b).sum() / (a * a).sum())
-    return p if float(np.std(b - p * a)) <= POWER_LAW * max(1.0, abs(p)) else None
+    return p if float(np.std(b - p * a)) <= POWER_LAW_RESIDUAL * max(1.0, abs(p)) else None
 
 
 def relative_reach(blocks: Sequence[BlockSteps]) -> list[Finding]:
@@ -252,6 +201,6 @@ def relative_reach(blocks: Sequence[BlockSteps]) -> list[Finding]:
     for name, at in level.items():
         factor = float(np.exp(at - usual))
         if abs(at - usual) > slack:
-            text = f"{name} moves {factor:.3g} times as far as the norm says, beside the other blocks"
-            out.append(Finding(name, "weight", text, abs(at - usual)))
+            form = "{block} moves {factor:.3g} times as far as the norm says, beside the other blocks"
+            out.append(Finding.of(Kind.WEIGHT, name, abs(at - usual), form, factor=factor))
     return out

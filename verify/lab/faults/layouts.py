@@ -7,34 +7,38 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from maxmargin.solvers.norms import BlockNorm, get_block_norm
-from maxmargin.verify.lab.faults.constant_gradients import BETTER, FOLLOWS, BlockSteps
-from maxmargin.verify.lab.faults.finding import Finding
+from maxmargin.verify.lab.faults.case import BlockSteps
+from maxmargin.verify.lab.faults.finding import Finding, Kind
+from maxmargin.verify.thresholds.laboratory import BETTER_NORM, FOLLOWS_NORM, SAME_LAYOUT
 
-SAME = 0.98  # cosine with a rearranged rule's step; five Newton–Schulz steps reach 0.98
-RULES = ("spectral", "maxrow", "maxcolumn", "linf", "l2")
+RULES = {
+    "spectral": "polar factor",
+    "maxrow": "maxrow step",
+    "maxcolumn": "maxcolumn step",
+    "linf": "sign",
+    "l2": "normalized matrix",
+}
+"""Block norms whose steps show a layout, beside the block's own, and what these steps are."""
 
 Map = Callable[[np.ndarray], np.ndarray]
 
 
 def layout(b: BlockSteps, draws: int = 8) -> Finding | None:
     """A rule that reads its matrix transposed or reshaped: the lmo of other rows and columns, put back."""
-    if len(b.shape) != 2 or b.own >= FOLLOWS:
+    if len(b.shape) != 2 or b.own >= FOLLOWS_NORM:
         return None
     rules = [b.norm, *(get_block_norm(r) for r in RULES if r != b.norm.name)]
     plain = max(_cosine(b, rule, _same, _same, draws) for rule in rules)
-    best, words = plain + 2 * BETTER, ""
+    best, found = plain + 2 * BETTER_NORM, None
     for text, there, back in _layouts(b.shape):
         for rule in rules:
             fit = _cosine(b, rule, there, back, draws)
-            if fit > max(best, SAME):
-                best, words = fit, f"{_lmo_name(rule)} of the {text}"
-    if not words:
+            if fit > max(best, SAME_LAYOUT):
+                best, found = fit, {"step": RULES.get(rule.name, f"{rule.name} step"), "layout": text}
+    if found is None:
         return None
-    return Finding(b.name, "layout", f"the step on {b.name} is the {words}, not of the gradient", best - b.own)
-
-
-def _lmo_name(rule: BlockNorm) -> str:
-    return {"spectral": "polar factor", "linf": "sign", "l2": "normalized matrix"}.get(rule.name, f"{rule.name} step")
+    form = "the step on {block} is the {step} of the {layout}, not of the gradient"
+    return Finding.of(Kind.LAYOUT, b.name, best - b.own, form, **found)
 
 
 def _layouts(shape: tuple[int, ...]) -> Iterator[tuple[str, Map, Map]]:

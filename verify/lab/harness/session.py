@@ -1,8 +1,8 @@
-"""Repeated short runs of one target on prescribed gradients from a fixed start: what every probe plays."""
+"""Repeated short runs of one target on prescribed gradients from a fixed start: what every probe is made of."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
 
 import torch
@@ -10,22 +10,32 @@ from torch import Tensor
 
 from maxmargin.models.blocks import Shapes
 from maxmargin.verify.blackbox.conventions import Convention
+from maxmargin.verify.blackbox.difference import size
 from maxmargin.verify.blackbox.feeding import seed_all
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.learning_rate import GROUPS_LR, Knob
 from maxmargin.verify.blackbox.targets import Target, TargetError
+from maxmargin.verify.thresholds.laboratory import FIRST_MOVE, WARM_STEPS
 
-WARM = 8  # steps of a twin run: some optimizers make no move at first, or warm up (RAdam: six steps)
-PATIENCE = 60  # further steps until one moves
 Change = Callable[[int, Tensor], Tensor]
+
+
+def last_step(handle: Handle, gradients: Iterable[Sequence[Tensor]]) -> list[Tensor]:
+    """Feed these gradients, one a step, and return what the last step did to the weights."""
+    moved: list[Tensor] = []
+    for blocks in gradients:
+        moved = handle.advance(blocks)
+    return moved
 
 
 class Session:
     """Runs the target on prescribed gradients from a fixed start.
 
     Attributes:
-        warm: Steps of a run; more than WARM where the optimizer does not move in that step.
-        moves: The lengths of the steps of a plain run, one after another.
+        warm: Steps of a run; more than WARM_STEPS where the optimizer does not move in that step.
+        moves: The lengths of the steps of the first run, one after another.
+        still: Which weights no step of that run moved a bit.
+        end: Its last weights.
         norm: The gradients' l2 norm.
     """
 
@@ -36,47 +46,35 @@ class Session:
         def draw() -> list[Tensor]:
             return [torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes.values()]
 
+        def near(direction: Sequence[Tensor]) -> list[Tensor]:
+            return [g + 0.1 * n for g, n in zip(direction, draw(), strict=True)]
+
         self.start = [0.3 * b for b in draw()]
         direction = draw()
         # Nearly the same gradient each time, as late in training: a fresh one each step would hide what momentum does.
-        self.gradients = [[g + 0.1 * n for g, n in zip(direction, draw(), strict=True)] for _ in range(WARM)]
+        self.gradients = [near(direction) for _ in range(WARM_STEPS)]
         self.norm = size(direction)
-        self._more = draw
-        self._direction = direction
-        self.warm, self.moves = WARM, [0.0] * WARM
-        self._settle()
-
-    def _settle(self) -> None:
-        """Find how many steps it takes until one moves."""
+        self.moves: list[float] = []
+        self.still = [torch.ones_like(b, dtype=torch.bool) for b in self.start]
         handle = self.open()
         seed_all(0)
-        self.moves = []
-        for step in range(WARM + PATIENCE):
-            if step == len(self.gradients):
-                self.gradients.append([g + 0.1 * n for g, n in zip(self._direction, self._more(), strict=True)])
-            self.moves.append(size(advance(handle, self.gradients[step])))
-            if step >= WARM - 1 and self.moves[-1] != 0:
-                self.warm = step + 1
-                return
-        del self.gradients[WARM:]
+        while len(self.moves) < WARM_STEPS or (self.moves[-1] == 0 and len(self.moves) < WARM_STEPS + FIRST_MOVE):
+            if len(self.moves) == len(self.gradients):
+                self.gradients.append(near(direction))
+            moved = handle.advance(self.gradients[len(self.moves)])
+            for still, m in zip(self.still, moved, strict=True):
+                still &= m == 0  # not the weights at the end: equal steps there and back cancel
+            self.moves.append(size(moved))
+        self.end = [p.detach() for p in handle.params]
+        self.warm = WARM_STEPS if self.moves[-1] == 0 else len(self.moves)
+        del self.gradients[self.warm :]
 
     def open(self, start_factor: float = 1.0, *, knob: Knob | None = None) -> Handle:
         """A fresh optimizer at the start."""
         seed_all(0)
         return Handle(self.target, [torch.nn.Parameter(start_factor * b) for b in self.start], knob=knob)
 
-    def play_scaled(self, c: float, degree: float) -> list[Tensor]:
-        """Play on c·g at a learning rate that should undo c^degree, so that rounding does not grow.
-
-        Returns:
-            The last step; not finite where the optimizer fails at that scale.
-        """
-        try:
-            return self.play(c, lr=c**-degree)[1]
-        except TargetError:
-            return [torch.full_like(b, inf) for b in self.start]
-
-    def play(
+    def run(
         self,
         c: float = 1.0,
         *,
@@ -90,54 +88,45 @@ class Session:
         handle = self.open(start_factor)
         seed_all(seed)
         handle.set_lr(lr)
-        moved: list[Tensor] = []
-        for gradients in self.gradients:
-            fed = [c * g * (first if i == 0 else 1.0) for i, g in enumerate(gradients)]
-            moved = advance(handle, fed if change is None else [change(i, g) for i, g in enumerate(fed)])
-        return handle, moved
 
-    def play_rate(self, factor: float) -> list[Tensor]:
+        def fed(gradients: Sequence[Tensor]) -> list[Tensor]:
+            scaled = [c * g * (first if i == 0 else 1.0) for i, g in enumerate(gradients)]
+            return scaled if change is None else [change(i, g) for i, g in enumerate(scaled)]
+
+        return handle, last_step(handle, map(fed, self.gradients))
+
+    def at_scale(self, c: float, degree: float) -> list[Tensor]:
+        """The last step on c·g, at a learning rate that should undo c^degree, so that rounding does not grow.
+
+        Returns:
+            The step; not finite where the optimizer fails at that scale.
+        """
+        try:
+            return self.run(c, lr=c**-degree)[1]
+        except TargetError:
+            return [torch.full_like(b, inf) for b in self.start]
+
+    def at_rate(self, factor: float) -> list[Tensor]:
         """The last step, with ``lr`` of the parameter groups multiplied just before it, as a schedule does."""
         handle = self.open(knob=GROUPS_LR)
         seed_all(0)
-        moved: list[Tensor] = []
-        for step, gradients in enumerate(self.gradients):
-            handle.set_lr(factor if step == self.warm - 1 else 1.0)
-            moved = advance(handle, gradients)
-        return moved
 
-    def play_arranged(self, order: Sequence[int], convention: Convention | None = None) -> list[Tensor]:
+        def fed() -> Iterable[Sequence[Tensor]]:
+            for step, gradients in enumerate(self.gradients, start=1):
+                handle.set_lr(factor if step == self.warm else 1.0)
+                yield gradients
+
+        return last_step(handle, fed())
+
+    def arranged(self, order: Sequence[int], convention: Convention | None = None) -> list[Tensor]:
         """The last step, the parameters handed over in another order or by another convention; blocks in ours."""
         seed_all(0)
         params = [torch.nn.Parameter(b.clone()) for b in self.start]
         handle = Handle(self.target, [params[i] for i in order], convention=convention)
         seed_all(0)
-        moved: list[Tensor] = []
-        for gradients in self.gradients:
-            moved = advance(handle, [gradients[i] for i in order])
+        moved = last_step(handle, ([gradients[i] for i in order] for gradients in self.gradients))
         return [moved[list(order).index(i)] for i in range(len(order))]
 
     def one_more(self, handle: Handle, c: float) -> list[Tensor]:
         """The step that follows the warm ones, on −0.3 c times the last gradient."""
-        return advance(handle, [-0.3 * c * g for g in self.gradients[-1]])
-
-
-def advance(handle: Handle, gradients: Sequence[Tensor]) -> list[Tensor]:
-    """One step, and what it did to the weights."""
-    before = [p.detach().clone() for p in handle.params]
-    handle.step(gradients)
-    return [p.detach() - b for p, b in zip(handle.params, before, strict=True)]
-
-
-def size(blocks: Sequence[Tensor]) -> float:
-    """The l2 norm over all blocks."""
-    return float(torch.stack([(b.double() ** 2).sum() for b in blocks]).sum().sqrt())
-
-
-def difference(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
-    """Relative difference; inf where one is not finite."""
-    scale = max(size(a), size(b))
-    if scale == 0:
-        return 0.0
-    gap = size([x - y for x, y in zip(a, b, strict=True)]) / scale
-    return gap if gap == gap else inf
+        return handle.advance([-0.3 * c * g for g in self.gradients[-1]])

@@ -10,32 +10,63 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, isclose, nan
+from math import inf, isclose
 
 import numpy as np
 
-from maxmargin.models.blocks import Shapes, inner
-from maxmargin.solvers.norms import Norm, get_norm
-from maxmargin.solvers.norms.families import get_block_norm
+from maxmargin.models.blocks import inner
+from maxmargin.solvers.norms import BlockNorm, Norm, NormError, get_norm
+from maxmargin.solvers.norms.families import MEMBERS, get_block_norm
 from maxmargin.solvers.norms.parameter import ParameterNorm
 from maxmargin.verify.results.alignment import alignment
 from maxmargin.verify.results.candidates import WEIGHTED
+from maxmargin.verify.results.verdict import NormOfBlock
+from maxmargin.verify.thresholds.laboratory import BLOCK_TIE, WEIGHT_TIE, WHOLE_TIE
 
-MATRIX_NORMS = ("l2", "linf", "spectral", "l1", "nuclear", "maxrow", "maxcolumn")
-VECTOR_NORMS = ("l2", "linf", "l1")
-TIE = 2e-3  # block alignments closer than this are the same; the simpler norm is named
-TIE_WHOLE = 5e-3  # whole-step alignments closer than this are the same; the simpler norm is named
-WEIGHT_TIE = 0.05  # relative; weights closer than this are equal
-SAME = 1e-9  # relative; norms whose ratio at random parameters varies by less are one norm, up to a factor
+SIMPLEST = {
+    "l2": (1, 2),
+    "linf": (1, 2),
+    "spectral": (2,),
+    "l1": (1, 2),
+    "nuclear": (2,),
+    "maxrow": (2,),
+    "maxcolumn": (2,),
+}
+"""The readings that come first, simplest first, and on blocks of how many dimensions they are norms of their own; other
+members of their families (``sumrow``) are not read."""
+
+
+def readings(shape: tuple[int, ...]) -> tuple[str, ...]:
+    """The block norms that steps on a block of this shape may follow: the simplest, then every other registered one.
+
+    Returns:
+        Their names, in the order in which one is named where several explain the steps alike.
+
+    Example:
+        >>> readings((3,))
+        ('l2', 'linf', 'l1')
+    """
+    known = {type(MEMBERS[name]) for name in SIMPLEST}
+    others = [name for name, norm in MEMBERS.items() if type(norm) not in known and _says(norm, shape)]
+    return (*(name for name, dimensions in SIMPLEST.items() if len(shape) in dimensions), *others)
+
+
+def _says(norm: BlockNorm, shape: tuple[int, ...]) -> bool:
+    try:
+        norm.value(np.ones(shape))
+    except NormError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
 class Step:
-    """A gradient, the update that followed it, and the learning rate; numpy blocks."""
+    """A gradient, the update that followed it, and the learning rate; numpy blocks. The first draw is 0."""
 
     gradient: Mapping[str, np.ndarray]
     update: Mapping[str, np.ndarray]
     eta: float
+    draw: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,21 +96,28 @@ class Fingerprint:
     """The norm that the steps follow, by block and for the whole parameter.
 
     Attributes:
-        norm: For the whole parameter; its name begins with "weighted " where blocks of one kind differ in weight.
+        norm: For the whole parameter.
         alignment: Of the whole steps with steepest descent under it, mean.
         blocks: Block by block.
-        runner_up: The best-aligned of the other candidates, those that are the same function on these blocks left
-            out; None if there is no other.
-        runner_up_alignment: Its alignment, NaN without one: how far the runner-up is from explaining the same steps.
+        unweighted: Where blocks of one kind differ in weight: the norm in which they do not.
     """
 
     norm: Norm
     alignment: float
     blocks: Mapping[str, BlockReading]
-    runner_up: Norm | None = None
-    runner_up_alignment: float = nan
+    unweighted: Norm | None = None
 
-    def to_json(self) -> dict[str, dict[str, float | str]]:
+    @property
+    def weighted(self) -> bool:
+        """Whether blocks of one kind differ in weight: then the norm is another one on each problem's shapes."""
+        return self.unweighted is not None
+
+    @property
+    def family(self) -> str:
+        """The norm's name without such weights."""
+        return (self.unweighted or self.norm).name
+
+    def to_json(self) -> dict[str, NormOfBlock]:
         """Map block → {"norm", "weight", "alignment"}: as measured, the weight of the furthest-reaching block is 1."""
         top = max(b.reach for b in self.blocks.values())
 
@@ -110,15 +148,12 @@ def read(steps: Sequence[Step], coupling: float | None = None) -> Fingerprint | 
         return None
     blocks = {}
     for name, block in steps[0].update.items():
-        reading = read_block(steps, name, MATRIX_NORMS if block.ndim == 2 else VECTOR_NORMS)
+        reading = read_block(steps, name, readings(block.shape))
         if reading is None:
             return None
         blocks[name] = reading
-    ranked = _ranked(steps, blocks, coupling)
-    norm, aligned = ranked[0]
-    shapes = {name: block.shape for name, block in steps[0].update.items()}
-    second = next(((n, r) for n, r in ranked[1:] if not _same_on(shapes, n, norm)), (None, nan))
-    return Fingerprint(norm, aligned, blocks, *second)
+    norm, aligned, unweighted = _chosen(steps, blocks, coupling)
+    return Fingerprint(norm, aligned, blocks, unweighted)
 
 
 def read_block(steps: Sequence[Step], name: str, candidates: tuple[str, ...]) -> BlockReading | None:
@@ -138,52 +173,41 @@ def read_block(steps: Sequence[Step], name: str, candidates: tuple[str, ...]) ->
             return None
         alignments[candidate], reaches[candidate] = float(np.mean(r)), float(np.mean(moved))
     top = max(alignments.values())
-    best = next(c for c in candidates if alignments[c] >= top - TIE)
+    best = next(c for c in candidates if alignments[c] >= top - BLOCK_TIE)
     return BlockReading(best, alignments[best], alignments, reaches[best])
 
 
-def _ranked(
+def _chosen(
     steps: Sequence[Step], blocks: Mapping[str, BlockReading], coupling: float | None
-) -> list[tuple[Norm, float]]:
-    """Rank candidates: first the simplest norm that explains the steps as well as any, then the rest.
+) -> tuple[Norm, float, Norm | None]:
+    """The simplest norm that explains the steps as well as any that joins the blocks as the probe says.
 
     Returns:
-        (norm, alignment); those that join the blocks otherwise than the probe says last, however well aligned.
+        (norm, alignment, norm without weights).
     """
-    aligned = [(n, _alignment(steps, n)) for n in _candidates(steps, blocks)]
-    fitting = [(n, r) for n, r in aligned if coupling is None or len(blocks) == 1 or _agrees(n, coupling)] or aligned
-    best = max(r for _, r in fitting)
-    chosen = next((n, r) for n, r in fitting if r >= best - TIE_WHOLE)
-    others = [row for row in aligned if row not in fitting]
-    rest = [*sorted(fitting, key=lambda row: -row[1]), *sorted(others, key=lambda row: -row[1])]
-    return [chosen, *(row for row in rest if row[0] is not chosen[0])]
+    rows = [(norm, _alignment(steps, norm), plain) for norm, plain in _candidates(steps, blocks)]
+    fitting = [row for row in rows if coupling is None or len(blocks) == 1 or _agrees(row[0], coupling)] or rows
+    best = max(row[1] for row in fitting)
+    return next(row for row in fitting if row[1] >= best - WHOLE_TIE)
 
 
-def _same_on(shapes: Shapes, a: Norm, b: Norm) -> bool:
-    """Whether two norms are one function on blocks of these shapes: they answer alike to random parameters."""
-    rng = np.random.default_rng(0)
-    ratios = []
-    for name in (*shapes, None):
-        theta = {n: (10.0 if n == name else 1.0) * rng.standard_normal(s) for n, s in shapes.items()}
-        ratios.append(float(a.value(theta)) / float(b.value(theta)))
-    return max(ratios) <= min(ratios) * (1 + SAME)
-
-
-def _candidates(steps: Sequence[Step], blocks: Mapping[str, BlockReading]) -> list[Norm]:
-    """Norms of the whole parameter that the blocks' readings suggest, simplest first."""
+def _candidates(steps: Sequence[Step], blocks: Mapping[str, BlockReading]) -> list[tuple[Norm, Norm | None]]:
+    """Norms of the whole parameter that the blocks' readings suggest, simplest first; beside each, without weights."""
     top = max(b.reach for b in blocks.values())
     # Where steps only nearly follow a norm (Newton–Schulz), so do their lengths: let weights tie more easily.
     tie = max(WEIGHT_TIE, 0.3 * (1 - min(b.alignment for b in blocks.values())))
     weights = {name: _round(top / b.reach, tie) if b.reach > 0 else 1.0 for name, b in blocks.items()}
-    kinds = {name: b.norm for name, b in blocks.items()}
-    candidates: list[Norm] = [get_norm(n) for n in ("l2", "linf", "spectral", "hybrid")]
+    named = ["l2", "linf", "spectral", "hybrid"]
     matrices = [n for n, b in blocks.items() if b.is_matrix]
     vectors = [n for n in blocks if n not in matrices]
     if matrices and vectors:
         ratio = np.median([weights[m] for m in matrices]) / np.median([weights[v] for v in vectors])
-        candidates.append(get_norm(f"hybrid:{_round(float(ratio), tie)!r}"))
+        named.append(f"hybrid:{_round(float(ratio), tie)!r}")
     if len(blocks) == 1:
-        return [*candidates, get_norm(next(iter(kinds.values())))]
+        named += [b.norm for b in blocks.values()]
+    candidates: list[tuple[Norm, Norm | None]] = [(get_norm(name), None) for name in named]
+    if len(blocks) == 1:
+        return candidates
     equal = dict.fromkeys(blocks, 1.0)
     return [
         *candidates,
@@ -194,11 +218,13 @@ def _candidates(steps: Sequence[Step], blocks: Mapping[str, BlockReading]) -> li
     ]
 
 
-def _joined(blocks: Mapping[str, BlockReading], weights: Mapping[str, float], exponent: float) -> Norm:
-    """The blocks' norms joined by ℓ_p.
+def _joined(
+    blocks: Mapping[str, BlockReading], weights: Mapping[str, float], exponent: float
+) -> tuple[Norm, Norm | None]:
+    """The blocks' norms joined by ℓ_p, and that without weights where one rule serves all matrices and all vectors.
 
     Returns:
-        The norm; where one rule serves all matrices and one all vectors, under a name that suits any problem:
+        (norm, unweighted); the latter None where weights are equal: then the norm has a name that suits any problem,
         ``linf``, ``l2;max``, ``hybrid`` or ``blocks:@matrix=maxcolumn,@vector=l2;max``.
     """
     kind, rules_of = _one_kind(blocks), _by_rank(blocks)
@@ -210,9 +236,9 @@ def _joined(blocks: Mapping[str, BlockReading], weights: Mapping[str, float], ex
     else:
         common = None if rules_of is None else ParameterNorm.of(rules_of, exponent)
     if common is not None and set(weights.values()) == {1.0}:
-        return common
+        return common, None
     rules = {name: (b.norm, weights[name]) for name, b in blocks.items()}
-    return ParameterNorm.of(rules, exponent, None if common is None else WEIGHTED + common.name)
+    return ParameterNorm.of(rules, exponent, None if common is None else WEIGHTED + common.name), common
 
 
 def _euclidean_weights(steps: Sequence[Step], blocks: Mapping[str, BlockReading], tie: float) -> dict[str, float]:
@@ -255,10 +281,13 @@ def _by_rank(blocks: Mapping[str, BlockReading]) -> dict[str, str] | None:
     return {rank: kinds.pop() for rank, kinds in found.items()} if all(len(k) == 1 for k in found.values()) else None
 
 
+def coupling_of(norm: Norm) -> float:
+    """The power with which a block's step answers to its own gradient: ‖Δ_k‖ ~ ‖g_k‖^{1/(p−1)} where ℓ_p joins them."""
+    return 1.0 / (norm.aggregation - 1.0) if norm.aggregation > 1 else inf
+
+
 def _agrees(norm: Norm, coupling: float) -> bool:
-    """Whether an ℓ_p aggregation explains how a block's step answers to its own gradient: ‖Δ_k‖ ~ ‖g_k‖^{1/(p−1)}."""
-    power = 0.0 if norm.aggregation == inf else inf if norm.aggregation == 1 else 1.0 / (norm.aggregation - 1.0)
-    return abs(min(coupling, 2.0) - min(power, 2.0)) < 0.5
+    return abs(min(coupling, 2.0) - min(coupling_of(norm), 2.0)) < 0.5
 
 
 def _round(weight: float, tie: float) -> float:

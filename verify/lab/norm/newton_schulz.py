@@ -7,18 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-ITERATIONS: Mapping[str, str] = {
-    "muon": "coefficients 3.4445, -4.7750, 2.0315",
-    "quintic": "coefficients 15/8, -10/8, 3/8",
-    "cubic": "coefficients 3/2, -1/2",
+from maxmargin.verify.thresholds.laboratory import NEWTON_SCHULZ_FITS, NEWTON_SCHULZ_MOST
+
+ITERATIONS: Mapping[str, tuple[float, float, float]] = {
+    "coefficients 3.4445, -4.7750, 2.0315": (3.4445, -4.7750, 2.0315),
+    "coefficients 15/8, -10/8, 3/8": (15 / 8, -10 / 8, 3 / 8),
+    "coefficients 3/2, -1/2": (1.5, -0.5, 0.0),
 }
-_COEFFICIENTS = {
-    "muon": (3.4445, -4.7750, 2.0315),
-    "quintic": (15 / 8, -10 / 8, 3 / 8),
-    "cubic": (1.5, -0.5, 0.0),
-}
-MOST = 15
-FITS = 0.05  # relative residual, root mean square; rounding to bf16 leaves 0.02
+"""(a, b, c) of x ← a x + b x³ + c x⁵ by name: Muon's, the quintic and the cubic one that converge."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ def iterate(x: np.ndarray, name: str, steps: int) -> np.ndarray:
     Returns:
         Of the shape of ``x``.
     """
-    a, b, c = _COEFFICIENTS[name]
+    a, b, c = ITERATIONS[name]
     for _ in range(steps):
         x = x * (a + b * x**2 + c * x**4)
     return x
@@ -68,12 +64,12 @@ def fitted(inputs: np.ndarray, outputs: np.ndarray) -> Fit | None:
     best: Fit | None = None
     for normal in (np.linalg.norm(inputs, axis=1, keepdims=True), inputs.max(1, keepdims=True)):
         for name in ITERATIONS:
-            for steps in range(1, MOST + 1):
+            for steps in range(1, NEWTON_SCHULZ_MOST + 1):
                 y = iterate(inputs / normal, name, steps)
                 scale = float((y * outputs).sum() / (y * y).sum())
                 if scale <= 0:
                     continue
                 residual = float(np.linalg.norm(outputs - scale * y) / np.linalg.norm(outputs))
-                if residual <= FITS and (best is None or residual < best.residual):
+                if residual <= NEWTON_SCHULZ_FITS and (best is None or residual < best.residual):
                     best = Fit(name, steps, scale, residual)
     return best

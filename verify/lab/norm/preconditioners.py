@@ -16,13 +16,15 @@ import numpy as np
 
 from maxmargin.models.blocks import Shapes
 from maxmargin.verify.blackbox.targets import Target
-from maxmargin.verify.lab.norm.signature import STEADY, follow, random_start
+from maxmargin.verify.lab.norm.signature import follow, random_start
 from maxmargin.verify.lab.norm.symmetry import Symmetry
-
-BURST = 30.0
-CONSTANT = (1.0, 1.5, 2.0, 4.0, 8.0, 15.0, BURST)  # sizes of that part under constant gradients
-SLACK = 1.25  # a response that leaves the range by less than this factor may be a bend of f between two CONSTANTs
-INDEPENDENT = 1e-3  # relative; a burst elsewhere that changes an entry's step by less leaves it alone
+from maxmargin.verify.thresholds.laboratory import (
+    BURST,
+    BURST_INDEPENDENT,
+    BURST_LADDER,
+    RESPONSE_SLACK,
+    SIGNATURE_STEPS,
+)
 
 Build = Callable[[np.ndarray], np.ndarray]  # sizes of the parts -> gradient
 Sizes = Callable[[np.ndarray], np.ndarray]  # step -> what each part got of it
@@ -43,14 +45,6 @@ class Preconditioner:
     block: str
     kind: str
     size: float
-
-    def __str__(self) -> str:
-        by = {
-            "diagonal": "each entry's step depends on the sizes of that entry's earlier gradients: a diagonal",
-            "matrix": "each singular direction's step depends on its earlier gradients: a matrix",
-            "adaptive": "its steps depend on the sizes of earlier gradients: an adaptive",
-        }[self.kind]
-        return f"on {self.block} {by} preconditioner (factor {self.size:.2g} beyond any average of gradients)"
 
 
 def preconditioners(
@@ -90,7 +84,7 @@ def preconditioners(
 
 
 def _named(name: str, sizes: Mapping[str, float], separate: bool, turns: bool) -> Preconditioner | None:
-    beyond = {pattern: size for pattern, size in sizes.items() if size > SLACK}
+    beyond = {pattern: size for pattern, size in sizes.items() if size > RESPONSE_SLACK}
     if not beyond:
         return None
     if "entries" in beyond and separate:
@@ -120,13 +114,15 @@ def _beyond_an_average(
         with np.errstate(divide="ignore", invalid="ignore"):
             return float(parts[:half].mean() / parts[half:].mean())
 
-    constant = [step([c] * STEADY) for c in CONSTANT]
-    burst = step([BURST] + [1.0] * (STEADY - 1))
+    constant = [step([c] * SIGNATURE_STEPS) for c in BURST_LADDER]
+    burst = step([BURST] + [1.0] * (SIGNATURE_STEPS - 1))
     out, alone = {}, {}
     for name, (_, _, count) in blocks.items():
         half = (count + 1) // 2
         rest = [burst[name][half:], constant[0][name][half:]]
-        alone[name] = bool(np.abs(rest[0] - rest[1]).max(initial=0) <= INDEPENDENT * np.abs(rest[1]).max(initial=0))
+        alone[name] = bool(
+            np.abs(rest[0] - rest[1]).max(initial=0) <= BURST_INDEPENDENT * np.abs(rest[1]).max(initial=0)
+        )
         usual, seen = np.array([contrast(c[name]) for c in constant]), contrast(burst[name])
         out[name] = 1.0
         # Greedy steps move one part alone, and some optimizers none: then there is no contrast to compare.

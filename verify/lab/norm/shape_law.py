@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from maxmargin.verify.blackbox.targets import Target
-from maxmargin.verify.lab.norm.fingerprint import MATRIX_NORMS, read_block
+from maxmargin.verify.lab.norm.fingerprint import read_block, readings
 from maxmargin.verify.lab.norm.signature import signature
+from maxmargin.verify.thresholds.laboratory import LAW_CLEAR, LENGTH_BLUR, LENGTH_EXACT, LENGTH_NEAR
 
 LAWS: Mapping[str, Callable[[float, float], float]] = {
     "1": lambda r, c: 1.0,
@@ -44,10 +45,6 @@ LAWS: Mapping[str, Callable[[float, float], float]] = {
 """Step length per unit of learning rate as a function of (rows, columns), up to a constant; simplest first."""
 
 SHAPES = {"small": (3, 3), "square": (10, 10), "tall": (12, 3), "wide": (3, 12), "taller": (16, 4)}
-EXACT = 0.02  # relative; where steps follow a norm, so do their lengths
-NEAR = 0.7  # least alignment on every shape with the norm in which lengths are measured
-CLEAR = 1.5  # the second best formula errs by at least so many times as much
-BLUR = 0.4  # and this times the deficit of alignment where they only nearly do
 
 
 @dataclass(frozen=True)
@@ -66,11 +63,10 @@ class ShapeLaw:
     error: float
     norm: str
 
-    def __str__(self) -> str:
-        return f"{self.constant:.3g} {self.name}" if self.name != "1" else f"{self.constant:.3g} for every shape"
 
-
-def weight_law(reaches: Mapping[tuple[int, int], float], tolerance: float = EXACT) -> tuple[str, float, float] | None:
+def weight_law(
+    reaches: Mapping[tuple[int, int], float], tolerance: float = LENGTH_EXACT
+) -> tuple[str, float, float] | None:
     """Recognise the formula behind step lengths of matrices of several shapes.
 
     Args:
@@ -95,7 +91,7 @@ def weight_law(reaches: Mapping[tuple[int, int], float], tolerance: float = EXAC
         middle = (logs.max() + logs.min()) / 2
         fits.append((float(np.expm1(logs.max() - middle)), name, float(np.exp(middle))))
     (error, name, constant), (second, *_) = sorted(fits)[:2]
-    if error > tolerance or second <= max(EXACT, CLEAR * error):
+    if error > tolerance or second <= max(LENGTH_EXACT, LAW_CLEAR * error):
         return None
     return name, constant, error
 
@@ -116,15 +112,16 @@ def shape_law(target: Target, seed: int = 0, draws: int = 12) -> ShapeLaw | None
         TargetError: when the optimizer cannot be built or stepped on matrices alone.
     """
     steps = signature(target, SHAPES, seed, draws)
-    seen = [read_block(steps, name, MATRIX_NORMS) for name in SHAPES]
+    norms = readings((2, 2))
+    seen = [read_block(steps, name, norms) for name in SHAPES]
     found = [r for r in seen if r is not None]
     if len(found) < len(SHAPES):
         return None
-    norm = max(MATRIX_NORMS, key=lambda n: np.mean([r.alignments[n] for r in found]))
-    readings = {shape: read_block(steps, name, (norm,)) for name, shape in SHAPES.items()}
-    reaches = {shape: r.reach for shape, r in readings.items() if r is not None}
+    norm = max(norms, key=lambda n: np.mean([r.alignments[n] for r in found]))
+    alone = {shape: read_block(steps, name, (norm,)) for name, shape in SHAPES.items()}
+    reaches = {shape: r.reach for shape, r in alone.items() if r is not None}
     aligned = min(r.alignments[norm] for r in found)
-    if min(reaches.values()) <= 0 or aligned < NEAR:
+    if min(reaches.values()) <= 0 or aligned < LENGTH_NEAR:
         return None
-    law = weight_law(reaches, max(EXACT, BLUR * (1 - aligned)))
+    law = weight_law(reaches, max(LENGTH_EXACT, LENGTH_BLUR * (1 - aligned)))
     return None if law is None else ShapeLaw(*law, norm=norm)

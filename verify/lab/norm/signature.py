@@ -17,15 +17,12 @@ import torch
 from maxmargin.models.blocks import Blocks, Shapes
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.targets import Target
+from maxmargin.verify.lab.harness.session import last_step
 from maxmargin.verify.lab.norm.fingerprint import Step
-
-DRAWS = 32
-STEADY = 8  # steps under each gradient; the last one is read (RAdam is plain momentum for five)
-SPREAD = 20.0  # ratio of the largest to the smallest singular value
-START = 0.3  # size of the random weights at which steps are taken: none is 0, which some optimizers treat apart
+from maxmargin.verify.thresholds.laboratory import SIGNATURE_DRAWS, SIGNATURE_SPREAD, SIGNATURE_START, SIGNATURE_STEPS
 
 
-def signature(target: Target, shapes: Shapes, seed: int = 0, draws: int = DRAWS) -> list[Step]:
+def signature(target: Target, shapes: Shapes, seed: int = 0, draws: int = SIGNATURE_DRAWS) -> list[Step]:
     """Return the last steps of ``draws`` short runs under constant gradients; those that are not finite are left out.
 
     Raises:
@@ -33,11 +30,11 @@ def signature(target: Target, shapes: Shapes, seed: int = 0, draws: int = DRAWS)
     """
     rng = np.random.default_rng(seed)
     found = []
-    for _ in range(draws):
+    for draw in range(draws):
         gradient = {name: spread_gradient(rng, shape) for name, shape in shapes.items()}
-        update = follow(target, [gradient] * STEADY, random_start(rng, shapes))
+        update = follow(target, [gradient] * SIGNATURE_STEPS, random_start(rng, shapes))
         if all(np.isfinite(u).all() for u in update.values()):
-            found.append(Step(gradient, update, 1.0))
+            found.append(Step(gradient, update, 1.0, draw))
     return found
 
 
@@ -58,12 +55,9 @@ def follow(
     Raises:
         TargetError: when the optimizer cannot be built or stepped.
     """
-    handle = opened(target, start, torch_seed)
-    before: list[torch.Tensor] = []
-    for gradient in gradients:
-        before = [p.detach().clone() for p in handle.params]
-        handle.step([torch.as_tensor(gradient[name]) for name in start])
-    return {name: (p.detach() - b).numpy() for name, p, b in zip(start, handle.params, before, strict=True)}
+    fed = ([torch.as_tensor(gradient[name]) for name in start] for gradient in gradients)
+    moved = last_step(opened(target, start, torch_seed), fed)
+    return {name: m.numpy() for name, m in zip(start, moved, strict=True)}
 
 
 def opened(target: Target, start: Mapping[str, np.ndarray], torch_seed: int = 0) -> Handle:
@@ -75,13 +69,13 @@ def opened(target: Target, start: Mapping[str, np.ndarray], torch_seed: int = 0)
 
 
 def random_start(rng: np.random.Generator, shapes: Shapes) -> dict[str, np.ndarray]:
-    """Normal weights of standard deviation START."""
-    return {name: START * rng.standard_normal(shape) for name, shape in shapes.items()}
+    """Normal weights of standard deviation SIGNATURE_START."""
+    return {name: SIGNATURE_START * rng.standard_normal(shape) for name, shape in shapes.items()}
 
 
 def spread_gradient(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """A random gradient whose singular values (a vector's entries) are log-uniform over SPREAD, the largest 1."""
-    spread = SPREAD ** -rng.random(min(shape))
+    """A random gradient whose singular values (a vector's entries) are log-uniform, the largest 1."""
+    spread = SIGNATURE_SPREAD ** -rng.random(min(shape))
     spread[0] = 1.0
     if len(shape) == 1:
         return spread * rng.choice([-1.0, 1.0], shape[0])

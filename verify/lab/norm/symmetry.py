@@ -16,15 +16,19 @@ import numpy as np
 
 from maxmargin.models.blocks import Blocks, Shapes
 from maxmargin.solvers.norms import Norm
+from maxmargin.verify.blackbox.difference import relative
 from maxmargin.verify.blackbox.targets import Target, TargetError
-from maxmargin.verify.lab.norm.signature import STEADY, follow, random_start, spread_gradient
-
-DRAWS = 2  # runs of each symmetry; the largest error counts, as one draw may fit by luck
-NOISE = 0.3  # of the gradients' entries, relative to their root mean square, from step to step
-SCALES = 30.0  # rows, columns, entries and blocks are scaled by factors up to this, and down to its inverse
-HOLDS = 0.1  # relative; five Newton–Schulz steps in bf16 err by up to 0.07, and what has no symmetry by 0.15 and more
-EXACT = 1e-9  # relative; an lmo in float64 has a symmetry to this, or has it not
-PLAIN = 0.15  # relative; a symmetry that the lmo lacks by less than this is not held against a step that has it
+from maxmargin.verify.lab.harness.sentence import Sentence
+from maxmargin.verify.lab.norm.signature import follow, random_start, spread_gradient
+from maxmargin.verify.thresholds.laboratory import (
+    SIGNATURE_STEPS,
+    SYMMETRY_DRAWS,
+    SYMMETRY_EXACT,
+    SYMMETRY_HOLDS,
+    SYMMETRY_NOISE,
+    SYMMETRY_PLAIN,
+    SYMMETRY_SCALES,
+)
 
 Map = Callable[[np.ndarray], np.ndarray]
 Runner = Callable[[Sequence[Blocks], Mapping[str, np.ndarray]], Blocks]  # gradients, start -> the last step
@@ -39,7 +43,7 @@ class Symmetry:
         shape: The block's.
         group: One of the names in GROUPS.
         error: ‖step − predicted step‖ / ‖predicted step‖ in the Frobenius norm, the largest over the draws.
-        holds: Whether the error is at most HOLDS.
+        holds: Whether the error is at most SYMMETRY_HOLDS.
         least: The smallest error over the draws: a greedy step has many a symmetry now and then.
     """
 
@@ -58,14 +62,16 @@ class Group:
     Attributes:
         says: For sentences: "the step is *equivariant under orthogonal maps from the left*".
         dimensions: Of the blocks that it acts on.
-        draw: One transformation: (map of the gradients, map that the step and the start should undergo).
+        draw: One transformation of the gradients.
+        indifferent: Whether the step should not answer at all, rather than be transformed as the gradients are.
         directions: Whether a step's length may change; only directions are compared then.
         whole: Whether all blocks' steps are compared, rather than the transformed block's.
     """
 
     says: str
     dimensions: tuple[int, ...]
-    draw: Callable[[np.random.Generator, tuple[int, ...]], tuple[Map, Map]]
+    draw: Callable[[np.random.Generator, tuple[int, ...]], Map]
+    indifferent: bool = False
     directions: bool = False
     whole: bool = False
 
@@ -79,69 +85,53 @@ def _signed(rng: np.random.Generator, n: int) -> np.ndarray:
     return np.eye(n)[rng.permutation(n)] * rng.choice([-1.0, 1.0], n)
 
 
-def _same(x: np.ndarray) -> np.ndarray:
-    return x
+def _times(matrix: Callable[[np.random.Generator, int], np.ndarray], axis: int) -> Callable[..., Map]:
+    """Such matrices from the left (axis 0) or from the right (axis 1)."""
 
-
-def _from_the_left(matrix: Callable[[np.random.Generator, int], np.ndarray]) -> Callable[..., tuple[Map, Map]]:
-    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Map, Map]:
-        q = matrix(rng, shape[0])
-        return (lambda x: q @ x), (lambda x: q @ x)
+    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> Map:
+        q = matrix(rng, shape[axis])
+        return (lambda x: x @ q) if axis else (lambda x: q @ x)
 
     return draw
 
 
-def _from_the_right(matrix: Callable[[np.random.Generator, int], np.ndarray]) -> Callable[..., tuple[Map, Map]]:
-    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Map, Map]:
-        q = matrix(rng, shape[1])
-        return (lambda x: x @ q), (lambda x: x @ q)
-
-    return draw
-
-
-def _entries(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Map, Map]:
+def _entries(rng: np.random.Generator, shape: tuple[int, ...]) -> Map:
     order, sign = rng.permutation(int(np.prod(shape))), rng.choice([-1.0, 1.0], shape)
-
-    def shuffled(x: np.ndarray) -> np.ndarray:
-        return sign * x.reshape(-1)[order].reshape(shape)
-
-    return shuffled, shuffled
+    return lambda x: sign * x.reshape(-1)[order].reshape(shape)
 
 
-def _transposed(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Map, Map]:
+def _transposed(rng: np.random.Generator, shape: tuple[int, ...]) -> Map:
     del rng, shape
-    return (lambda x: x.T.copy()), (lambda x: x.T.copy())
+    return lambda x: x.T.copy()
 
 
-def _scaling(along: Callable[[tuple[int, ...]], tuple[int, ...]]) -> Callable[..., tuple[Map, Map]]:
-    """Positive factors that broadcast as ``along`` says; the step should not answer at all."""
+def _scaling(
+    says: str, dimensions: tuple[int, ...], along: Callable[..., tuple[int, ...]], whole: bool = False
+) -> Group:
+    """Positive factors that broadcast as ``along`` says."""
 
-    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Map, Map]:
-        factors = SCALES ** rng.uniform(-1, 1, along(shape))
-        factors.flat[0] = SCALES
-        return (lambda x: factors * x), _same
+    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> Map:
+        factors = SYMMETRY_SCALES ** rng.uniform(-1, 1, along(shape))
+        factors.flat[0] = SYMMETRY_SCALES
+        return lambda x: factors * x
 
-    return draw
+    return Group(f"indifferent to the scale of {says}", dimensions, draw, True, True, whole)
 
 
 GROUPS: Mapping[str, Group] = {
-    "left orthogonal": Group("equivariant under orthogonal maps from the left", (2,), _from_the_left(_orthogonal)),
-    "right orthogonal": Group("equivariant under orthogonal maps from the right", (2,), _from_the_right(_orthogonal)),
-    "orthogonal": Group("equivariant under orthogonal maps", (1,), _from_the_left(_orthogonal)),
-    "row permutation": Group("equivariant under signed permutations of rows", (2,), _from_the_left(_signed)),
-    "column permutation": Group("equivariant under signed permutations of columns", (2,), _from_the_right(_signed)),
+    "left orthogonal": Group("equivariant under orthogonal maps from the left", (2,), _times(_orthogonal, 0)),
+    "right orthogonal": Group("equivariant under orthogonal maps from the right", (2,), _times(_orthogonal, 1)),
+    "orthogonal": Group("equivariant under orthogonal maps", (1,), _times(_orthogonal, 0)),
+    "row permutation": Group("equivariant under signed permutations of rows", (2,), _times(_signed, 0)),
+    "column permutation": Group("equivariant under signed permutations of columns", (2,), _times(_signed, 1)),
     "entry permutation": Group("equivariant under signed permutations of entries", (1, 2), _entries),
-    "transposition": Group("equivariant under transposition (of a block of transposed shape)", (2,), _transposed, True),
-    "row scaling": Group("indifferent to the scale of each row", (2,), _scaling(lambda s: (s[0], 1)), True),
-    "column scaling": Group("indifferent to the scale of each column", (2,), _scaling(lambda s: (1, s[1])), True),
-    "entry scaling": Group("indifferent to the scale of each entry", (1, 2), _scaling(lambda s: s), True),
-    "block scaling": Group(
-        "indifferent to the scale of this block beside the others",
-        (1, 2),
-        _scaling(lambda s: (1,) * len(s)),
-        True,
-        True,
+    "transposition": Group(
+        "equivariant under transposition (of a block of transposed shape)", (2,), _transposed, directions=True
     ),
+    "row scaling": _scaling("each row", (2,), lambda s: (s[0], 1)),
+    "column scaling": _scaling("each column", (2,), lambda s: (1, s[1])),
+    "entry scaling": _scaling("each entry", (1, 2), lambda s: s),
+    "block scaling": _scaling("this block beside the others", (1, 2), lambda s: (1,) * len(s), whole=True),
 }
 
 
@@ -160,14 +150,14 @@ def symmetries(target: Target, shapes: Shapes, seed: int = 0) -> tuple[Symmetry,
     Raises:
         TargetError: when the optimizer cannot be built or stepped.
     """
-    return _tried(lambda gradients, start: follow(target, gradients, start), shapes, seed, DRAWS)
+    return _tried(lambda gradients, start: follow(target, gradients, start), shapes, seed, SYMMETRY_DRAWS)
 
 
 def predicted(norm: Norm, shapes: Shapes, seed: int = 0) -> tuple[Symmetry, ...]:
     """Try every symmetry on steepest descent under a norm: on its ``lmo``, at the gradients' mean.
 
     Returns:
-        As :func:`symmetries`; a symmetry holds where its error is at most EXACT.
+        As :func:`symmetries`; a symmetry holds where its error is at most SYMMETRY_EXACT.
 
     Raises:
         NormError: the norm says nothing about some block.
@@ -177,10 +167,10 @@ def predicted(norm: Norm, shapes: Shapes, seed: int = 0) -> tuple[Symmetry, ...]
         mean = {name: np.mean([g[name] for g in gradients], axis=0) for name in start}
         return norm.lmo(mean)
 
-    return tuple(replace(s, holds=s.error <= EXACT) for s in _tried(run, shapes, seed, 2 * DRAWS))
+    return tuple(replace(s, holds=s.error <= SYMMETRY_EXACT) for s in _tried(run, shapes, seed, 2 * SYMMETRY_DRAWS))
 
 
-def contradictions(found: Sequence[Symmetry], norm: Norm) -> tuple[str, ...]:
+def contradictions(found: Sequence[Symmetry], norm: Norm) -> list[tuple[Symmetry, Sentence]]:
     """Where the measured symmetries are not those of steepest descent under ``norm``, one sentence each.
 
     A symmetry that the norm has and the step lacks is one, and so is one that the step has exactly and the norm
@@ -191,30 +181,24 @@ def contradictions(found: Sequence[Symmetry], norm: Norm) -> tuple[str, ...]:
         norm: Of the whole parameter.
 
     Returns:
-        The sentences; none if everything fits.
+        The symmetries and the sentences; none if everything fits.
     """
-    return tuple(text for _, text in contradicting(found, norm))
-
-
-def contradicting(found: Sequence[Symmetry], norm: Norm) -> list[tuple[Symmetry, str]]:
-    """The symmetries behind :func:`contradictions`, each with its sentence."""
     theory = {(s.block, s.group): s for s in predicted(norm, {s.block: s.shape for s in found})}
     out = []
     for s in found:
-        own, says = theory.get((s.block, s.group)), GROUPS[s.group].says
+        own = theory.get((s.block, s.group))
         if own is None:
             continue  # steepest descent under this norm would not have moved the block
+        facts = {"block": s.block, "says": GROUPS[s.group].says, "error": s.error, "norm": norm.name}
         if own.holds and not s.holds:
-            text = (
-                f"the step on {s.block} is not {says} (error {s.error:.2g}), as steepest descent under {norm.name} is"
+            form = "the step on {block} is not {says} (error {error:.2g}), as steepest descent under {norm} is"
+            out.append((s, Sentence.of(form, **facts)))
+        elif own.least >= SYMMETRY_PLAIN and s.error <= SYMMETRY_EXACT:
+            form = (
+                "the step on {block} is {says} (error {error:.0e}), which steepest descent under {norm} is not "
+                "({least:.2g})"
             )
-            out.append((s, text))
-        elif own.least >= PLAIN and s.error <= EXACT:
-            text = (
-                f"the step on {s.block} is {says} (error {s.error:.0e}), which steepest descent under {norm.name} "
-                f"is not ({own.least:.2g})"
-            )
-            out.append((s, text))
+            out.append((s, Sentence.of(form, **facts, least=own.least)))
     return out
 
 
@@ -228,24 +212,23 @@ def _tried(run: Runner, shapes: Shapes, seed: int, draws: int) -> tuple[Symmetry
             for name, group in GROUPS.items():
                 if len(shape) not in group.dimensions:
                     continue
-                on_gradient, on_step = group.draw(rng, shape)
+                mapped = group.draw(rng, shape)
+                first, wanted = start, plain  # what the start and the step should then be
+                if not group.indifferent:
+                    first, wanted = ({**blocks, block: mapped(blocks[block])} for blocks in (start, plain))
                 try:
-                    step = run(
-                        [{**g, block: on_gradient(g[block])} for g in gradients],
-                        {**start, block: on_step(start[block])},
-                    )
+                    step = run([{**g, block: mapped(g[block])} for g in gradients], first)
                 except TargetError:
-                    if on_step(start[block]).shape == shape:
+                    if first[block].shape == shape:
                         raise
                     continue  # it refuses the transposed shape, which says nothing about its steps
-                wanted = {**plain, block: on_step(plain[block])}
                 looked = list(shapes) if group.whole else [block]
                 if not any(plain[b].any() for b in looked):
                     continue  # what does not move has every symmetry, and shows none
                 error = _error([step[b] for b in looked], [wanted[b] for b in looked], group.directions)
                 errors.setdefault((block, name), []).append(error)
     return tuple(
-        Symmetry(b, tuple(shapes[b]), name, max(e), max(e) <= HOLDS, min(e)) for (b, name), e in errors.items()
+        Symmetry(b, tuple(shapes[b]), name, max(e), max(e) <= SYMMETRY_HOLDS, min(e)) for (b, name), e in errors.items()
     )
 
 
@@ -254,19 +237,16 @@ def _gradients(rng: np.random.Generator, shapes: Shapes) -> list[dict[str, np.nd
     base = {name: spread_gradient(rng, shape) for name, shape in shapes.items()}
 
     def noisy(g: np.ndarray) -> np.ndarray:
-        return g + NOISE * np.linalg.norm(g) / g.size**0.5 * rng.standard_normal(g.shape)
+        return g + SYMMETRY_NOISE * np.linalg.norm(g) / g.size**0.5 * rng.standard_normal(g.shape)
 
-    return [{name: noisy(g) for name, g in base.items()} for _ in range(STEADY)]
+    return [{name: noisy(g) for name, g in base.items()} for _ in range(SIGNATURE_STEPS)]
 
 
 def _error(step: Sequence[np.ndarray], wanted: Sequence[np.ndarray], directions: bool) -> float:
-    a = np.concatenate([np.reshape(x, -1) for x in step])
-    b = np.concatenate([np.reshape(x, -1) for x in wanted])
-    lengths = float(np.linalg.norm(a)), float(np.linalg.norm(b))
-    if not np.isfinite(lengths).all():
-        return inf
-    if lengths[1] == 0:
-        return 0.0 if lengths[0] == 0 else inf
-    if directions and lengths[0] > 0:
-        a = a * (lengths[1] / lengths[0])
-    return float(np.linalg.norm(a - b)) / lengths[1]
+    a, b = (np.concatenate([np.reshape(x, -1) for x in blocks]) for blocks in (step, wanted))
+    length, other = float(np.linalg.norm(b)), float(np.linalg.norm(a))
+    if length == 0 or not np.isfinite([length, other]).all():
+        return 0.0 if length == other == 0 else inf
+    if directions and other > 0:
+        a = a * (length / other)
+    return relative(float(np.linalg.norm(a - b)), length)

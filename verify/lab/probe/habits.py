@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from maxmargin.verify.blackbox.conventions import PLAIN, SPLIT
-from maxmargin.verify.blackbox.feeding import seed_all
+from maxmargin.verify.blackbox.difference import difference
 from maxmargin.verify.blackbox.handle import Handle, Path
-from maxmargin.verify.blackbox.learning_rate import GROUPS_LR, HONOURED
+from maxmargin.verify.blackbox.learning_rate import GROUPS_LR, OUTSIDE
 from maxmargin.verify.blackbox.targets import TargetError
-from maxmargin.verify.lab.harness.session import WARM, Session, advance, difference
+from maxmargin.verify.lab.harness.sentence import Place, Sentence
+from maxmargin.verify.lab.harness.session import Session, last_step
 from maxmargin.verify.lab.probe.precision import format_of, granularity, state_formats, weight_format
+from maxmargin.verify.thresholds.laboratory import HABIT_SEEN, RATE_HONOURED, WARM_STEPS
 
-SEEN = 1e-9  # relative; smaller differences are rounding in sums of another order
 
-
-@dataclass(frozen=True)
-class Manners:
+@dataclass(frozen=True, kw_only=True)
+class Habits:
     """What was found; None where it could not be tried.
 
     Attributes:
-        convention: How the parameters are handed over.
-        lr_knob: Where the learning rate is set; begins with "none" where no knob is honoured, and steps are scaled.
+        convention: How the parameters are handed over (:mod:`maxmargin.verify.blackbox.conventions`).
+        lr_knob: Where the learning rate is set, by the name of its knob; ``OUTSIDE.name`` where steps are scaled.
         lr_knob_error: Relative error, under that knob, of "twice the rate moves twice as far".
+        lr_error: That error where ``lr`` of the parameter groups is doubled before a step, as a schedule does; NaN
+            without such a rate.
         idle_steps: Steps at the start that move nothing.
         stride: Calls of its ``step()`` that count as one step.
         skips: Of the steps watched, those after the first move that moved nothing.
@@ -42,27 +43,38 @@ class Manners:
         unmoved: Parts of the weights that no step moves, in words.
     """
 
-    convention: str
-    lr_knob: str
-    lr_knob_error: float
-    idle_steps: int
-    skips: int
-    stride: int
-    reinitialised: float
-    eval_shift: float | None
-    closure_calls: int
-    loss_dependence: float | None
-    order_dependence: float | None
-    split_dependence: float | None
-    weight_format: str | None
-    update_granularity: float
-    state_formats: tuple[str, ...]
-    unmoved: tuple[str, ...]
+    convention: str = PLAIN.name
+    lr_knob: str = GROUPS_LR.name
+    lr_knob_error: float = 0.0
+    lr_error: float = 0.0
+    idle_steps: int = 0
+    skips: int = 0
+    stride: int = 1
+    reinitialised: float = 0.0
+    eval_shift: float | None = None
+    closure_calls: int = 0
+    loss_dependence: float | None = None
+    order_dependence: float | None = None
+    split_dependence: float | None = None
+    weight_format: str | None = None
+    update_granularity: float = 0.0
+    state_formats: tuple[str, ...] = ()
+    unmoved: tuple[str, ...] = ()
+
+    @property
+    def remarks(self) -> tuple[Sentence, ...]:
+        """What a reader should know of this, most important first."""
+        return tuple(_remarks(self))
 
 
-def manners(
-    session: Session, handle: Handle, update: Sequence[Tensor], degrees: dict[Path, float], random: float
-) -> Manners:
+def habits(
+    session: Session,
+    handle: Handle,
+    update: Sequence[Tensor],
+    degrees: Mapping[Path, float],
+    random: float,
+    lr_error: float,
+) -> Habits:
     """Try them.
 
     Args:
@@ -71,38 +83,37 @@ def manners(
         update: The last of these.
         degrees: Of its state.
         random: How much two runs alike differ; order and rounding are not tried where they do.
+        lr_error: As in :class:`Habits`.
 
     Returns:
         What was found.
     """
     convention = session.target.calling(handle.params).convention
     assert convention is not None
-    rate = handle.rate
-    rounded = weight_format(session)
-    steady = random <= SEEN
+    rate, rounded, order = handle.rate, weight_format(session), list(range(len(update)))
+    steady, several = random <= HABIT_SEEN, len(update) > 1
     idle = next((i for i, length in enumerate(session.moves) if length != 0), len(session.moves))
-    count = len(update)
-    return Manners(
+    still = [(name, s.numpy()) for name, s in zip(session.shapes, session.still, strict=True) if bool(s.any())]
+    return Habits(
         convention=convention.name,
         lr_knob=rate.knob.name,
         lr_knob_error=rate.error,
+        lr_error=lr_error,
         idle_steps=idle,
         skips=sum(length == 0 for length in session.moves[idle:]),
+        stride=session.target.stride,
         reinitialised=handle.reinitialised,
         eval_shift=_eval_shift(handle),
         closure_calls=handle.closure.calls if handle.closure is not None else 0,
         loss_dependence=_loss_dependence(session, update) if handle.closure is not None else None,
-        order_dependence=_arranged(session, update, list(reversed(range(count)))) if steady and count > 1 else None,
+        order_dependence=_arranged(session, update, order[::-1]) if steady and several else None,
         split_dependence=(
-            _arranged(session, update, list(range(count)), split=True)
-            if steady and count > 1 and convention is PLAIN
-            else None
+            _arranged(session, update, order, split=True) if steady and several and convention is PLAIN else None
         ),
         weight_format=rounded,
         update_granularity=granularity(session, update) if steady and rounded is None else 0.0,
         state_formats=state_formats(handle, degrees),
-        unmoved=_unmoved(session),
-        stride=session.target.stride,
+        unmoved=tuple(name if mask.all() else Place.of(mask).listed(name) for name, mask in still[:8]),
     )
 
 
@@ -117,140 +128,104 @@ def _loss_dependence(session: Session, update: Sequence[Tensor]) -> float:
     handle = session.open()
     assert handle.closure is not None
     handle.closure.factor = 2.0
-    moved: list[Tensor] = []
-    for gradients in session.gradients:
-        moved = advance(handle, gradients)
-    return difference(update, moved)
+    return difference(update, last_step(handle, session.gradients))
 
 
 def _arranged(session: Session, update: Sequence[Tensor], order: list[int], *, split: bool = False) -> float | None:
     try:
-        found = difference(update, session.play_arranged(order, SPLIT if split else None))
+        found = difference(update, session.arranged(order, SPLIT if split else None))
     except TargetError:  # it wants one group, or its parameters in this order
         return None
-    return 0.0 if found <= SEEN else found
+    return 0.0 if found <= HABIT_SEEN else found
 
 
-def _unmoved(session: Session) -> tuple[str, ...]:
-    """Blocks, rows, columns and entries of which no step moves a bit."""
-    handle = session.open()
-    seed_all(0)
-    still_so_far = [torch.ones_like(p, dtype=torch.bool) for p in handle.params]
-    for gradients in session.gradients:
-        for still, moved in zip(still_so_far, advance(handle, gradients), strict=True):
-            still &= moved == 0  # not the weights at the end: equal steps there and back cancel
-    out: list[str] = []
-    for name, still in zip(session.shapes, still_so_far, strict=True):
-        if bool(still.any()) and len(out) < 8:
-            out.append(_parts(name, still))
-    return tuple(out)
-
-
-def _parts(name: str, still: Tensor) -> str:
-    """Name the unmoved parts of a block."""
-    if bool(still.all()):
-        return name
-    if still.ndim == 2:
-        rows, columns = still.all(dim=1), still.all(dim=0)
-        lines = [("row", rows, still[rows].numel()), ("column", columns, still[:, columns].numel())]
-        for word, mask, covered in lines:
-            if covered and covered == int(still.sum()):
-                return f"{_listed(word, mask)} of {name}"
-    where = torch.nonzero(still)[:3].tolist()
-    count = int(still.sum())
-    return f"{count} of {still.numel()} entries of {name} ({', '.join(map(str, where))}{', ...' if count > 3 else ''})"
-
-
-def _ordinal(number: int) -> str:
-    return {2: "second", 3: "third"}.get(number, f"{number}th")
-
-
-def _listed(word: str, mask: Tensor) -> str:
-    where = [str(int(i)) for i in torch.nonzero(mask).reshape(-1)]
-    return f"{word}{'s' if len(where) > 1 else ''} {', '.join(where)}"
-
-
-def sentences(found: Manners, own_lr_error: float) -> tuple[str, ...]:
-    """The findings that a reader should know, one sentence each, most important first."""
-    out = []
+def _remarks(found: Habits) -> Iterator[Sentence]:
+    say = Sentence.of
     if found.stride > 1:
-        out.append(
-            f"Each block moves only in every {_ordinal(found.stride)} call of step(): each gradient is shown "
-            f"{found.stride} times, and {found.stride} calls count as one step."
+        yield say(
+            "Each block moves only in every {ordinal} call of step(): each gradient is shown {stride} times, and "
+            "{stride} calls count as one step.",
+            ordinal={2: "second", 3: "third"}.get(found.stride, f"{found.stride}th"),
+            stride=found.stride,
         )
-    if found.idle_steps > WARM:
-        out.append(f"It moves nothing in its first {found.idle_steps} steps.")
+    if found.idle_steps > WARM_STEPS:
+        yield say("It moves nothing in its first {steps} steps.", steps=found.idle_steps)
     if found.unmoved:
-        out.append(f"It never moves {'; '.join(found.unmoved)}.")
-    out += _rate_sentences(found, own_lr_error)
+        yield say("It never moves {parts}.", parts="; ".join(found.unmoved))
+    yield from _of_rate(found)
     if found.reinitialised > 0:
-        out.append(
-            f"Its constructor changes the weights (by {found.reinitialised:.1e}, relative): runs start from there."
+        yield say(
+            "Its constructor changes the weights (by {by:.1e}, relative): runs start from there.",
+            by=found.reinitialised,
         )
     if found.eval_shift:
-        out.append(
-            f"eval() swaps the weights (by {found.eval_shift:.1e}, relative, after a few steps): the model that it "
-            "returns is not the one that its steps move."
+        yield say(
+            "eval() swaps the weights (by {by:.1e}, relative, after a few steps): the model that it returns is not "
+            "the one that its steps move.",
+            by=found.eval_shift,
         )
-    out += _closure_sentences(found)
-    if found.order_dependence:
-        out.append(f"Its step changes by {found.order_dependence:.1e} when the list of parameters is reversed.")
-    if found.split_dependence:
-        out.append(
-            f"Its step changes by {found.split_dependence:.1e} when every parameter has a group of its own: what it "
-            "computes is shared over a group."
-        )
-    out += _precision_sentences(found)
-    if found.idle_steps and found.idle_steps <= WARM:
-        steps = "step" if found.idle_steps == 1 else f"{found.idle_steps} steps"
-        out.append(f"Its first {steps} move{'s' if found.idle_steps == 1 else ''} nothing.")
-    if found.skips:
-        out.append(f"{found.skips} of its later steps, of those watched, moved nothing.")
-    if found.convention != PLAIN.name:
-        out.append(f"Parameters are handed over as {found.convention}.")
-    return tuple(out)
-
-
-def _rate_sentences(found: Manners, own_lr_error: float) -> list[str]:
-    has_own = own_lr_error == own_lr_error
-    said = f"Setting lr in its parameter groups is not honoured (error {own_lr_error:.1e})"
-    if found.lr_knob.startswith("none"):
-        if has_own:
-            return [f"{said}, nor anything else that looks like a learning rate; its steps are scaled from outside."]
-        return ["It has no learning rate that answers; its steps are scaled from outside."]
-    if has_own and found.lr_knob != GROUPS_LR.name:
-        return [f"{said}; {found.lr_knob} is heard instead, and is used (error {found.lr_knob_error:.1e})."]
-    error = max(found.lr_knob_error, own_lr_error if has_own else 0.0)
-    if error > HONOURED:
-        return [f"Twice the learning rate, set on the way, does not move twice as far (error {error:.1e})."]
-    return [] if has_own else [f"Its learning rate is found elsewhere: {found.lr_knob}."]
-
-
-def _closure_sentences(found: Manners) -> list[str]:
-    out = []
     if found.closure_calls > 1:
-        out.append(
-            f"It evaluates its closure {found.closure_calls} times a step; here every evaluation gives one gradient."
+        yield say(
+            "It evaluates its closure {calls} times a step; here every evaluation gives one gradient.",
+            calls=found.closure_calls,
         )
-    if found.loss_dependence is not None and found.loss_dependence > SEEN:
-        out.append(
-            f"Its step depends on the loss value (twice the loss: {found.loss_dependence:.1e}); the gradient's norm is "
-            "shown in its place."
+    if found.loss_dependence is not None and found.loss_dependence > HABIT_SEEN:
+        yield say(
+            "Its step depends on the loss value (twice the loss: {by:.1e}); the gradient's norm is shown in its place.",
+            by=found.loss_dependence,
         )
-    return out
+    if found.order_dependence:
+        yield say("Its step changes by {by:.1e} when the list of parameters is reversed.", by=found.order_dependence)
+    if found.split_dependence:
+        yield say(
+            "Its step changes by {by:.1e} when every parameter has a group of its own: what it computes is shared over "
+            "a group.",
+            by=found.split_dependence,
+        )
+    yield from _of_precision(found)
+    if found.idle_steps == 1:
+        yield say("Its first step moves nothing.")
+    elif 1 < found.idle_steps <= WARM_STEPS:
+        yield say("Its first {steps} steps move nothing.", steps=found.idle_steps)
+    if found.skips:
+        yield say("{steps} of its later steps, of those watched, moved nothing.", steps=found.skips)
+    if found.convention != PLAIN.name:
+        yield say("Parameters are handed over as {convention}.", convention=found.convention)
 
 
-def _precision_sentences(found: Manners) -> list[str]:
-    out = []
+def _of_rate(found: Habits) -> Iterator[Sentence]:
+    say, has_own = Sentence.of, found.lr_error == found.lr_error
+    unheard = "Setting lr in its parameter groups is not honoured (error {own:.1e})"
+    error = max(found.lr_knob_error, found.lr_error if has_own else 0.0)
+    if found.lr_knob == OUTSIDE.name and has_own:
+        yield say(
+            f"{unheard}, nor anything else that looks like a learning rate; its steps are scaled from outside.",
+            own=found.lr_error,
+        )
+    elif found.lr_knob == OUTSIDE.name:
+        yield say("It has no learning rate that answers; its steps are scaled from outside.")
+    elif has_own and found.lr_knob != GROUPS_LR.name:
+        yield say(
+            f"{unheard}; {{knob}} is heard instead, and is used (error {{error:.1e}}).",
+            own=found.lr_error,
+            knob=found.lr_knob,
+            error=found.lr_knob_error,
+        )
+    elif error > RATE_HONOURED:
+        yield say("Twice the learning rate, set on the way, does not move twice as far (error {by:.1e}).", by=error)
+    elif not has_own:
+        yield say("Its learning rate is found elsewhere: {knob}.", knob=found.lr_knob)
+
+
+def _of_precision(found: Habits) -> Iterator[Sentence]:
     if found.weight_format is not None:
-        out.append(f"It rounds the weights to {found.weight_format}.")
+        yield Sentence.of("It rounds the weights to {format}.", format=found.weight_format)
     if found.update_granularity > 0:
         name = format_of(found.update_granularity)
-        through = f"as if it passed through {name}" if name else "as if it were rounded"
-        out.append(
-            f"Its step answers to small changes of the gradient in jumps, {through} "
-            f"(rounding unit about {found.update_granularity:.0e})."
+        yield Sentence.of(
+            "Its step answers to small changes of the gradient in jumps, {through} (rounding unit about {unit:.0e}).",
+            through=f"as if it passed through {name}" if name else "as if it were rounded",
+            unit=found.update_granularity,
         )
     if found.state_formats:
-        out.append(f"It keeps state in low precision: {', '.join(found.state_formats)}.")
-    return out
+        yield Sentence.of("It keeps state in low precision: {what}.", what=", ".join(found.state_formats))

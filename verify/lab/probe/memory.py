@@ -10,10 +10,13 @@ import torch
 
 from maxmargin.verify.blackbox.handle import Handle, Path
 from maxmargin.verify.lab.harness.session import Session
-
-FORGETS = 1 - 1e-12  # a state that keeps more than this of itself in a step does not decay
-TURNS, LONGEST = 64, 4096  # steps after the drop: in which every state has had its turn, and watched at most
-SETTLED, SETTLING = 0.05, 0.3  # relative fall of what a state forgets in a step, over twice the time: none, and not 1/t
+from maxmargin.verify.thresholds.laboratory import (
+    DROP_TURNS,
+    MEMORY_SETTLED,
+    MEMORY_SETTLING,
+    MEMORY_WATCHED,
+    NEVER_FORGETS,
+)
 
 
 def remembered(session: Session, degrees: Mapping[Path, float]) -> tuple[float, float]:
@@ -27,7 +30,7 @@ def remembered(session: Session, degrees: Mapping[Path, float]) -> tuple[float, 
         The change of the log-gradient in one step that the state can follow, 1 without memory; and the steps that the
         slowest of its tensors remembers, inf where one never forgets.
     """
-    handle, _ = session.play()
+    handle, _ = session.run()
     sizes = [_state_sizes(handle)]
 
     def watch(path: Path, until: int) -> list[float]:
@@ -45,7 +48,7 @@ def remembered(session: Session, degrees: Mapping[Path, float]) -> tuple[float, 
         if first[3] <= gone:
             continue  # it holds the last gradient, small like it, and nothing older
         kept = _kept(partial(watch, path), gone)
-        if kept >= FORGETS:
+        if kept >= NEVER_FORGETS:
             memory = inf
             continue
         lag = min(lag, (1 - kept) / d)
@@ -68,10 +71,10 @@ def _kept(watch: Callable[[int], list[float]], gone: float) -> float:
     """
     first = watch(3)
     kept = first[3] / first[2]
-    if kept < FORGETS and abs(kept * first[1] - first[2]) <= (1 - FORGETS) * first[2]:
+    if kept < NEVER_FORGETS and abs(kept * first[1] - first[2]) <= (1 - NEVER_FORGETS) * first[2]:
         return kept
     before = inf
-    until = TURNS
+    until = DROP_TURNS
     while True:
         seen = watch(until)
         end = max(i for i, x in enumerate(seen) if x > gone)
@@ -80,10 +83,10 @@ def _kept(watch: Callable[[int], list[float]], gone: float) -> float:
             return kept
         kept = min(1.0, (seen[end] / seen[begin]) ** (1 / (end - begin)))
         fallen = 1 - (1 - kept) / before
-        if kept >= FORGETS or end < until or abs(fallen) <= SETTLED:
+        if kept >= NEVER_FORGETS or end < until or abs(fallen) <= MEMORY_SETTLED:
             return kept
-        if until == LONGEST:
-            return kept if fallen <= SETTLING else 1.0
+        if until == MEMORY_WATCHED:
+            return kept if fallen <= MEMORY_SETTLING else 1.0
         before, until = 1 - kept, 2 * until
 
 

@@ -13,30 +13,28 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from maxmargin.verify.blackbox.difference import difference, size
 from maxmargin.verify.blackbox.handle import Handle, Path
-from maxmargin.verify.lab.harness.session import Session, advance, difference, size
+from maxmargin.verify.lab.harness.session import Session
+from maxmargin.verify.thresholds.laboratory import (
+    ABOVE_ROUNDING,
+    ANSWERING,
+    EPS_LADDER,
+    FINE_RUNG,
+    JUMP,
+    LEAST_ANSWER,
+    MOSTLY_UNEVEN,
+    ROUNDING_UNITS,
+    SMOOTH_RUNGS,
+    UNEVEN,
+)
 
-REFERENCE = (3, 4, 5)  # ε = 2^−k at which a bfloat16 still answers smoothly
-LADDER = tuple(range(7, 37, 2))
-UNEVEN = 3.0  # an answer per ε that is so many times too small or too large is a rounding
-MOST = 0.8  # of the answers below a rounding unit are uneven
-LEAST = 1e-3  # a smaller answer may be noise of a low precision already
-ANSWERING = 0.5  # of the entries change with ε = 2^−5; of a sign's, hardly any
-AUDIBLE = 100.0  # times the noise of the weights' own rounding; smaller changes of the step are not looked at
-FINE, LARGEST = 15, 0.1  # a jump of a block's step by so much, below 2^−15, is no rounding (an eigenbasis)
-FORMATS: Mapping[str, tuple[float, float]] = {  # the rounding units read off the steps spread by a factor of 30 or so
-    "bfloat16 or float16": (1e-5, 0.3),
-    "float32": (1e-9, 4e-6),
-}
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
 def weight_format(session: Session) -> str | None:
     """The coarsest format that holds all weights after the warm steps, exactly; None if they are true float64."""
-    handle = session.open()
-    for gradients in session.gradients:
-        advance(handle, gradients)
-    weights = torch.cat([p.detach().reshape(-1) for p in handle.params])
+    weights = torch.cat([b.reshape(-1) for b in session.end])
     moved = weights[weights != torch.cat([b.reshape(-1) for b in session.start])]
     if moved.numel() < 2:
         return None
@@ -77,41 +75,41 @@ def granularity(session: Session, update: Sequence[Tensor]) -> float:
             # Anew in each step: a rescaled entry alone is nothing to a scale-invariant optimizer.
             return g * (1 + 2.0**-k * torch.randn(g.shape, generator=generator, dtype=torch.float64))
 
-        other = session.play(change=shaken)[1]
+        other = session.run(change=shaken)[1]
         return [
             (difference([u], [v]) * 2.0**k, float((u != v).double().mean())) for u, v in zip(update, other, strict=True)
         ]
 
-    reference = [answers(k) for k in REFERENCE]
-    ladder = {k: answers(k) for k in LADDER}
+    reference = [answers(k) for k in SMOOTH_RUNGS]
+    ladder = {k: answers(k) for k in EPS_LADDER}
     units = [0.0]
     for i, (u, start) in enumerate(zip(update, session.start, strict=True)):
         if usual := _usual([row[i] for row in reference]):
             noise = 2.0**-53 * size([start]) / size([u])  # the weights' own rounding, relative to the step
-            heard = {k: row[i][0] / usual for k, row in ladder.items() if usual * 2.0**-k > AUDIBLE * noise}
-            units.append(_unit(heard, usual))
+            seen = {k: row[i][0] / usual for k, row in ladder.items() if usual * 2.0**-k > ABOVE_ROUNDING * noise}
+            units.append(_unit(seen, usual))
     return max(units)
 
 
 def _usual(rows: Sequence[tuple[float, float]]) -> float:
     """A block's even answer to coarse changes; 0 where it answers as signs do, with few entries, or now and then."""
     answers, shares = zip(*rows, strict=True)
-    even = min(answers) >= LEAST and max(answers) <= UNEVEN**2 * min(answers)
+    even = min(answers) >= LEAST_ANSWER and max(answers) <= UNEVEN**2 * min(answers)
     return median(answers) if even and shares[-1] >= ANSWERING else 0.0
 
 
 def _unit(ladder: Mapping[int, float], usual: float) -> float:
     """The rounding unit read off a block's answers, in units of the usual one."""
     uneven = [k for k, ratio in ladder.items() if not 1 / UNEVEN <= ratio <= UNEVEN]
-    rest = [k for k in uneven if sum(j >= k for j in uneven) >= MOST * sum(j >= k for j in ladder)]
-    while len(rest) > 1 and rest[1] - rest[0] > LADDER[1] - LADDER[0]:
+    rest = [k for k in uneven if sum(j >= k for j in uneven) >= MOSTLY_UNEVEN * sum(j >= k for j in ladder)]
+    while len(rest) > 1 and rest[1] - rest[0] > EPS_LADDER[1] - EPS_LADDER[0]:
         del rest[0]  # one uneven answer among even ones is chance
-    if len(rest) < 3 or any(ladder[k] * usual * 2.0**-k > LARGEST for k in rest if k >= FINE):
+    if len(rest) < 3 or any(ladder[k] * usual * 2.0**-k > JUMP for k in rest if k >= FINE_RUNG):
         return 0.0
     # A jump tells the unit; where the few entries of a block stand still at once, it is a little above the change.
     return 2.0 ** -rest[0] * max(2.0, ladder[rest[0]])
 
 
 def format_of(unit: float) -> str | None:
-    """The format that a rounding unit speaks for; None where there is none."""
-    return next((name for name, (low, high) in FORMATS.items() if low <= unit <= high), None)
+    """The format that a rounding unit is of; None where there is none."""
+    return next((name for name, (low, high) in ROUNDING_UNITS.items() if low <= unit <= high), None)

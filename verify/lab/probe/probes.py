@@ -8,31 +8,27 @@ together, exactly, whenever the gradient drifts out of range. An eps shows up as
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import inf, isfinite, log2, nan
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from maxmargin.models.blocks import Shapes
+from maxmargin.verify.blackbox.difference import difference, size
 from maxmargin.verify.blackbox.feeding import seeded
 from maxmargin.verify.blackbox.handle import Path
 from maxmargin.verify.blackbox.targets import Target
-from maxmargin.verify.lab.harness.session import WARM, Session, difference, size
-from maxmargin.verify.lab.probe.habits import manners, sentences
+from maxmargin.verify.lab.harness.session import Session
+from maxmargin.verify.lab.probe.habits import Habits, habits
 from maxmargin.verify.lab.probe.memory import remembered
-
-__all__ = ["EXACT", "VISIBLE", "WARM", "Probe", "probe"]
-
-EXACT = 1e-9  # relative; powers of two rescale exactly, what is left is rounding in sums of different order
-FITS = 0.5  # a relative difference below which a power law is the right one, eps apart
-LOST = 1e-13  # of the weights: steps shorter than that lose more than 0.1 % to rounding
-VISIBLE = 0.1  # a relative change of the update that is no longer the same optimizer
+from maxmargin.verify.thresholds.laboratory import EXACT_SCALE, OTHER_STEP, POWER_FITS, STEP_LOST
 
 
-@dataclass(frozen=True)
-class Probe:
-    """What the short experiments found.
+@dataclass(frozen=True, kw_only=True)
+class Probe(Habits):
+    """What the short experiments found: how it scales and remembers, besides its :class:`Habits`.
 
     Attributes:
         update_degree: d in Δθ(c g) = c^d Δθ(g): 0 scale invariant, 1 like SGD; NaN if no power law fits.
@@ -44,31 +40,12 @@ class Probe:
         decay: Largest weight decay declared in the parameter groups.
         value_dependence: Relative change of the update when the weights are tripled and the gradients are not.
         random: Relative difference of two runs with different random seeds.
-        lr_error: Relative error of "twice the learning rate moves twice as far", ``lr`` of the parameter groups doubled
-            before a step, as a schedule does; NaN without such a rate.
         step_per_lr: ‖Δθ‖₂ of a warm step at the groups' own learning rates.
         coupling: Power with which one block's step answers to the size of its own gradient, beside the others': 0 where
             blocks are joined by a maximum, 1 by ℓ2; None with a single block.
         shared_state: Whether a group keeps state tensors of its own.
         rescaling_error: Relative error of a step before which gradient and state were rescaled together: large where
             an optimizer keeps state that cannot be seen in its ``state``.
-        convention: How the parameters are handed over (:mod:`maxmargin.verify.blackbox.conventions`).
-        lr_knob: Where the learning rate is set; begins with "none" where no knob is honoured and steps are scaled.
-        lr_knob_error: Relative error, under that knob, of "twice the rate moves twice as far".
-        idle_steps: Steps at the start that move nothing.
-        stride: Calls of its ``step()`` that count as one step here.
-        skips: Of the steps watched, those after the first move that moved nothing.
-        reinitialised: Relative change of the weights by the construction alone.
-        eval_shift: Relative change of the weights by ``eval()``; 0 where they are the same, None without ``eval``.
-        closure_calls: Evaluations of its closure in a step; 0 where it needs none.
-        loss_dependence: Relative change of the step when the loss value alone is doubled; None without a closure.
-        order_dependence: Relative change of the step when the list of parameters is reversed; None if not tried.
-        split_dependence: Likewise when every parameter has a group of its own.
-        weight_format: Format to which the weights are rounded, if to a coarser one than their own.
-        update_granularity: Rounding unit through which the step seems to pass, 4e-3 for bfloat16; 0 for none.
-        state_formats: State kept in low precision, "exp_avg in float32".
-        unmoved: Parts of the weights that no step moves, in words.
-        findings: All of the above that a reader should know, a sentence each, most important first.
     """
 
     update_degree: float
@@ -80,39 +57,30 @@ class Probe:
     decay: float
     value_dependence: float
     random: float
-    lr_error: float
     step_per_lr: float
     coupling: float | None = None
     shared_state: bool = False
     rescaling_error: float = 0.0
-    convention: str = "parameters"
-    lr_knob: str = "lr of the parameter groups"
-    lr_knob_error: float = 0.0
-    idle_steps: int = 0
-    skips: int = 0
-    stride: int = 1
-    reinitialised: float = 0.0
-    eval_shift: float | None = None
-    closure_calls: int = 0
-    loss_dependence: float | None = None
-    order_dependence: float | None = None
-    split_dependence: float | None = None
-    weight_format: str | None = None
-    update_granularity: float = 0.0
-    state_formats: tuple[str, ...] = ()
-    unmoved: tuple[str, ...] = ()
-    findings: tuple[str, ...] = ()
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """Its remarks in words."""
+        return tuple(r.text for r in self.remarks)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the degrees of the state, whose paths are the optimizer's own."""
+        return {k: v for k, v in vars(self).items() if k != "state_degrees"} | {"findings": self.findings}
 
     @property
     def rescalable(self) -> bool:
         """Whether gradient and state can be rescaled together without changing what the optimizer does."""
         known = self.update_degree == self.update_degree and all(d == d for d in self.state_degrees.values())
-        return known and self.rescaling_error <= VISIBLE
+        return known and self.rescaling_error <= OTHER_STEP
 
     @property
     def exactly_invariant(self) -> bool:
         """Whether that rescaling is exact to rounding."""
-        return self.rescalable and max(self.defect, self.rescaling_error) <= EXACT and self.floor == 0.0
+        return self.rescalable and max(self.defect, self.rescaling_error) <= EXACT_SCALE and self.floor == 0.0
 
 
 def _degree(small: object, large: object, c: float) -> float:
@@ -144,9 +112,9 @@ def probe(target: Target, shapes: Shapes, seed: int = 0) -> Probe:
 
 
 def _probe(session: Session) -> Probe:
-    handle, update = session.play()
+    handle, update = session.run()
     c = 2.0**-20
-    scaled_handle, _ = session.play(c)
+    scaled_handle, _ = session.run(c)
     large = {leaf.path: leaf for leaf in handle.leaves()}
     small = {leaf.path: leaf for leaf in scaled_handle.leaves()}
     degrees = {
@@ -154,10 +122,8 @@ def _probe(session: Session) -> Probe:
     }
     update_degree, defect = _update_degree(session, update, c)
     lag, memory = remembered(session, degrees)
-    random = max(difference(update, session.play(seed=s)[1]) for s in (0, 1))
-    lr_error = difference([2 * u for u in update], session.play_rate(2.0)) if handle.has_lr else nan
-    rescaling_error = _rescaling_error(session, degrees, update_degree, 1 / c)
-    found = manners(session, handle, update, degrees, random)
+    random = max(difference(update, session.run(seed=s)[1]) for s in (0, 1))
+    lr_error = difference([2 * u for u in update], session.at_rate(2.0)) if handle.has_lr else nan
     return Probe(
         update_degree=update_degree,
         state_degrees=degrees,
@@ -166,15 +132,13 @@ def _probe(session: Session) -> Probe:
         lag_limit=lag,
         memory=memory,
         decay=handle.weight_decay(),
-        value_dependence=difference(update, session.play(start_factor=3.0)[1]),
+        value_dependence=difference(update, session.run(start_factor=3.0)[1]),
         random=random,
-        lr_error=lr_error,
         step_per_lr=size(update),
         coupling=_coupling(session, update),
         shared_state=any(leaf.parameter is None for leaf in large.values()),
-        rescaling_error=rescaling_error,
-        findings=sentences(found, lr_error),
-        **asdict(found),
+        rescaling_error=_rescaling_error(session, degrees, update_degree, 1 / c),
+        **vars(habits(session, handle, update, degrees, random, lr_error)),
     )
 
 
@@ -186,14 +150,16 @@ def _update_degree(session: Session, update: Sequence[Tensor], c: float) -> tupl
     Returns:
         (degree, relative error at c).
     """
-    fits = {d: difference(update, session.play_scaled(c, d)) for d in (0.0, 1.0)}
-    if min(fits.values()) >= FITS:
-        d = _power(update, session.play_scaled(c, 0.0), c)
+    fits = {d: difference(update, session.at_scale(c, d)) for d in (0.0, 1.0)}
+    if min(fits.values()) >= POWER_FITS:
+        d = _power(update, session.at_scale(c, 0.0), c)
         if isfinite(d):  # g/v, or g over the root of its root: a fault, but one that can be followed
-            fits[d] = difference(update, session.play_scaled(c, d))
-    near = fits if min(fits.values()) < FITS else {d: difference(update, session.play_scaled(2.0**-5, d)) for d in fits}
+            fits[d] = difference(update, session.at_scale(c, d))
+    near = (
+        fits if min(fits.values()) < POWER_FITS else {d: difference(update, session.at_scale(2.0**-5, d)) for d in fits}
+    )
     best = min(near, key=lambda d: near[d])
-    return (best, fits[best]) if near[best] < FITS else (nan, inf)
+    return (best, fits[best]) if near[best] < POWER_FITS else (nan, inf)
 
 
 def _power(large: Sequence[Tensor], small: Sequence[Tensor], c: float) -> float:
@@ -213,9 +179,9 @@ def _rescaling_error(session: Session, degrees: Mapping[Path, float], degree: fl
     """
     if degree != degree or any(d != d for d in degrees.values()):
         return inf
-    plain, _ = session.play()
+    plain, _ = session.run()
     wanted = session.one_more(plain, 1.0)
-    scaled, _ = session.play()
+    scaled, _ = session.run()
     for leaf in scaled.leaves():
         if d := degrees.get(leaf.path, 0.0):
             leaf.multiply(c**d)
@@ -229,12 +195,12 @@ def _floor(session: Session, update: Sequence[Tensor], degree: float) -> float:
         return session.norm
 
     def changed(k: int) -> bool:
-        return difference(update, session.play_scaled(2.0**-k, degree)) > VISIBLE
+        return difference(update, session.at_scale(2.0**-k, degree)) > OTHER_STEP
 
     deepest = 120
     if session.open().rate.knob.outside and degree > 0:
         # No learning rate makes up for steps that shrink with the gradient: look no further than weights can hold.
-        deepest = int(log2(max(1.0, size(update) / (LOST * size(session.start)))) / degree)
+        deepest = int(log2(max(1.0, size(update) / (STEP_LOST * size(session.start)))) / degree)
     coarse = next((k for k in range(0, deepest + 1, 5) if changed(k)), None)
     if coarse is None:
         return 0.0
@@ -245,7 +211,7 @@ def _coupling(session: Session, update: Sequence[Tensor]) -> float | None:
     """Scale the first block's gradient by 2^-4 alone, and see how its step shrinks relative to the others'."""
     if len(update) == 1:
         return None
-    other = session.play(first=2.0**-4)[1]
+    other = session.run(first=2.0**-4)[1]
     sizes = [size(update[:1]), size(update[1:]), size(other[:1]), size(other[1:])]
     if min(sizes) == 0:
         return None

@@ -12,11 +12,8 @@ import torch
 from maxmargin.models.blocks import Shapes
 from maxmargin.verify.blackbox.feeding import seeded
 from maxmargin.verify.blackbox.targets import Target
-from maxmargin.verify.lab.harness.session import Session, advance
-
-WATCHED = 40  # calls of step()
-SEEN = 3  # times that a block must have moved before its rhythm is believed
-SLOWEST = 12  # calls between two moves; an optimizer that waits longer is taken as it is
+from maxmargin.verify.lab.harness.session import Session
+from maxmargin.verify.thresholds.laboratory import CALLS_WATCHED, MOVES_SEEN, SLOWEST_STRIDE
 
 
 def in_stride(target: Target, problems: Iterable[Shapes], seed: int = 0) -> Target:
@@ -28,13 +25,13 @@ def in_stride(target: Target, problems: Iterable[Shapes], seed: int = 0) -> Targ
         seed: Of the gradients.
 
     Returns:
-        The same target where each block moves in every call, never, or without a regular rhythm.
+        The same target where each block moves in every call, never, or at irregular intervals.
 
     Raises:
         TargetError: when the optimizer cannot be built or stepped.
     """
     stride = lcm(*(_stride(target, shapes, seed) for shapes in problems))
-    return replace(target, stride=stride, rates={}) if 1 < stride <= SLOWEST else target
+    return replace(target, stride=stride, rates={}) if 1 < stride <= SLOWEST_STRIDE else target
 
 
 def _stride(target: Target, shapes: Shapes, seed: int) -> int:
@@ -42,15 +39,15 @@ def _stride(target: Target, shapes: Shapes, seed: int) -> int:
         session = Session(target, shapes, seed)
         handle = session.open()
         moved: list[list[int]] = [[] for _ in shapes]  # the calls in which each block moved
-        for call in range(WATCHED):
-            changes = advance(handle, session.gradients[call % len(session.gradients)])
+        for call in range(CALLS_WATCHED):
+            changes = handle.advance(session.gradients[call % len(session.gradients)])
             for calls, change in zip(moved, changes, strict=True):
                 if bool(torch.any(change != 0)):
                     calls.append(call)
-    return lcm(*(_rhythm(calls) for calls in moved))
+    return lcm(*(_interval(calls) for calls in moved))
 
 
-def _rhythm(calls: list[int]) -> int:
+def _interval(calls: list[int]) -> int:
     """The number of calls from one move to the next, if it is always the same, after a first gap of any length."""
     gaps = {later - call for call, later in pairwise(calls)}
-    return gaps.pop() if len(gaps) == 1 and len(calls) >= SEEN else 1
+    return gaps.pop() if len(gaps) == 1 and len(calls) >= MOVES_SEEN else 1

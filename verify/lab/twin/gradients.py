@@ -2,13 +2,13 @@
 
 Sizes stay where a plain float64 loop is exact and cover what a long run shows an optimizer: there the gradient is
 rescaled to stay within 2^±20 of order one, so scales far beyond never reach it, however large the margins. Four
-rehearsals, each on an instance of its own:
+sequences, each fed to an instance of its own:
 
 - *changing*: directions drawn anew, sizes that wander and jump over eight decades, blocks out of step with each other;
   then nearly one direction that shrinks, as late in training; then reversals and growth;
 - *low rank*: the momentum's null directions must stay null, where a polar factor of rounding noise would move;
 - *absent*: rows, columns and entries that are exactly 0 (dead neurons, absent features), after 0/0 := 0;
-- *late*: five hundred steps of slowly drifting gradients, for what changes with the step count.
+- *late*: two thousand steps of slowly drifting gradients, for what changes with the step count.
 
 In all but the last the weights are drawn anew before each step, which a recursion in the gradients cannot notice and
 anything that looks at the weights (a decay, a trust ratio) must; and the steps are long, so that rounding in the
@@ -27,9 +27,8 @@ from maxmargin.models.blocks import Shapes
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.lab.probe.probes import Probe
+from maxmargin.verify.thresholds.laboratory import TWIN_CHANGING, TWIN_LATE, TWIN_LONG_SHARE, TWIN_SHARE, TWIN_SPECIAL
 
-CHANGING, SPECIAL, LATE = 200, 30, 2_000  # steps
-SHARE, LONG_SHARE = 0.03, 1000.0  # of the weights' size, moved in a step; the second where weights are drawn anew
 Blocks = dict[str, Tensor]
 
 
@@ -62,7 +61,7 @@ def changing(draw: Draw) -> Iterator[Blocks]:
     """New directions, sizes over ten decades, then one direction that shrinks, then reversals and growth."""
     log_size, apart = 0.0, dict.fromkeys(draw.shapes, 0.0)
     base = draw.blocks()
-    for t in range(CHANGING):
+    for t in range(TWIN_CHANGING):
         if t < 90:
             log_size = max(-4.0, min(4.0, log_size + 0.4 * draw.normal() + (3.0 * draw.normal() if t % 17 == 9 else 0)))
             apart = {k: max(-1.0, min(1.0, a + 0.2 * draw.normal())) for k, a in apart.items()}
@@ -91,7 +90,7 @@ def low_rank(draw: Draw) -> Iterator[Blocks]:
         ]
 
     kept = {k: factors(s) for k, s in draw.shapes.items() if len(s) == 2}
-    for _ in range(SPECIAL):
+    for _ in range(TWIN_SPECIAL):
         blocks = draw.blocks()
         size = 10.0 ** draw.normal()
         for k, pairs in kept.items():
@@ -108,7 +107,7 @@ def absent(draw: Draw) -> Iterator[Blocks]:
             mask[-1] = 0.0
         if mask.ndim == 2 and mask.shape[1] > 1:
             mask[:, 0] = 0.0
-    for _ in range(SPECIAL):
+    for _ in range(TWIN_SPECIAL):
         size = 10.0 ** draw.normal()
         yield {k: size * masks[k] * b for k, b in draw.blocks().items()}
 
@@ -116,18 +115,18 @@ def absent(draw: Draw) -> Iterator[Blocks]:
 def late(draw: Draw) -> Iterator[Blocks]:
     """Slowly drifting gradients, as the end of training shows them."""
     base, log_size = draw.blocks(), 0.0
-    for _ in range(LATE):
+    for _ in range(TWIN_LATE):
         log_size = max(-1.0, min(1.0, log_size + 0.05 * draw.normal()))
         noise = draw.blocks()
         base = {k: 0.995 * b + 0.1 * noise[k] for k, b in base.items()}
         yield {k: 10.0**log_size * b for k, b in base.items()}
 
 
-Rehearsal = Callable[[Draw], Iterator[Blocks]]
+Gradients = Callable[[Draw], Iterator[Blocks]]
 
 
-def rehearse(target: Target, shapes: Shapes, about: Probe, rehearsal: Rehearsal, seed: int) -> list[Move]:
-    """Let a fresh instance of the black box make the steps of a rehearsal, at learning rates changed on the way.
+def moves(target: Target, shapes: Shapes, about: Probe, gradients: Gradients, seed: int) -> list[Move]:
+    """Let a fresh instance of the black box make steps on these gradients, at learning rates changed on the way.
 
     Returns:
         Its moves; as far as they are finite.
@@ -136,37 +135,37 @@ def rehearse(target: Target, shapes: Shapes, about: Probe, rehearsal: Rehearsal,
     params = [torch.nn.Parameter(0.3 * b) for b in draw.blocks().values()]
     torch.manual_seed(seed)
     handle = Handle(target, params)
-    names = list(shapes)
-    length = _size([p.detach() for p in params])
-    anew = rehearsal is not late
-    share = LONG_SHARE if anew else SHARE
-    unit, typical = share * length / max(about.step_per_lr, 1e-300), _size(draw.blocks().values())
+    anew = gradients is not late
+    share = TWIN_LONG_SHARE if anew else TWIN_SHARE
+    unit = share * _size(p.detach() for p in params) / max(about.step_per_lr, 1e-300)
+    typical = _size(draw.blocks().values())
     keep = 1.0 - 1.0 / max(1.0, min(about.memory, 1e6))
     reach = 0.0  # how large the momentum can be: an update of degree 1 is as large
-    never = {k: torch.ones(s, dtype=torch.bool) for k, s in shapes.items()}  # gradient was 0 in every step so far
-    moves: list[Move] = []
-    for g in rehearsal(draw):
+    never = [torch.ones(s, dtype=torch.bool) for s in shapes.values()]  # gradient was 0 in every step so far
+    found: list[Move] = []
+    for g in gradients(draw):
         reach = max(keep * reach, _size(g.values()))
         factor = unit * 3.0 ** torch.tanh(torch.tensor(draw.normal())).item() * (typical / reach) ** about.update_degree
-        never = {k: n & (g[k] == 0) for k, n in never.items()}
         if anew:
             at = 10.0 ** (0.5 * draw.normal())
             for p, b in zip(params, draw.blocks().values(), strict=True):
                 p.data.copy_(0.3 * at * b)
         before = [p.detach().clone() for p in params]
         handle.set_lr(factor)
-        handle.step(list(g.values()))
-        for p, b, k in zip(params, before, names, strict=True):
-            undefined = torch.isnan(p.detach()) & never[k]
+        update = handle.advance(list(g.values()))
+        rounding = []
+        for p, b, u, zero, block in zip(params, before, update, never, g.values(), strict=True):
+            zero &= block == 0
+            undefined = torch.isnan(u) & zero
             if undefined.any():
                 p.data.copy_(torch.where(undefined, b, p.detach()))
-        update = {k: p.detach() - b for k, p, b in zip(names, params, before, strict=True)}
-        larger = [torch.maximum(p.detach().abs(), b.abs()).norm() for p, b in zip(params, before, strict=True)]
-        rounding = {k: 4e-16 * float(size) for k, size in zip(names, larger, strict=True)}
-        if not all(bool(torch.isfinite(u).all()) for u in update.values()):
+                u[undefined] = 0.0
+            rounding.append(4e-16 * float(torch.maximum(p.detach().abs(), b.abs()).norm()))
+        if not all(bool(torch.isfinite(u).all()) for u in update):
             break
-        moves.append(Move(g, factor, update, rounding))
-    return moves
+        names = list(shapes)
+        found.append(Move(g, factor, dict(zip(names, update, strict=True)), dict(zip(names, rounding, strict=True))))
+    return found
 
 
 def _size(blocks: Iterable[Tensor]) -> float:

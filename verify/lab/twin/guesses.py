@@ -14,13 +14,13 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from maxmargin.models.blocks import Shapes
 from maxmargin.solvers.norms import Norm, NormError, ParameterNorm, get_norm
+from maxmargin.verify.lab.norm.fingerprint import readings
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.optimizers import OPTIMIZERS, Optimizer, OptimizerError
 from maxmargin.verify.optimizers.steepest import Kind, MomentumSteepestDescent, SteepestDescent
+from maxmargin.verify.thresholds.laboratory import MANY_GUESSES
 
 WHOLE = ("l2", "l1", "nuclear", "l2;max", "linf", "spectral", "hybrid", "maxrow", "maxcolumn")  # of the whole parameter
-SINGLE = ("l2", "linf", "spectral", "l1", "nuclear", "maxrow", "maxcolumn")  # of one block
-MANY = 300  # candidates of one row of the registry, at most
 
 RETENTION = ("momentum", "beta", "mu", "alpha", "rho", "decay_rate", "smoothing", "b1", "b2")
 """Beginnings of names of how much an average keeps: ``momentum``, ``betas``, ``beta1``, RMSprop's ``alpha``."""
@@ -98,7 +98,7 @@ def _registered(optimizer: Any, given: Mapping[str, Any], betas: Sequence[float]
             continue  # the first are in the family above; the others are put together of candidates for the blocks
         hints = get_type_hints(entry.build)
         choices = [_choices(name, p.default, hints.get(name), betas, declared) for name, p in parameters.items()]
-        for values in islice(product(*choices), MANY):
+        for values in islice(product(*choices), MANY_GUESSES):
             arguments = dict(zip(parameters, values, strict=True))
             try:
                 candidate = entry.build(**arguments)
@@ -151,7 +151,7 @@ def single_norms(norms: Sequence[Norm], name: str, shape: tuple[int, ...]) -> li
         if norm.aggregation == inf and _fits(norm, {name: shape}):
             alone = norm.block(name, shape)[0]
             found[alone.name] = ParameterNorm.uniform(alone)
-    for spec in SINGLE if len(shape) == 2 else SINGLE[:2]:
+    for spec in readings(shape):
         found.setdefault(spec, get_norm(spec))
     return list(found.values())
 

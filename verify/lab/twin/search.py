@@ -6,9 +6,9 @@ ratio of learning rates, for a scale-invariant optimizer; up to one positive num
 one of degree 1, whose step's length is a matter of the learning rate.
 
 What may differ at long horizon or extreme scales is excluded like this: a long run feeds a black box gradients rescaled
-to order one, so the scales of the rehearsals are all that it would see; and what changes with the step count shows
-within the five hundred steps of the last rehearsal, or not at all. Randomness, a declared decay and a floor (an eps)
-exclude a twin from the start; low-precision arithmetic and dependence on the weights show in the steps.
+to order one, so the scales of the prescribed gradients are all that it would see; and what changes with the step count
+shows within the two thousand steps of their last sequence, or not at all. Randomness, a declared decay and a floor (an
+eps) exclude a twin from the start; low-precision arithmetic and dependence on the weights show in the steps.
 """
 
 from __future__ import annotations
@@ -22,18 +22,14 @@ from maxmargin.models.blocks import Shapes
 from maxmargin.solvers.norms import Norm
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.targets import Target, TargetError
-from maxmargin.verify.lab.probe.probes import EXACT, Probe
-from maxmargin.verify.lab.twin.gradients import Move, absent, changing, late, low_rank, rehearse
+from maxmargin.verify.lab.probe.probes import Probe
+from maxmargin.verify.lab.twin.gradients import Move, absent, changing, late, low_rank, moves
 from maxmargin.verify.lab.twin.guesses import candidates, single_norms, whole_norms
 from maxmargin.verify.optimizers.composite import Composite
 from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.optimizers.core.blockwise import Blockwise, Part
 from maxmargin.verify.optimizers.core.logscale import scaled
-
-SAME = 1e-10  # relative to the step of each block
-VISIBLE = 1e-11  # rounding in θ must be below this share of a step for the step to count
-COUNTED = 0.5  # of its steps, a block must make so many that count
-RATIO_TIE = 1e-9  # relative; ratios of learning rates closer than this are one
+from maxmargin.verify.thresholds.laboratory import EXACT_SCALE, RATIO_TIE, ROUNDING_SHARE, SAME_STEP, STEPS_COUNTED
 
 
 @dataclass(frozen=True)
@@ -73,12 +69,12 @@ def find_twin(target: Target, shapes: Shapes, about: Probe, seed: int = 0, norms
         return None
     try:
         handle = Handle(target, [torch.nn.Parameter(torch.zeros(s, dtype=torch.float64)) for s in shapes.values()])
-        acts = [rehearse(target, shapes, about, kind, seed + i) for i, kind in enumerate((changing, low_rank, absent))]
-        for optimizer in _guesses(target, handle, shapes, about, acts, norms):
-            proof = _compare(optimizer, acts, about.update_degree)
+        runs = [moves(target, shapes, about, kind, seed + i) for i, kind in enumerate((changing, low_rank, absent))]
+        for optimizer in _guesses(target, handle, shapes, about, runs, norms):
+            proof = _compare(optimizer, runs, about.update_degree)
             if proof is None:
                 continue
-            whole = [*acts, rehearse(target, shapes, about, late, seed + len(acts))]
+            whole = [*runs, moves(target, shapes, about, late, seed + len(runs))]
             proof = _compare(optimizer, whole, about.update_degree)
             return None if proof is None else _twin(optimizer, proof, about.update_degree)
     except TargetError:
@@ -87,7 +83,7 @@ def find_twin(target: Target, shapes: Shapes, about: Probe, seed: int = 0, norms
 
 
 def _eligible(about: Probe) -> bool:
-    free = about.floor == 0 and about.defect <= EXACT and about.update_degree in (0.0, 1.0)
+    free = about.floor == 0 and about.defect <= EXACT_SCALE and about.update_degree in (0.0, 1.0)
     return free and about.decay == 0 and about.random == 0
 
 
@@ -103,7 +99,7 @@ def _twin(optimizer: Optimizer, proof: _Proof, degree: float) -> Twin:
 
 
 def _guesses(
-    target: Target, handle: Handle, shapes: Shapes, about: Probe, acts: Sequence[list[Move]], norms: Sequence[Norm]
+    target: Target, handle: Handle, shapes: Shapes, about: Probe, runs: Sequence[list[Move]], norms: Sequence[Norm]
 ) -> Iterable[Optimizer]:
     """Candidates for the whole parameter, then what the blocks seem to do one by one."""
     box = handle.optimizer
@@ -112,7 +108,7 @@ def _guesses(
     if about.update_degree == 0 and len(shapes) > 1:
         parts = []
         for name, shape in shapes.items():
-            alone = [[_only(name, move) for move in act] for act in acts]
+            alone = [[_only(name, move) for move in run] for run in runs]
             fits = (
                 (guess, proof)
                 for guess in candidates(box, target.kwargs, about, single_norms(norms, name, shape))
@@ -177,19 +173,19 @@ class _Proof:
     steps: int = 0
 
 
-def _compare(optimizer: Optimizer, acts: Sequence[list[Move]], degree: float) -> _Proof | None:
+def _compare(optimizer: Optimizer, runs: Sequence[list[Move]], degree: float) -> _Proof | None:
     """Whether an engine optimizer makes all these moves; None from the first that it does not make."""
     proof = _Proof()
-    for act in acts:
-        if not act or not _follows(optimizer, act, degree, proof):
+    for run in runs:
+        if not run or not _follows(optimizer, run, degree, proof):
             return None
     return proof
 
 
-def _follows(optimizer: Optimizer, act: Sequence[Move], degree: float, proof: _Proof) -> bool:
-    state = optimizer.init({k: torch.zeros_like(g) for k, g in act[0].gradient.items()})
-    counted = dict.fromkeys(act[0].gradient, 0)
-    for t, move in enumerate(act, start=1):
+def _follows(optimizer: Optimizer, run: Sequence[Move], degree: float, proof: _Proof) -> bool:
+    state = optimizer.init({k: torch.zeros_like(g) for k, g in run[0].gradient.items()})
+    counted = dict.fromkeys(run[0].gradient, 0)
+    for t, move in enumerate(run, start=1):
         gradient = scaled(move.gradient)
         u, state = optimizer.direction(state, gradient, torch.tensor(float(t), dtype=torch.float64))
         size = sum(float((b * b).sum()) for b in u.values())
@@ -204,12 +200,12 @@ def _follows(optimizer: Optimizer, act: Sequence[Move], degree: float, proof: _P
             want = ratio * move.factor * b
             length = max(float(want.norm()), float(move.update[k].norm()))
             apart = max(0.0, float((move.update[k] - want).norm()) - move.rounding[k])
-            if not apart <= SAME * length:
+            if not apart <= SAME_STEP * length:
                 return False
             if length == 0:
                 counted[k] += 1  # neither moves the block
-            elif length * VISIBLE >= move.rounding[k]:
+            elif length * ROUNDING_SHARE >= move.rounding[k]:
                 counted[k] += 1
                 proof.difference = max(proof.difference, apart / length)
         proof.steps += 1
-    return all(n >= COUNTED * len(act) for n in counted.values())
+    return all(n >= STEPS_COUNTED * len(run) for n in counted.values())

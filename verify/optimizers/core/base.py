@@ -6,20 +6,47 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from math import isfinite
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from maxmargin.models.blocks import Blocks, add
+from maxmargin.models.errors import InputError
 from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.optimizers.core.logscale import Scaled
 
 State = Any  # a tree of tensors
 
 
-class OptimizerError(ValueError):
+class OptimizerError(InputError):
     """An optimizer that is not registered, or arguments that it does not take."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of an optimizer without running it.
+
+    Attributes:
+        norm: The norm whose margin theory says it maximizes, or None.
+        recursion: The recursion that is run, in one line.
+        source: Paper and theorem.
+        memory: Steps that its slowest moment remembers, 1/(1−β); 1 without momentum.
+        lag_limit: Change of a log-weight in one step that its moments can still follow: 1−β, and (1−β₂)/2 for v.
+        pace_norm: The norm in which a step has a known length; None: its own, ℓ2 if it has none.
+        step_norm: ‖direction‖ in it when every moment is settled; at most that where an eps shortens the step.
+        betas: (β₁, β₂) where blocks are stepped by Adam without eps: theory asks A1 and β₁ ≤ β₂ of these.
+    """
+
+    norm: str | Norm | None
+    recursion: str
+    source: str
+    memory: float = 1.0
+    lag_limit: float = 1.0
+    pace_norm: str | Norm | None = None
+    step_norm: float = 1.0
+    betas: tuple[float, float] | None = None
 
 
 class Optimizer(ABC):
@@ -29,40 +56,53 @@ class Optimizer(ABC):
     and moments are kept in the same form, so nothing underflows.
     """
 
-    @property
     @abstractmethod
+    def facts(self) -> Facts:
+        """What is known of it; the properties below read this once."""
+
+    @cached_property
+    def _facts(self) -> Facts:
+        return self.facts()
+
+    @cached_property
     def norm(self) -> Norm | None:
         """The norm whose margin theory says it maximizes, or None."""
+        return None if self._facts.norm is None else get_norm(self._facts.norm)
+
+    @cached_property
+    def pace_norm(self) -> Norm:
+        """The norm in which a step has a known length."""
+        return get_norm(self._facts.pace_norm or self.norm or "l2")
 
     @property
-    @abstractmethod
     def recursion(self) -> str:
         """The recursion that is run, in one line."""
+        return self._facts.recursion
 
     @property
-    @abstractmethod
     def source(self) -> str:
         """Paper and theorem."""
+        return self._facts.source
 
     @property
-    @abstractmethod
     def memory(self) -> float:
-        """Steps that its slowest moment remembers, 1/(1−β); 1 without momentum."""
+        """Steps that its slowest moment remembers."""
+        return self._facts.memory
 
     @property
-    @abstractmethod
     def lag_limit(self) -> float:
-        """Change of a log-weight in one step that its moments can still follow: 1−β, and (1−β₂)/2 for v."""
+        """Change of a log-weight in one step that its moments can still follow."""
+        return self._facts.lag_limit
 
     @property
     def step_norm(self) -> float:
-        """‖direction‖ in ``pace_norm`` when every moment is settled; at most that where an eps shortens the step."""
-        return 1.0
+        """‖direction‖ in ``pace_norm`` when every moment is settled."""
+        return self._facts.step_norm
 
     @property
-    def pace_norm(self) -> Norm:
-        """The norm in which a step has a known length: its own, ℓ2 if it has none."""
-        return self.norm or get_norm("l2")
+    def betas(self) -> tuple[float, float] | None:
+        """(β₁, β₂) where blocks are stepped by Adam without eps: theory asks A1 and β₁ ≤ β₂ of these."""
+        return self._facts.betas
 
     @abstractmethod
     def init(self, theta: Blocks) -> State:
@@ -90,10 +130,25 @@ class Entry:
 OPTIMIZERS: dict[str, Entry] = {}
 
 
-def register(name: str, summary: str) -> Callable[[Callable[..., Optimizer]], Callable[..., Optimizer]]:
-    """Put a factory of optimizers into the registry under ``name``."""
+_Build = TypeVar("_Build", bound=Callable[..., Optimizer])
 
-    def put(build: Callable[..., Optimizer]) -> Callable[..., Optimizer]:
+
+def register(name: str, summary: str) -> Callable[[_Build], _Build]:
+    """Put a class or a factory of optimizers into the registry under ``name``.
+
+    Returns:
+        The decorator, which hands the class or factory back.
+
+    Raises:
+        OptimizerError: the name is taken, and where.
+    """
+
+    def put(build: _Build) -> _Build:
+        if name in OPTIMIZERS:
+            raise OptimizerError(
+                f"an optimizer called {name!r} is registered by {OPTIMIZERS[name].build.__module__} already; "
+                f"give the one of {build.__module__} another name"
+            )
         OPTIMIZERS[name] = Entry(name, summary, build)
         return build
 
@@ -116,14 +171,15 @@ def get_optimizer(name: str, kwargs: Mapping[str, Any] | None = None) -> Optimiz
         raise OptimizerError(f"optimizer {name!r} rejects {dict(kwargs or {})}: {error}") from error
 
 
-def check_beta(beta: float, name: str = "beta") -> None:
-    """Raise unless 0 ≤ β < 1.
+def check_betas(**betas: float) -> None:
+    """Raise unless 0 ≤ β < 1 for each.
 
     Raises:
         OptimizerError: saying what came.
     """
-    if not 0 <= beta < 1:
-        raise OptimizerError(f"{name} is {beta}; an exponential average needs 0 <= {name} < 1")
+    for name, beta in betas.items():
+        if not 0 <= beta < 1:
+            raise OptimizerError(f"{name} is {beta}; an exponential average needs 0 <= {name} < 1")
 
 
 def check_eps(eps: float) -> None:
@@ -133,4 +189,4 @@ def check_eps(eps: float) -> None:
         OptimizerError: saying what came.
     """
     if not (isfinite(eps) and eps >= 0):
-        raise OptimizerError(f"eps is {eps}; needed is a finite number >= 0")
+        raise OptimizerError(f"eps is {eps}; it must be a finite number >= 0")

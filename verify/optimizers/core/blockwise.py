@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from maxmargin.models.blocks import Blocks
 from maxmargin.solvers.norms import Norm, ParameterNorm
-from maxmargin.verify.optimizers.core.base import Optimizer, OptimizerError, State
+from maxmargin.verify.optimizers.core.base import Facts, Optimizer, OptimizerError, State
 from maxmargin.verify.optimizers.core.logscale import Scaled
 
 
@@ -25,7 +25,7 @@ class Part:
 
     def __post_init__(self) -> None:
         if not (isfinite(self.factor) and self.factor > 0):
-            raise OptimizerError(f"block {self.name!r}: factor is {self.factor}; needed is a finite number > 0")
+            raise OptimizerError(f"block {self.name!r}: factor is {self.factor}; it must be a finite number > 0")
 
 
 @dataclass(frozen=True)
@@ -34,45 +34,28 @@ class Blockwise(Optimizer):
 
     parts: tuple[Part, ...]
 
-    @property
     @override
-    def norm(self) -> Norm | None:
+    def facts(self) -> Facts:
+        claimed = [part.optimizer.norm for part in self.parts]
+        return Facts(
+            norm=None if None in claimed else self._joined([n for n in claimed if n], [p.factor for p in self.parts]),
+            pace_norm=self._joined(
+                [part.optimizer.pace_norm for part in self.parts],
+                [part.factor * part.optimizer.step_norm for part in self.parts],
+            ),
+            recursion=";  ".join(f"{p.name}, η × {p.factor:.4g}: {p.optimizer.recursion}" for p in self.parts),
+            source="; ".join(dict.fromkeys(part.optimizer.source for part in self.parts)),
+            memory=max(part.optimizer.memory for part in self.parts),
+            lag_limit=min(part.optimizer.lag_limit for part in self.parts),
+        )
+
+    def _joined(self, norms: list[Norm], factors: list[float]) -> Norm:
+        """The largest of the parts' norms, each over its factor."""
         rules = {}
-        for part in self.parts:
-            if part.optimizer.norm is None:
-                return None
-            norm, weight = part.optimizer.norm.block(part.name, part.shape)
-            rules[part.name] = (norm, weight / part.factor)
+        for part, of, factor in zip(self.parts, norms, factors, strict=True):
+            norm, weight = of.block(part.name, part.shape)
+            rules[part.name] = (norm, weight / factor)
         return ParameterNorm.of(rules)
-
-    @property
-    @override
-    def pace_norm(self) -> Norm:
-        rules = {}
-        for part in self.parts:
-            norm, weight = part.optimizer.pace_norm.block(part.name, part.shape)
-            rules[part.name] = (norm, weight / (part.factor * part.optimizer.step_norm))
-        return ParameterNorm.of(rules)
-
-    @property
-    @override
-    def recursion(self) -> str:
-        return ";  ".join(f"{p.name}, η × {p.factor:.4g}: {p.optimizer.recursion}" for p in self.parts)
-
-    @property
-    @override
-    def source(self) -> str:
-        return "; ".join(dict.fromkeys(part.optimizer.source for part in self.parts))
-
-    @property
-    @override
-    def memory(self) -> float:
-        return max(part.optimizer.memory for part in self.parts)
-
-    @property
-    @override
-    def lag_limit(self) -> float:
-        return min(part.optimizer.lag_limit for part in self.parts)
 
     @override
     def init(self, theta: Blocks) -> State:

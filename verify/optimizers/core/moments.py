@@ -18,19 +18,7 @@ LARGEST = 700.0  # e^700 is finite in float64
 
 
 class OneMoment(Optimizer):
-    """Its only state is an average of the gradients, which keeps ``beta`` of itself in a step."""
-
-    beta: float
-
-    @property
-    @override
-    def memory(self) -> float:
-        return 1.0 / (1.0 - self.beta)
-
-    @property
-    @override
-    def lag_limit(self) -> float:
-        return 1.0 - self.beta
+    """Its only state is an average of the gradients."""
 
     @override
     def init(self, theta: Blocks) -> State:

@@ -21,7 +21,9 @@ def test_by_matrices():
         a = x @ x.T
         x = 15 / 8 * x + (-10 / 8 * a + 3 / 8 * a @ a) @ x
     s = np.linalg.svd(g, compute_uv=False)
-    np.testing.assert_allclose(iterate(s, "quintic", 3), np.linalg.svd(x, compute_uv=False), rtol=1e-12)
+    np.testing.assert_allclose(
+        iterate(s, "coefficients 15/8, -10/8, 3/8", 3), np.linalg.svd(x, compute_uv=False), rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("name", ITERATIONS)

@@ -4,28 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from toys import Rule, polar
 
 from maxmargin.verify.blackbox.targets import load
-from maxmargin.verify.lab.norm.preconditioners import SLACK, preconditioners
+from maxmargin.verify.lab.norm.preconditioners import preconditioners
 from maxmargin.verify.lab.norm.symmetry import symmetries
+from maxmargin.verify.thresholds.laboratory import RESPONSE_SLACK
 
 SHAPES = {"W": (4, 3), "a": (4,)}
-
-
-class Rule(torch.optim.Optimizer):
-    """A step along ``rule`` of heavy-ball momentum."""
-
-    def __init__(self, params, rule, lr=1e-2, momentum=0.9):
-        super().__init__(params, {"lr": lr, "momentum": momentum})
-        self.rule = rule
-
-    @torch.no_grad()
-    def step(self, closure=None):
-        for group in self.param_groups:
-            for p in group["params"]:
-                m = self.state[p].setdefault("m", torch.zeros_like(p))
-                m.mul_(group["momentum"]).add_(p.grad)
-                p.sub_(group["lr"] * self.rule(m))
 
 
 def root(x, power):
@@ -48,13 +34,6 @@ class Shampoo(torch.optim.Optimizer):
                     state[name] = group["forget"] * state.get(name, 0.0) + gram
                 step = root(state["L"], -0.25) @ g @ root(state["R"], -0.25)
                 p.sub_(group["lr"] * step.reshape(p.shape))
-
-
-def polar(m):
-    if m.ndim == 1:
-        return torch.sign(m)
-    u, s, vt = torch.linalg.svd(m, full_matrices=False)
-    return (u * (s > 1e-9 * s[0])) @ vt
 
 
 def one_newton_schulz_step(m):
@@ -101,15 +80,13 @@ def test_a_function_of_an_average_is_no_preconditioner(name):
 def test_histories_of_entries(cls, kwargs):
     blocks = found(load(cls, {"lr": 1e-3, **kwargs}))
     assert {b: p.kind for b, p in blocks.items()} == {"W": "diagonal", "a": "diagonal"}
-    assert all(p.size > 1.5 * SLACK for p in blocks.values())
+    assert all(p.size > 1.5 * RESPONSE_SLACK for p in blocks.values())
 
 
 @pytest.mark.parametrize("forget", [1.0, 0.95])
 def test_histories_of_singular_directions(forget):
     blocks = found(load(Shampoo, {"forget": forget}))
     assert blocks["W"].kind == "matrix"
-    assert "singular direction" in str(blocks["W"])
-    assert "matrix preconditioner" in str(blocks["W"])
 
 
 def test_a_history_of_rows_is_neither():

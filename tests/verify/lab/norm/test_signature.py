@@ -5,43 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from toys import Rule, polar
 
 from maxmargin.solvers.norms import get_norm
 from maxmargin.verify.blackbox.targets import TargetError, load
 from maxmargin.verify.lab.norm.fingerprint import read
-from maxmargin.verify.lab.norm.signature import SPREAD, START, STEADY, follow, random_start, signature, spread_gradient
+from maxmargin.verify.lab.norm.signature import follow, random_start, signature, spread_gradient
 from maxmargin.verify.lab.probe.probes import probe
+from maxmargin.verify.thresholds.laboratory import SIGNATURE_SPREAD, SIGNATURE_START, SIGNATURE_STEPS
 
 SHAPES = {"W": (5, 3), "V": (2, 4), "a": (4,)}
-
-
-class Rule(torch.optim.Optimizer):
-    """A step along ``rule`` of heavy-ball momentum, with two learning rates if asked."""
-
-    def __init__(self, params, rule, lr=1e-2, vectors_lr=None, momentum=0.9):
-        params = list(params)
-        if vectors_lr is None:
-            super().__init__(params, {"lr": lr, "momentum": momentum})
-        else:
-            groups = [{"params": [p for p in params if p.ndim == 2]}]
-            groups.append({"params": [p for p in params if p.ndim == 1], "lr": vectors_lr})
-            super().__init__(groups, {"lr": lr, "momentum": momentum})
-        self.rule = rule
-
-    @torch.no_grad()
-    def step(self, closure=None):
-        for group in self.param_groups:
-            for p in group["params"]:
-                m = self.state[p].setdefault("m", torch.zeros_like(p))
-                m.mul_(group["momentum"]).add_(p.grad)
-                p.sub_(group["lr"] * self.rule(m))
-
-
-def polar(m):
-    if m.ndim == 1:
-        return torch.sign(m)
-    u, _, vt = torch.linalg.svd(m, full_matrices=False)
-    return u @ vt
 
 
 def test_gradients_are_spread():
@@ -49,11 +22,11 @@ def test_gradients_are_spread():
     for shape in [(6, 4), (3, 9), (2, 2), (1, 5)]:
         s = np.linalg.svd(spread_gradient(rng, shape), compute_uv=False)
         assert s[0] == pytest.approx(1.0)
-        assert s[-1] >= 1 / SPREAD - 1e-12
+        assert s[-1] >= 1 / SIGNATURE_SPREAD - 1e-12
     entries = np.abs([spread_gradient(rng, (50,)) for _ in range(20)])
     assert entries.max() == 1.0
-    assert 1 / SPREAD <= entries.min() < 2 / SPREAD
-    assert np.median(np.log(entries)) == pytest.approx(-np.log(SPREAD) / 2, rel=0.1)
+    assert 1 / SIGNATURE_SPREAD <= entries.min() < 2 / SIGNATURE_SPREAD
+    assert np.median(np.log(entries)) == pytest.approx(-np.log(SIGNATURE_SPREAD) / 2, rel=0.1)
 
 
 def test_the_last_step_is_returned():
@@ -89,7 +62,7 @@ def test_a_signature_is_made_of_steady_steps():
     steps = signature(load(Rule, {"rule": rule, "momentum": 0.0, "lr": 0.5}), {"W": (3, 2)}, seed=1, draws=4)
     assert len(steps) == 4
     for step in steps:
-        assert sum(np.array_equal(g.numpy(), step.gradient["W"]) for g in seen) == STEADY
+        assert sum(np.array_equal(g.numpy(), step.gradient["W"]) for g in seen) == SIGNATURE_STEPS
         np.testing.assert_allclose(step.update["W"], -0.5 * step.gradient["W"], atol=1e-15)
         assert step.eta == 1.0
 
@@ -120,7 +93,7 @@ def test_a_step_that_fails_is_reported():
 
 def test_starts_are_of_their_size():
     start = random_start(np.random.default_rng(0), {"W": (40, 50)})
-    assert np.std(start["W"]) == pytest.approx(START, rel=0.05)
+    assert np.std(start["W"]) == pytest.approx(SIGNATURE_START, rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -152,4 +125,3 @@ def test_the_norm_is_read_off_the_steps(rule, kwargs, norm):
         theta = {n: (10.0 if n == k else 1.0) * rng.standard_normal(s) for n, s in SHAPES.items()}
         ratios.append(float(found.norm.value(theta)) / float(wanted.value(theta)))
     assert max(ratios) / min(ratios) < 1.002, found.norm.spec
-    assert found.runner_up_alignment < 0.97

@@ -8,29 +8,12 @@ import random
 import numpy as np
 import pytest
 import torch
+from toys import Momentum
 
 from maxmargin.verify.blackbox.targets import load
 from maxmargin.verify.lab.probe.probes import probe
 
 SHAPES = {"W": (4, 3), "V": (3, 5), "a": (4,)}
-
-
-class Momentum(torch.optim.Optimizer):
-    """The plain twin: an average of gradients, ordinary in every respect."""
-
-    def __init__(self, params, lr=1e-2):
-        super().__init__(params, {"lr": lr})
-
-    @torch.no_grad()
-    def step(self, closure=None):
-        for group in self.param_groups:
-            for p in group["params"]:
-                p.sub_(group["lr"] * self.direction(p, self.state[p]))
-
-    def direction(self, p, state):
-        m = state.setdefault("m", torch.zeros_like(p))
-        m.mul_(0.9).add_(0.1 * p.grad)
-        return m
 
 
 class Sign(Momentum):

@@ -7,27 +7,13 @@ import weakref
 
 import pytest
 import torch
+from toys import Descent as Custom
 
 from maxmargin.verify.blackbox.targets import TargetError, load
-from maxmargin.verify.lab.probe.probes import EXACT, VISIBLE, probe
+from maxmargin.verify.lab.probe.probes import probe
+from maxmargin.verify.thresholds.laboratory import EXACT_SCALE, OTHER_STEP
 
 SHAPES = {"W": (3, 2), "V": (2, 4), "a": (4,)}
-
-
-class Custom(torch.optim.Optimizer):
-    """Plain gradient descent; the faults below are added by subclasses."""
-
-    def __init__(self, params, lr=1e-2, weight_decay=0.0):
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
-
-    @torch.no_grad()
-    def step(self, closure=None):
-        for group in self.param_groups:
-            for p in group["params"]:
-                p.sub_(group["lr"] * self.direction(p, self.state[p]))
-
-    def direction(self, p, state):
-        return p.grad
 
 
 class Lion(Custom):
@@ -171,8 +157,8 @@ def test_degrees_of_updates_and_states(target, kwargs, update, states):
     assert states.items() <= _degrees(found).items()
     assert found.rescalable
     assert found.exactly_invariant
-    assert found.defect <= EXACT
-    assert found.rescaling_error <= EXACT
+    assert found.defect <= EXACT_SCALE
+    assert found.rescaling_error <= EXACT_SCALE
     assert found.floor == 0.0
 
 
@@ -210,7 +196,7 @@ def test_any_power_law_is_followed(power, degree):
 
     found = _probe(Power)
     assert found.update_degree == pytest.approx(degree)
-    assert found.defect <= EXACT
+    assert found.defect <= EXACT_SCALE
     assert found.exactly_invariant
 
 
@@ -240,8 +226,8 @@ def test_a_state_that_is_not_finite_has_no_degree(target):
 def test_state_that_cannot_be_seen_is_noticed():
     hidden, seen = _probe(HiddenMomentum), _probe(SeenMomentum)
     assert hidden.update_degree == seen.update_degree == 0
-    assert hidden.defect <= EXACT  # the twin runs alone find no fault
-    assert hidden.rescaling_error > VISIBLE
+    assert hidden.defect <= EXACT_SCALE  # the twin runs alone find no fault
+    assert hidden.rescaling_error > OTHER_STEP
     assert not hidden.rescalable
     assert not hidden.exactly_invariant
     assert seen.rescaling_error == 0.0
@@ -445,7 +431,7 @@ def test_a_single_block_has_no_coupling():
     assert _probe(Custom, {"W": (3, 2)}).coupling is None
 
 
-# -- Manners ------------------------------------------------------------------------------------------------------
+# -- Habits -------------------------------------------------------------------------------------------------------
 
 
 def test_findings_do_not_depend_on_the_run():

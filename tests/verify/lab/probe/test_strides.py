@@ -65,7 +65,7 @@ class Seldom(torch.optim.Optimizer):
 
 
 class Whenever(Turns):
-    """Moves at the squares: no rhythm."""
+    """Moves at the squares: no regular interval."""
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -80,14 +80,14 @@ def _stride(cls, **kwargs):
     return in_stride(load(cls, kwargs), [SHAPES]).stride
 
 
-def test_the_rhythm_is_found():
+def test_the_interval_is_found():
     assert _stride(Gathers) == 4
     assert _stride(Gathers, every=12) == 12
     assert _stride(Turns) == 2
     assert _stride(Seldom) == 3
 
 
-def test_no_rhythm_or_too_slow_a_one_changes_nothing():
+def test_no_interval_or_too_long_a_one_changes_nothing():
     for cls, kwargs in ((Whenever, {}), (Gathers, {"every": 13}), (Gathers, {"every": 1})):
         target = load(cls, kwargs)
         assert in_stride(target, [SHAPES]) is target

@@ -13,8 +13,8 @@ from maxmargin.solvers.norms import get_norm
 from maxmargin.verify.blackbox.targets import load
 from maxmargin.verify.engine.run import run, starts
 from maxmargin.verify.lab.probe.probes import probe
-from maxmargin.verify.lab.twin import gradients as rehearsal
-from maxmargin.verify.lab.twin.gradients import LATE, Draw, changing, low_rank
+from maxmargin.verify.lab.twin import gradients
+from maxmargin.verify.lab.twin.gradients import Draw, changing, low_rank
 from maxmargin.verify.lab.twin.guesses import retentions
 from maxmargin.verify.lab.twin.search import find_twin
 from maxmargin.verify.optimizers import OptimizerError, get_optimizer
@@ -22,6 +22,7 @@ from maxmargin.verify.optimizers.adam import Adam
 from maxmargin.verify.optimizers.composite import Composite
 from maxmargin.verify.optimizers.core.blockwise import Blockwise, Part
 from maxmargin.verify.optimizers.steepest import MomentumSteepestDescent, SteepestDescent
+from maxmargin.verify.thresholds.laboratory import TWIN_LATE
 
 SHAPES = {"W": (3, 4), "V": (4, 2), "a": (3,)}
 
@@ -29,7 +30,7 @@ SHAPES = {"W": (3, 4), "V": (4, 2), "a": (3,)}
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch):
     """A quarter of the late steps: what they are for is tested where it is asked for."""
-    monkeypatch.setattr(rehearsal, "LATE", 500)
+    monkeypatch.setattr(gradients, "TWIN_LATE", 500)
 
 
 def _twin(target, kwargs=None, shapes=None, **options):
@@ -411,7 +412,7 @@ def test_a_wrong_beta_is_recognised_as_what_it_is():
 # -- The pieces ---------------------------------------------------------------------------------------------------
 
 
-def test_the_rehearsals_are_what_they_are_said_to_be():
+def test_the_gradients_are_what_they_are_said_to_be():
     sizes, conditions = [], []
     for g in changing(Draw(SHAPES, 0)):
         sizes.append(float(g["W"].norm()))
@@ -479,6 +480,6 @@ def test_a_change_after_thousands_of_steps_is_no_twin(monkeypatch):
                     state["t"] = state.get("t", 0) + 1
                     p.sub_(group["lr"] * (p.grad.sign() if state["t"] <= 1500 else p.grad / p.grad.norm()))
 
-    assert _twin(Turns) is not None  # not seen by the short rehearsal
-    monkeypatch.setattr(rehearsal, "LATE", LATE)
+    assert _twin(Turns) is not None  # not seen in the first 500
+    monkeypatch.setattr(gradients, "TWIN_LATE", TWIN_LATE)
     assert _twin(Turns) is None

@@ -16,16 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import singledispatch
 from typing import final
 
 import numpy as np
-
-from maxmargin.solvers.norms import BlockNorm
-from maxmargin.solvers.norms.columns import Columns
-from maxmargin.solvers.norms.entrywise import Entrywise
-from maxmargin.solvers.norms.rows import Rows
-from maxmargin.solvers.norms.schatten import Schatten
 
 Array = np.ndarray
 TIE = 1e-9  # magnitudes closer than this, relative to the largest, take the limit of the divided difference
@@ -50,47 +43,19 @@ class Magnitudes:
     turn: Callable[[Array, Array, Array], Array]
 
 
-@singledispatch
-def magnitudes(norm: BlockNorm, x: Array) -> Magnitudes | None:
-    """The block x taken apart as ``norm`` sees it, or None where no formula is known for this kind of norm."""
-    return None
-
-
-@magnitudes.register
-def _(norm: Entrywise, x: Array) -> Magnitudes:
+def entries(x: Array) -> Magnitudes:
+    """|Entries| and signs."""
     sign = np.where(x < 0, -1.0, 1.0)
-
-    def flat(E: Array) -> Array:
-        return (sign * E).reshape(len(E), -1)
-
     return Magnitudes(
         np.abs(x).reshape(-1),
-        flat,
+        lambda E: (sign * E).reshape(len(E), -1),
         lambda t: sign * t.reshape(*t.shape[:-1], *x.shape),
         lambda E, t, slope: np.zeros_like(E),
     )
 
 
-@magnitudes.register
-def _(norm: Rows, x: Array) -> Magnitudes:
-    return _directions(x, np.atleast_2d(x).shape, axis=2)
-
-
-@magnitudes.register
-def _(norm: Columns, x: Array) -> Magnitudes:
-    return _directions(x, np.atleast_2d(x).shape, axis=1)
-
-
-@magnitudes.register
-def _(norm: Schatten, x: Array) -> Magnitudes:
-    shape = np.atleast_2d(x).shape
-    if 1 in shape:
-        return _directions(x, (1, x.size), axis=2)
-    return _singular(x)
-
-
-def _directions(x: Array, shape: tuple[int, ...], axis: int) -> Magnitudes:
-    """Lengths and directions of the slices of x along ``axis`` (of stacks (K, m, n))."""
+def directions(x: Array, shape: tuple[int, ...], axis: int) -> Magnitudes:
+    """Lengths and directions of the slices of x, as a matrix of this shape, along ``axis`` of stacks (K, m, n)."""
     X = x.reshape(1, *shape)
     v = np.linalg.norm(X, axis=axis, keepdims=True)
     unit = X / np.where(v > 0, v, 1.0)
@@ -110,7 +75,8 @@ def _directions(x: Array, shape: tuple[int, ...], axis: int) -> Magnitudes:
     return Magnitudes(v.reshape(-1), read, write, turn)
 
 
-def _singular(x: Array) -> Magnitudes:
+def singular(x: Array) -> Magnitudes:
+    """Singular values and vectors of a matrix."""
     U, v, Vt = np.linalg.svd(x, full_matrices=False)
     V = Vt.T
 

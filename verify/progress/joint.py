@@ -23,8 +23,8 @@ _RECORD = struct.Struct("<qq")  # steps done, steps
 
 @final
 @dataclass
-class Post:
-    """Writes a job's steps where the relay of another process reads them; travels there by pickle."""
+class StepFile:
+    """The file in which a job of another process leaves its steps; it travels there by pickle."""
 
     path: Path
     _last: float = float("-inf")
@@ -40,19 +40,19 @@ class Post:
 
 
 @final
-class Relay:
+class JointProgress:
     """A progress that adds the shares of unfinished jobs to the count of the finished ones.
 
     Call it like any progress with the number of finished jobs; hand each job the reporter of ``here`` or ``elsewhere``,
     and tell it with ``finished`` when a job is done.
 
     Example:
-        >>> with Relay(lambda done, total, text="": print(f"{done:g} of {total}: {text}")) as relay:
-        ...     relay(1, 4, "the first is done")
-        ...     relay.share("second", 0.5, "halfway")
-        ...     relay.share("third", 0.25, "a quarter")
-        ...     relay.finished("second")
-        ...     relay(2, 4, "so is the second")
+        >>> with JointProgress(lambda done, total, text="": print(f"{done:g} of {total}: {text}")) as joint:
+        ...     joint(1, 4, "the first is done")
+        ...     joint.share("second", 0.5, "halfway")
+        ...     joint.share("third", 0.25, "a quarter")
+        ...     joint.finished("second")
+        ...     joint(2, 4, "so is the second")
         1 of 4: the first is done
         1.5 of 4: halfway
         1.75 of 4: a quarter
@@ -65,7 +65,7 @@ class Relay:
         self._done, self._total = 0.0, 0.0
         self._shares: dict[str, float] = {}
         self._rates: dict[str, StepRate] = {}
-        self._posts: dict[str, Path] = {}
+        self._files: dict[str, Path] = {}
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._thread: threading.Thread | None = None
         self._over = threading.Event()
@@ -96,7 +96,7 @@ class Relay:
         """Count the job's share no more: the next call counts it among the finished."""
         with self._lock:
             self._shares.pop(job, None)
-            self._posts.pop(job, None)
+            self._files.pop(job, None)
 
     def here(self, job: str) -> StepRate:
         """What a job of this process calls with (steps done, steps)."""
@@ -107,7 +107,7 @@ class Relay:
 
         return self._rates.setdefault(job, StepRate(report, 0, 1, job))
 
-    def elsewhere(self, job: str) -> Post:
+    def elsewhere(self, job: str) -> StepFile:
         """The same for a job of another process."""
         if self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="maxmargin-")
@@ -116,12 +116,12 @@ class Relay:
         path = Path(self._folder.name) / str(len(self._rates))
         self.here(job)
         with self._lock:
-            self._posts[job] = path
-        return Post(path)
+            self._files[job] = path
+        return StepFile(path)
 
     def _watch(self) -> None:
         while not self._over.wait(EVERY):
             with self._lock:
-                for job, path in self._posts.items():
+                for job, path in self._files.items():
                     with suppress(OSError, struct.error):  # not begun, or half written
                         self._rates[job](*_RECORD.unpack(path.read_bytes()))

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from joblib import Parallel, delayed
 
-from maxmargin.verify.progress import relay as module
-from maxmargin.verify.progress.relay import Post, Relay
+from maxmargin.verify.progress import joint as module
+from maxmargin.verify.progress.joint import JointProgress, StepFile
 
 Said = list[tuple[float, float, str]]
 
@@ -31,22 +31,22 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_steps_of_other_processes_arrive_as_shares_that_never_fall(said: Said, hasty: None) -> None:
-    def work(post: Post, steps: int) -> int:  # in here, so that it travels whole
+    def work(file: StepFile, steps: int) -> int:  # in here, so that it travels whole
         for done in range(0, steps + 1, steps // 8):
-            post(done, steps)
+            file(done, steps)
             time.sleep(0.4)
         return os.getpid()
 
-    with Relay(_into(said)) as relay:
-        relay(1, 3, "one was finished before")
-        posts = [relay.elsewhere(name) for name in ("slow", "quick")]
+    with JointProgress(_into(said)) as joint:
+        joint(1, 3, "one was finished before")
+        files = [joint.elsewhere(name) for name in ("slow", "quick")]
         pool = Parallel(n_jobs=2, return_as="generator")
-        found = pool(delayed(work)(p, s) for p, s in zip(posts, (8, 80), strict=True))
+        found = pool(delayed(work)(p, s) for p, s in zip(files, (8, 80), strict=True))
         for done, (name, process) in enumerate(zip(("slow", "quick"), found, strict=True), start=2):
             assert process != os.getpid()
-            relay.finished(name)
-            relay(done, 3, name)
-        folder = posts[0].path.parent
+            joint.finished(name)
+            joint(done, 3, name)
+        folder = files[0].path.parent
     counts = [count for count, _, _ in said]
     assert counts[0] == 1
     assert counts[-1] == 3
@@ -59,58 +59,58 @@ def test_steps_of_other_processes_arrive_as_shares_that_never_fall(said: Said, h
 
 
 def test_a_longer_run_after_a_short_one_does_not_go_back(said: Said) -> None:
-    with Relay(_into(said)) as relay:
-        relay(0, 2)
-        relay.share("job", 0.9)
-        relay.share("job", 0.1, "the scout is back, the whole run begins")
+    with JointProgress(_into(said)) as joint:
+        joint(0, 2)
+        joint.share("job", 0.9)
+        joint.share("job", 0.1, "the scout is back, the whole run begins")
     assert [count for count, _, _ in said] == [0, 0.9, 0.9]
 
 
 def test_a_finished_job_is_not_counted_twice(said: Said, hasty: None) -> None:
-    with Relay(_into(said)) as relay:
-        relay(0, 2)
-        post = relay.elsewhere("job")
-        relay.share("job", 1.0)
-        relay.finished("job")
-        relay(1, 2, "job")
-        post(5, 10)  # a last word that comes too late
+    with JointProgress(_into(said)) as joint:
+        joint(0, 2)
+        file = joint.elsewhere("job")
+        joint.share("job", 1.0)
+        joint.finished("job")
+        joint(1, 2, "job")
+        file(5, 10)  # a last word that comes too late
         time.sleep(0.2)
     assert said[-1] == (1, 2, "job")
 
 
 def test_a_half_written_record_is_passed_over(said: Said, hasty: None) -> None:
-    with Relay(_into(said)) as relay:
-        relay(0, 1)
-        post = relay.elsewhere("job")
-        post.path.write_bytes(b"\x01\x02")
+    with JointProgress(_into(said)) as joint:
+        joint(0, 1)
+        file = joint.elsewhere("job")
+        file.path.write_bytes(b"\x01\x02")
         time.sleep(0.1)
-        assert relay._thread is not None
-        assert relay._thread.is_alive()
+        assert joint._thread is not None
+        assert joint._thread.is_alive()
 
 
-def test_a_post_travels_and_writes_at_most_now_and_then(tmp_path: Path) -> None:
-    post = pickle.loads(pickle.dumps(Post(tmp_path / "0")))
-    post(8, 100)
-    written = post.path.read_bytes()
-    post(16, 100)  # a moment later
-    assert post.path.read_bytes() == written
+def test_a_step_file_travels_and_writes_at_most_now_and_then(tmp_path: Path) -> None:
+    file = pickle.loads(pickle.dumps(StepFile(tmp_path / "0")))
+    file(8, 100)
+    written = file.path.read_bytes()
+    file(16, 100)  # a moment later
+    assert file.path.read_bytes() == written
 
 
-def test_a_post_that_cannot_write_ends_no_run(tmp_path: Path) -> None:
-    Post(tmp_path / "gone" / "0")(8, 100)
+def test_a_step_file_that_cannot_write_ends_no_run(tmp_path: Path) -> None:
+    StepFile(tmp_path / "gone" / "0")(8, 100)
 
 
 def test_the_folder_goes_and_the_thread_ends_on_an_exception(hasty: None) -> None:
-    relay = Relay(lambda *_: None)
+    joint = JointProgress(lambda *_: None)
 
     def interrupted() -> None:
-        with relay:
-            relay.elsewhere("job")(1, 2)
+        with joint:
+            joint.elsewhere("job")(1, 2)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert relay._folder is not None
-    assert not Path(relay._folder.name).exists()
-    assert relay._thread is not None
-    assert not relay._thread.is_alive()
+    assert joint._folder is not None
+    assert not Path(joint._folder.name).exists()
+    assert joint._thread is not None
+    assert not joint._thread.is_alive()

@@ -1,0 +1,127 @@
+"""Draw the pictures of CONTRIBUTING.md from the code as it is.
+
+python tests/draw.py            rewrite them
+python tests/draw.py --check    say whether they are stale
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import grimp
+
+ROOT = Path(__file__).resolve().parents[1]
+TOP = ("models", "solvers", "verify", "reports")
+
+
+def folders() -> dict[str, set[str]]:
+    """Each folder of the packages → the folders that it imports, without those that others of these import for it."""
+    graph = grimp.build_graph(*(f"maxmargin.{top}" for top in TOP), cache_dir=None)
+    names = {m for m in graph.modules if list(graph.find_children(m))}
+
+    def home(module: str) -> str:
+        return module if module in names else module.rpartition(".")[0]
+
+    direct: dict[str, set[str]] = {name: set() for name in names}
+    for module in graph.modules:
+        for other in graph.find_modules_directly_imported_by(module):
+            if home(module) != home(other):
+                direct[home(module)].add(home(other))
+
+    def beyond(name: str) -> set[str]:
+        return {far for near in direct[name] for far in direct[near] | beyond(near)}
+
+    return {name: direct[name] - beyond(name) for name in sorted(names)}
+
+
+def picture() -> Iterator[str]:
+    """A Mermaid flowchart, one box a folder."""
+    yield "```mermaid"
+    yield "flowchart BT"
+    drawn = folders()
+    for top in TOP:
+        yield f"  subgraph {top}"
+        for name in drawn:
+            if name.split(".")[1] == top:
+                files = len(list((ROOT / Path(*name.split(".")[1:])).glob("*.py"))) - 1
+                yield f'    {_box(name)}["{name.removeprefix("maxmargin.").replace(".", "/")} ({files})"]'
+        yield "  end"
+    for name, others in drawn.items():
+        for other in sorted(others):
+            yield f"  {_box(other)} --> {_box(name)}"
+    yield "```"
+    yield ""
+    yield "An arrow: what the upper one imports. In brackets: files. What each folder is for:"
+    yield ""
+    for name in drawn:
+        said = (import_module(name).__doc__ or "").partition("\n\n")[0].replace("\n", " ").rstrip(".")
+        yield f"- `{name.removeprefix('maxmargin.').replace('.', '/')}`: {said}."
+
+
+PATH = (
+    "verify.cli.entry:main",
+    "verify.cli.commands:check",
+    "verify.running.checking:check",
+    "verify.blackbox.targets:load",
+    "verify.lab.examine:Laboratory.examine",
+    "verify.running.job:run_all",
+    "verify.training.train:Training.run",
+    "verify.evidence.measure:measure",
+    "verify.judging.rules:decide",
+    "verify.judging.conclusion:conclude",
+)
+"""From the command line to the exit status of ``maxmargin check X`` on one problem: each called once, in this order."""
+
+
+def path() -> Iterator[str]:
+    """The functions that a check goes through, each with what it says of itself."""
+    for number, name in enumerate(PATH, 1):
+        module, _, function = name.partition(":")
+        found: Any = import_module(f"maxmargin.{module}")
+        for part in function.split("."):
+            found = getattr(found, part)
+        said = (found.__doc__ or "").partition("\n")[0].rstrip(".").replace("``", "`")
+        yield f"{number}. `{module.replace('.', '/')}.py` `{function}`: {said}."
+    yield ""
+    yield "The verdict's outcome is the exit status. Steps 7 to 9 run once for each problem, in processes side by side."
+
+
+def verdict() -> Iterator[str]:
+    """What the judging's package says of its rules."""
+    said = (import_module("maxmargin.verify.judging").__doc__ or "").partition("-----\n")[2]
+    yield said.strip().replace("``", "`")
+
+
+def _box(name: str) -> str:
+    return name.removeprefix("maxmargin.").replace(".", "_")
+
+
+PICTURES = {"layers": picture, "path": path, "verdict": verdict}
+
+
+def redrawn(text: str) -> str:
+    """The text with each picture drawn anew between its marks."""
+    for name, draw in PICTURES.items():
+        begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+        new = begin + "\n".join(draw()) + "\n" + end
+        text = re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _, new=new: new, text, flags=re.DOTALL)
+    return text
+
+
+def main() -> int:
+    file = ROOT / "CONTRIBUTING.md"
+    old = file.read_text(encoding="utf-8")
+    new = redrawn(old)
+    if "--check" in sys.argv:
+        return int(old != new)
+    file.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""CONTRIBUTING.md and GLOSSARY.md say what the code does: pictures drawn anew, the path walked, files that exist."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import draw
+import pytest
+
+from maxmargin.verify.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+TERMS = [
+    tuple(cell.strip() for cell in line.strip("|").split("|"))
+    for line in (ROOT / "GLOSSARY.md").read_text(encoding="utf-8").splitlines()
+    if line.startswith("| ") and "`" in line
+]
+
+
+def test_the_pictures_are_drawn_from_the_code_as_it_is() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert draw.redrawn(text) == text, "CONTRIBUTING.md is stale: run python tests/draw.py"
+
+
+def test_a_stale_picture_is_found() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert draw.redrawn(text.replace("solvers_norms", "solvers_forms")) == text
+
+
+def test_a_check_goes_through_ten_functions_each_once(tmp_path: Path) -> None:
+    wanted = {tuple(name.split(":")): name for name in draw.PATH}
+    called: list[str] = []
+    frames: list[FrameType] = []  # a generator's frame is entered again and again
+
+    def watch(frame: FrameType, event: str, _: Any) -> None:
+        if event == "call":
+            key = (frame.f_globals.get("__name__", "").removeprefix("maxmargin."), frame.f_code.co_qualname)
+            if key in wanted and frame not in frames:
+                frames.append(frame)
+                called.append(wanted[key])
+
+    sys.setprofile(watch)
+    try:
+        main(["check", "ngd", "--claim", "l2", "--problem", "multiclass", "--quiet", "--json", str(tmp_path / "out")])
+    finally:
+        sys.setprofile(None)
+    assert tuple(called) == draw.PATH
+    assert len(called) <= 10
+
+
+@pytest.mark.parametrize(("term", "formula", "file"), TERMS, ids=[term for term, *_ in TERMS])
+def test_a_term_is_spoken_of_where_the_glossary_says(term: str, formula: str, file: str) -> None:
+    text = (ROOT / file.strip("`")).read_text(encoding="utf-8").lower()
+    words = re.findall(r"[a-zA-Z]+", term.partition(",")[0].lower())
+    assert all(word.rstrip("s") in text for word in words if word not in ("of", "a", "the")), f"{file}: {term}"
+    assert formula

@@ -1,0 +1,82 @@
+"""Small optimizers for the tests: sound ones, of which each test makes its odd ones."""
+
+from __future__ import annotations
+
+import torch
+
+
+class Descent(torch.optim.Optimizer):
+    """Plain gradient descent; subclasses change the direction."""
+
+    def __init__(self, params, lr=1e-2, **options):
+        super().__init__(params, {"lr": lr} | options)
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.sub_(group["lr"] * self.direction(p, self.state[p]))
+
+    def direction(self, p, state):
+        return p.grad
+
+
+class SignDescent(Descent):
+    """Sign descent without memory."""
+
+    def direction(self, p, state):
+        return torch.sign(p.grad)
+
+
+class Momentum(Descent):
+    """Along an average of the gradients."""
+
+    def direction(self, p, state):
+        m = state.setdefault("m", torch.zeros_like(p))
+        m.mul_(0.9).add_(0.1 * p.grad)
+        return m
+
+
+class Rule(torch.optim.Optimizer):
+    """A step along ``rule`` of heavy-ball momentum, with two learning rates if asked."""
+
+    def __init__(self, params, rule, lr=1e-2, vectors_lr=None, momentum=0.9, decay=0.0):
+        params = list(params)
+        if vectors_lr is not None:
+            vectors = {"params": [p for p in params if p.ndim == 1], "lr": vectors_lr}
+            params = [{"params": [p for p in params if p.ndim == 2]}, vectors]
+        super().__init__(params, {"lr": lr, "momentum": momentum, "decay": decay})
+        self.rule = rule
+
+    def parameters(self):
+        return [p for group in self.param_groups for p in group["params"]]
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                m = self.state[p].setdefault("m", torch.zeros_like(p))
+                m.mul_(group["momentum"]).add_(p.grad)
+                if group["decay"]:
+                    p.mul_(1 - group["lr"] * group["decay"])
+                p.sub_(group["lr"] * self.rule(m))
+
+
+def polar(m):
+    """The pseudo-polar factor of a matrix, the sign of a vector."""
+    if m.ndim == 1:
+        return torch.sign(m)
+    u, s, vt = torch.linalg.svd(m, full_matrices=False)
+    return (u * (s > 1e-9 * s[0])) @ vt
+
+
+def newton_schulz(m, steps=5, dtype=torch.bfloat16):
+    """Five steps in bf16, as practical Muons take them (Jordan 2024); the sign of a vector."""
+    if m.ndim == 1:
+        return torch.sign(m)
+    x = (m / m.norm()).to(dtype)
+    x = x.T if m.shape[0] > m.shape[1] else x
+    for _ in range(steps):
+        a = x @ x.T
+        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+    return (x.T if m.shape[0] > m.shape[1] else x).double()

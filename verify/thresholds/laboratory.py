@@ -1,0 +1,298 @@
+"""Thresholds of the laboratory and of the black-box adapter, module by module."""
+
+from __future__ import annotations
+
+from maxmargin.verify.thresholds.table import named
+
+# -- blackbox/learning_rate.py ------------------------------------------------------------------------------------
+
+RATE_HONOURED = named(
+    "RATE_HONOURED", 1e-6, "relative", 'error of "twice the rate moves twice as far" that is rounding'
+)
+RATE_USABLE = named(
+    "RATE_USABLE",
+    0.45,
+    "relative",
+    "a larger error is a rate that is not read",
+    "one that is not read at all errs by 0.5",
+)
+RATE_BEFORE = named("RATE_BEFORE", 7, "steps", "before the rate is doubled")
+RATE_PATIENCE = named("RATE_PATIENCE", 60, "steps", "at most so many more until a step is seen")
+
+# -- blackbox/calling.py ------------------------------------------------------------------------------------------
+
+DEFAULT_RATE = named(
+    "DEFAULT_RATE", 1e-3, "learning rate", "where one is required and none is given", "torch's defaults"
+)
+TRIAL_CALLS = named("TRIAL_CALLS", 2, "steps", "that a call must survive", "the first may be none")
+
+# -- blackbox/leaves.py -------------------------------------------------------------------------------------------
+
+STATE_DEPTH = named("STATE_DEPTH", 5, "containers", "within containers of an optimizer's state that are looked into")
+
+# -- lab/harness/session.py ---------------------------------------------------------------------------------------
+
+WARM_STEPS = named(
+    "WARM_STEPS", 8, "steps", "of a run: some optimizers make no move at first, or warm up", "RAdam: six steps"
+)
+FIRST_MOVE = named("FIRST_MOVE", 60, "steps", "further ones until one moves")
+
+# -- lab/probe/probes.py ------------------------------------------------------------------------------------------
+
+EXACT_SCALE = named(
+    "EXACT_SCALE",
+    1e-9,
+    "relative",
+    "what is left when powers of two are rescaled: rounding in sums of different order",
+    "float64",
+)
+POWER_FITS = named("POWER_FITS", 0.5, "relative", "a smaller difference lets a power law be the right one, eps apart")
+STEP_LOST = named("STEP_LOST", 1e-13, "of the weights", "shorter steps lose more than 0.1 % to rounding", "float64")
+OTHER_STEP = named("OTHER_STEP", 0.1, "relative", "a change of the update that is no longer the same optimizer")
+
+# -- lab/probe/strides.py -----------------------------------------------------------------------------------------
+
+CALLS_WATCHED = named("CALLS_WATCHED", 40, "calls", "of step() in which the blocks' moves are watched")
+MOVES_SEEN = named("MOVES_SEEN", 3, "moves", "of a block before the interval between them is believed")
+SLOWEST_STRIDE = named(
+    "SLOWEST_STRIDE", 12, "calls", "between two moves; an optimizer that waits longer is taken as it is"
+)
+
+# -- lab/probe/precision.py ---------------------------------------------------------------------------------------
+
+SMOOTH_RUNGS = named(
+    "SMOOTH_RUNGS", (3, 4, 5), "ε = 2^−k", "at which a bfloat16 still answers smoothly", "bfloat16's 8 bits"
+)
+EPS_LADDER = named("EPS_LADDER", tuple(range(7, 37, 2)), "ε = 2^−k", "that are tried below", "float32 has 24 bits")
+UNEVEN = named("UNEVEN", 3.0, "times", "an answer per ε that is so much too small or too large is a rounding")
+MOSTLY_UNEVEN = named("MOSTLY_UNEVEN", 0.8, "of the answers", "below a rounding unit are uneven")
+LEAST_ANSWER = named("LEAST_ANSWER", 1e-3, "relative", "a smaller answer may be noise of a low precision already")
+ANSWERING = named("ANSWERING", 0.5, "of the entries", "change with ε = 2^−5", "of a sign's, hardly any")
+ABOVE_ROUNDING = named(
+    "ABOVE_ROUNDING", 100.0, "times the rounding of the weights", "smaller changes of the step are not looked at"
+)
+FINE_RUNG = named("FINE_RUNG", 15, "ε = 2^−k", "a jump below is no rounding of a low precision")
+JUMP = named("JUMP", 0.1, "relative", "change of a block's step that is such a jump", "an eigenbasis that turns")
+ROUNDING_UNITS = named(
+    "ROUNDING_UNITS",
+    {"bfloat16 or float16": (1e-5, 0.3), "float32": (1e-9, 4e-6)},
+    "relative, from and to",
+    "rounding units by number format",
+    "those read off the steps spread by a factor of 30 or so",
+)
+
+# -- lab/probe/memory.py ------------------------------------------------------------------------------------------
+
+NEVER_FORGETS = named(
+    "NEVER_FORGETS", 1 - 1e-12, "per step", "a state that keeps more of itself does not decay", "float64"
+)
+DROP_TURNS = named("DROP_TURNS", 64, "steps", "after the gradient's drop, in which every state has had its turn")
+MEMORY_WATCHED = named("MEMORY_WATCHED", 4096, "steps", "that a state is watched at most")
+MEMORY_SETTLED = named(
+    "MEMORY_SETTLED", 0.05, "relative", "fall of what a state forgets in a step, over twice the time, that is none"
+)
+MEMORY_SETTLING = named(
+    "MEMORY_SETTLING", 0.3, "relative", "the same, that is not yet the fall of 1/t", "1/t falls by 0.5"
+)
+
+# -- lab/probe/habits.py ------------------------------------------------------------------------------------------
+
+HABIT_SEEN = named(
+    "HABIT_SEEN", 1e-9, "relative", "smaller differences are rounding in sums of another order", "float64"
+)
+
+# -- lab/norm/signature.py ----------------------------------------------------------------------------------------
+
+SIGNATURE_DRAWS = named("SIGNATURE_DRAWS", 32, "gradients", "whose steps are read")
+SIGNATURE_STEPS = named(
+    "SIGNATURE_STEPS", 8, "steps", "under each gradient; the last one is read", "RAdam is plain momentum for five"
+)
+SIGNATURE_SPREAD = named(
+    "SIGNATURE_SPREAD", 20.0, "ratio", "of the largest to the smallest singular value of the gradients"
+)
+SIGNATURE_START = named(
+    "SIGNATURE_START",
+    0.3,
+    "size",
+    "of the random weights at which steps are taken",
+    "at 0 some optimizers treat weights apart",
+)
+
+# -- lab/norm/shape_law.py ----------------------------------------------------------------------------------------
+
+LENGTH_EXACT = named("LENGTH_EXACT", 0.02, "relative", "where steps follow a norm, so do their lengths")
+LENGTH_NEAR = named("LENGTH_NEAR", 0.7, "alignment", "least on every shape with the norm in which lengths are measured")
+LAW_CLEAR = named("LAW_CLEAR", 1.5, "times", "the second best formula errs by at least so much")
+LENGTH_BLUR = named(
+    "LENGTH_BLUR", 0.4, "of the deficit of alignment", "by which lengths may err where steps only nearly follow"
+)
+
+# -- lab/norm/newton_schulz.py ------------------------------------------------------------------------------------
+
+NEWTON_SCHULZ_MOST = named("NEWTON_SCHULZ_MOST", 15, "iterations", "that are looked for")
+NEWTON_SCHULZ_FITS = named(
+    "NEWTON_SCHULZ_FITS",
+    0.05,
+    "relative, root mean square",
+    "residual of a polynomial that is the right one",
+    "rounding to bf16 leaves 0.02",
+)
+
+# -- lab/norm/fingerprint.py --------------------------------------------------------------------------------------
+
+BLOCK_TIE = named("BLOCK_TIE", 2e-3, "alignment", "closer block norms are tied; the simpler one is named")
+WHOLE_TIE = named("WHOLE_TIE", 5e-3, "alignment", "closer norms of whole steps are tied; the simpler one is named")
+WEIGHT_TIE = named("WEIGHT_TIE", 0.05, "relative", "closer weights are equal")
+
+# -- lab/norm/symmetry.py -----------------------------------------------------------------------------------------
+
+SYMMETRY_DRAWS = named(
+    "SYMMETRY_DRAWS", 2, "runs", "of each symmetry; the largest error counts, as one draw may fit by luck"
+)
+SYMMETRY_NOISE = named(
+    "SYMMETRY_NOISE", 0.3, "of the entries' root mean square", "by which gradients change from step to step"
+)
+SYMMETRY_SCALES = named(
+    "SYMMETRY_SCALES", 30.0, "factor", "by which rows, columns, entries and blocks are scaled, up and down"
+)
+SYMMETRY_HOLDS = named(
+    "SYMMETRY_HOLDS",
+    0.1,
+    "relative",
+    "an error below is a symmetry",
+    "five Newton–Schulz steps in bf16 err by up to 0.07, what has none by 0.15 and more",
+)
+SYMMETRY_EXACT = named(
+    "SYMMETRY_EXACT", 1e-9, "relative", "an lmo in float64 has a symmetry to this, or has it not", "float64"
+)
+SYMMETRY_PLAIN = named(
+    "SYMMETRY_PLAIN", 0.15, "relative", "a symmetry that the lmo lacks by less is not held against a step that has it"
+)
+
+# -- lab/norm/preconditioners.py ----------------------------------------------------------------------------------
+
+BURST = named("BURST", 30.0, "times", "the size of a part of the gradient in one step")
+BURST_LADDER = named(
+    "BURST_LADDER", (1.0, 1.5, 2.0, 4.0, 8.0, 15.0, 30.0), "times", "sizes of that part under constant gradients"
+)
+RESPONSE_SLACK = named(
+    "RESPONSE_SLACK", 1.25, "factor", "by which a response may leave the range: a bend between two sizes"
+)
+BURST_INDEPENDENT = named(
+    "BURST_INDEPENDENT", 1e-3, "relative", "a burst elsewhere that changes an entry's step by less leaves it alone"
+)
+
+# -- lab/faults/case.py -------------------------------------------------------------------------------------------
+
+FAULT_DRAWS = named("FAULT_DRAWS", 20, "gradients", "under which steps are looked at")
+STILL_ENTRY = named(
+    "STILL_ENTRY", 1e-12, "of a block's largest entry", "moves less: rounding of θ − θ' at most", "float64"
+)
+
+# -- lab/faults/diagnosis.py --------------------------------------------------------------------------------------
+
+NOISY_RUNS = named("NOISY_RUNS", 0.05, "relative", "where runs differ by more, what else is seen may be noise")
+
+# -- lab/faults/layouts.py ----------------------------------------------------------------------------------------
+
+SAME_LAYOUT = named(
+    "SAME_LAYOUT", 0.98, "cosine", "with a rearranged rule's step", "five Newton–Schulz steps reach 0.98"
+)
+
+# -- lab/faults/constant_gradients.py -----------------------------------------------------------------------------
+
+DESCENDS = named(
+    "DESCENDS", 0.2, "cosine", "with −gradient, mean over the draws, of a row or entry that plainly should descend"
+)
+ASCENDS = named("ASCENDS", 0.6, "of that cosine", "a row or entry that ascends by as much has the wrong sign")
+SURE_SIGN = named(
+    "SURE_SIGN", 0.5, "cosine", "and at least this", "the mean of 20 random signs has standard deviation 0.2"
+)
+FOLLOWS_NORM = named("FOLLOWS_NORM", 0.995, "alignment", "of a block that follows a norm")
+BETTER_NORM = named("BETTER_NORM", 0.01, "alignment", "by which another norm's must exceed the suspected one's")
+IMPERFECT = named("IMPERFECT", 1e-4, "1 − alignment", "a larger deficit is worth explaining")
+POWER_LAW_RESIDUAL = named("POWER_LAW_RESIDUAL", 0.05, "log |step|", "residual around its line, standard deviation")
+SAME_POWER = named("SAME_POWER", 0.03, "exponent", "a larger difference of exponents is one")
+OWN_VECTORS = named(
+    "OWN_VECTORS", 0.15, "of the step", "outside the gradient's singular pairs", "Newton–Schulz in bf16 leaves 0.06"
+)
+FIXED_FACTOR = named(
+    "FIXED_FACTOR", 0.02, "log of a factor", "spread of one that is fixed, and least size of one that is not 1"
+)
+POLAR_RANGE = named("POLAR_RANGE", 1.02, "ratio", "largest over smallest singular value of a polar factor")
+
+# -- lab/faults/perturbations.py ----------------------------------------------------------------------------------
+
+LOUD_GRADIENT = named(
+    "LOUD_GRADIENT",
+    1e4,
+    "times",
+    "a gradient so much larger shows through any average; times its negative, it turns signs",
+)
+NO_INFLUENCE = named("NO_INFLUENCE", 1e-9, "relative", "change of a step that shows no influence at all", "float64")
+CROSS_BLOCKS = named(
+    "CROSS_BLOCKS", 1e-2, "relative", "change of one block's step with the sign of another's gradients"
+)
+EVEN_PART = named("EVEN_PART", 1e-2, "relative", "‖Δ(−g) + Δ(g)‖ / ‖Δ(g)‖ of an even part")
+LOPSIDED = named("LOPSIDED", 0.8, "ratio", "of the largest moves up and down")
+CENTRED = named(
+    "CENTRED",
+    (0.02, 0.15),
+    "relative",
+    "a step that changes by at most the first where the norm's changes by the second",
+)
+NULL_SPACE = named("NULL_SPACE", 0.05, "of the step's singular values", "what moves in directions without gradient")
+RANDOM_STEP = named("RANDOM_STEP", 1e-6, "relative", "a larger difference between two runs is random")
+OTHER_WEIGHTS = named(
+    "OTHER_WEIGHTS", -2.0, "times", "weights are replaced by so much of themselves: another length, and another sign"
+)
+DECAYED = named(
+    "DECAYED", (1e-6, 0.99), "relative, cosine", "change with the weights, and along them, that shows a decay"
+)
+WEIGHT_DEPENDENT = named(
+    "WEIGHT_DEPENDENT",
+    1e-3,
+    "relative",
+    "change with the weights, of no known form",
+    "above float32's rounding of the weights",
+)
+TURNED = named("TURNED", 0.99, "cosine", "of two steps on gradients of one direction and different sizes")
+GRADIENT_SIZES = named(
+    "GRADIENT_SIZES", tuple(2.0**k for k in range(-8, 9, 2)), "times", "sizes of gradients that are tried"
+)
+TIED_ENTRIES = named("TIED_ENTRIES", 1e-6, "relative", "entries closer are of one size")
+CLIPPED = named(
+    "CLIPPED", (0.15, 0.9), "of a block's entries", "that are of its largest size, between free and all clipped"
+)
+MANY_TIED = named(
+    "MANY_TIED",
+    {1: 2, 2: 3},
+    "entries",
+    "of one size, by dimensions",
+    "a matrix rounded to bf16 may have two by accident",
+)
+
+# -- lab/twin/gradients.py ----------------------------------------------------------------------------------------
+
+TWIN_CHANGING = named("TWIN_CHANGING", 200, "steps", "of changing gradients")
+TWIN_SPECIAL = named("TWIN_SPECIAL", 30, "steps", "of each special kind of gradients")
+TWIN_LATE = named("TWIN_LATE", 2_000, "steps", "as long as a twin is followed: a later change would not be seen")
+TWIN_SHARE = named("TWIN_SHARE", 0.03, "of the weights' size", "moved in a step")
+TWIN_LONG_SHARE = named(
+    "TWIN_LONG_SHARE", 1000.0, "of the weights' size", "moved in a step where weights are drawn anew"
+)
+
+# -- lab/twin/guesses.py ------------------------------------------------------------------------------------------
+
+MANY_GUESSES = named("MANY_GUESSES", 300, "candidates", "of one row of the registry, at most")
+
+# -- lab/twin/search.py -------------------------------------------------------------------------------------------
+
+SAME_STEP = named(
+    "SAME_STEP", 1e-10, "of each block's step", "a difference below is rounding: the two are one recursion", "float64"
+)
+ROUNDING_SHARE = named(
+    "ROUNDING_SHARE", 1e-11, "of a step", "rounding in θ must be below for the step to count", "float64"
+)
+STEPS_COUNTED = named("STEPS_COUNTED", 0.5, "of a block's steps", "at least so many must count")
+RATIO_TIE = named("RATIO_TIE", 1e-9, "relative", "closer ratios of learning rates are one", "float64")
