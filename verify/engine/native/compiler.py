@@ -21,6 +21,7 @@ from typing import Any
 import llvmlite
 import llvmlite.binding as llvm
 
+from maxmargin.verify.engine.native.graph import UnsupportedError
 from maxmargin.verify.results.store import write_atomically
 
 FORMAT = b"maxmargin native 1\n"
@@ -71,6 +72,9 @@ def load(text: str, exports: Sequence[str], what: str = "") -> Library:
 
     Returns:
         The library.
+
+    Raises:
+        UnsupportedError: when LLVM refuses the text, with its reason.
     """
     with _lock:  # LLVM's global state and the linker are shared by all threads
         _, jit, words = _machine()
@@ -92,7 +96,10 @@ def load(text: str, exports: Sequence[str], what: str = "") -> Library:
 
 def _compiled(text: str) -> bytes:
     machine = _machine()[0]
-    module = llvm.parse_assembly(text)
+    try:
+        module = llvm.parse_assembly(text)
+    except RuntimeError as error:
+        raise UnsupportedError(f"what LLVM refuses ({error})") from error
     options = llvm.create_pipeline_tuning_options(speed_level=2)
     options.loop_vectorization = options.slp_vectorization = False  # vectors are written out already
     builder = llvm.create_pass_builder(machine, options)

@@ -154,26 +154,6 @@ class _Rotated:
     def _rotate(self, p: str, q: str) -> str:
         """Make two columns orthogonal; whether they were not before."""
         code = self.code
-        columns = [
-            (begin + first + i * width, width)
-            for begin, size in ((0, self.long), (self.long, self.stride - self.long))
-            for first, count, width in pieces(size)
-            for i in range(count)
-        ]
-        if len(columns) > 8:
-            return self._rotate_long(p, q)
-        held = [
-            (at, w, code.load(code.at(p, str(at)), width=w), code.load(code.at(q, str(at)), width=w))
-            for at, w in columns
-        ]
-        a, b, c = self._dots([(w, x, y) for at, w, x, y in held if at < self.long])
-        first, second, off = self._angle(a, b, c)
-        for at, w, x, y in held:
-            self._turn(p, q, str(at), w, x, y, first, second)
-        return off
-
-    def _rotate_long(self, p: str, q: str) -> str:
-        code = self.code
         sums = [literal(0.0, torch.float64)] * 3
         for start, count, w in pieces(self.long):
             kind = vector("double", w)
@@ -187,29 +167,13 @@ class _Rotated:
                 ]
             sums = [code.op(f"fadd double {s}, {_across(code, w, v)}") for s, v in zip(sums, loop.next, strict=True)]
         first, second, off = self._angle(*sums)
-        for start, count, w in pieces(self.stride):
+        behind = [(self.long + start, count, w) for start, count, w in pieces(self.stride - self.long)]
+        for start, count, w in (*pieces(self.long), *behind):
             with code.loop(count * w, step=w) as loop:
                 at = code.offset([(loop.index, 1)], start)
                 x, y = (code.load(code.at(base, at), width=w) for base in (p, q))
                 self._turn(p, q, at, w, x, y, first, second)
         return off
-
-    def _dots(self, held: list[tuple[int, str, str]]) -> list[str]:
-        code, out = self.code, []
-        for which in ((0, 0), (1, 1), (0, 1)):
-            total = ""
-            by_width: dict[int, str] = {}
-            for w, *pair in held:
-                kind = vector("double", w)
-                u, v = pair[which[0]], pair[which[1]]
-                by_width[w] = (
-                    kernels.fma(code, w, u, v, by_width[w]) if w in by_width else code.op(f"fmul {kind} {u}, {v}")
-                )
-            for w, v in by_width.items():
-                one = _across(code, w, v)
-                total = code.op(f"fadd double {total}, {one}") if total else one
-            out.append(total)
-        return out
 
     def _angle(self, a: str, b: str, c: str) -> tuple[str, str, str]:
         code = self.code

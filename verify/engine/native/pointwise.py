@@ -148,7 +148,7 @@ def _remainder(code: Code, width: int, a: str, b: str) -> str:
     return select(code, width, both, "double", code.op(f"fadd {kind} {rest}, {b}"), rest)
 
 
-UNARY: dict[Any, Callable[..., str]] = {
+REAL: dict[Any, Callable[..., str]] = {
     aten.abs.default: intrinsic("fabs"),
     aten.neg.default: _negated,
     aten.exp.default: functions.exp,
@@ -173,7 +173,20 @@ UNARY: dict[Any, Callable[..., str]] = {
             f"{_constant(code, width, 1.0)}"
         ),
     ),
+    aten.div.Tensor: divide(torch.float64),
+    aten.div.Scalar: divide(torch.float64),
+    aten.remainder.Tensor: _remainder,
+    aten.remainder.Scalar: _remainder,
+    aten.maximum.default: _extreme("ogt"),
+    aten.minimum.default: _extreme("olt"),
+    aten.clamp_min.default: _clamped("olt"),
+    aten.clamp_max.default: _clamped("ogt"),
+    aten.hypot.default: functions.hypot,
+    aten.copysign.Tensor: intrinsic("copysign"),
+    aten.pow.Scalar: _libm("pow"),
+    aten.pow.Tensor_Tensor: _libm("pow"),
 }  # fmt: skip
+"""Operators of real numbers alone."""
 
 COMPARISONS = {
     "eq": ("oeq", "eq"), "ne": ("une", "ne"), "gt": ("ogt", "sgt"), "ge": ("oge", "sge"), "lt": ("olt", "slt"),
@@ -181,25 +194,23 @@ COMPARISONS = {
 }  # fmt: skip
 
 
-def _unary(target: Any, build: Callable[..., str]) -> None:
-    POINTWISE.add(target)
-
-    @rule(target, once=True)
-    def lowered(self: Lowering, meta: Meta, x: Value) -> Value:
-        del self
-        if not meta.dtype.is_floating_point:
-            raise UnsupportedError(f"{target} of {x.dtype}")
-        return pointwise(meta, build, x)
-
-
-for _target, _build in UNARY.items():
-    _unary(_target, _build)
-
-
 def point(*targets: Any) -> Callable[[Rule], Rule]:
     """Enter a rule for an operator that works number by number."""
     POINTWISE.update(targets)
     return rule(*targets, once=True)
+
+
+def _real(target: Any, build: Callable[..., str]) -> None:
+    @point(target)
+    def lowered(self: Lowering, meta: Meta, *args: Any) -> Value:
+        del self
+        if not meta.dtype.is_floating_point:
+            raise UnsupportedError(f"{target} of {meta.dtype}")
+        return pointwise(meta, build, *args)
+
+
+for _target, _build in REAL.items():
+    _real(_target, _build)
 
 
 def _comparison(name: str) -> None:
@@ -253,11 +264,6 @@ def _(self: Lowering, meta: Meta, a: Value, b: Any) -> Value:
     return pointwise(meta, multiply(meta.dtype), a, b)
 
 
-@point(aten.div.Tensor, aten.div.Scalar)
-def _(self: Lowering, meta: Meta, a: Value, b: Any) -> Value:
-    return pointwise(meta, divide(meta.dtype), a, b)
-
-
 @point(aten.div.Tensor_mode, aten.div.Scalar_mode)
 def _(self: Lowering, meta: Meta, a: Value, b: Any, rounding_mode: str | None = None) -> Value:
     if not meta.dtype.is_floating_point or rounding_mode not in ("floor", "trunc"):
@@ -275,23 +281,6 @@ def _(self: Lowering, meta: Meta, a: Value, b: Any, rounding_mode: str | None = 
     return pointwise(meta, build, a, b)
 
 
-@point(aten.remainder.Scalar, aten.remainder.Tensor)
-def _(self: Lowering, meta: Meta, a: Value, b: Any) -> Value:
-    if not meta.dtype.is_floating_point:
-        raise UnsupportedError(f"remainder of {a.dtype}")
-    return pointwise(meta, _remainder, a, b)
-
-
-@point(aten.maximum.default)
-def _(self: Lowering, meta: Meta, a: Value, b: Value) -> Value:
-    return pointwise(meta, _extreme("ogt"), a, b)
-
-
-@point(aten.minimum.default)
-def _(self: Lowering, meta: Meta, a: Value, b: Value) -> Value:
-    return pointwise(meta, _extreme("olt"), a, b)
-
-
 @point(aten.clamp.default, aten.clamp.Tensor)
 def _(self: Lowering, meta: Meta, x: Value, min: Any = None, max: Any = None) -> Value:
     if not meta.dtype.is_floating_point:
@@ -301,34 +290,9 @@ def _(self: Lowering, meta: Meta, x: Value, min: Any = None, max: Any = None) ->
     return x if max is None else pointwise(meta, _clamped("ogt"), x, max)
 
 
-@point(aten.clamp_min.default)
-def _(self: Lowering, meta: Meta, x: Value, bound: Any) -> Value:
-    return pointwise(meta, _clamped("olt"), x, bound)
-
-
-@point(aten.clamp_max.default)
-def _(self: Lowering, meta: Meta, x: Value, bound: Any) -> Value:
-    return pointwise(meta, _clamped("ogt"), x, bound)
-
-
-@point(aten.hypot.default)
-def _(self: Lowering, meta: Meta, a: Value, b: Value) -> Value:
-    return pointwise(meta, functions.hypot, a, b)
-
-
-@point(aten.copysign.Tensor)
-def _(self: Lowering, meta: Meta, a: Value, b: Value) -> Value:
-    return pointwise(meta, intrinsic("copysign"), a, b)
-
-
 @point(aten.pow.Tensor_Scalar)
 def _(self: Lowering, meta: Meta, x: Value, exponent: float) -> Value:
     return pointwise(meta, power(float(exponent)), x)
-
-
-@point(aten.pow.Scalar, aten.pow.Tensor_Tensor)
-def _(self: Lowering, meta: Meta, base: Any, exponent: Value) -> Value:
-    return pointwise(meta, _libm("pow"), base, exponent)
 
 
 @point(aten.bitwise_and.Tensor, aten.logical_and.default)
