@@ -321,9 +321,9 @@ def _difference(way: Native, plain: Interpreted) -> str | None:
 
     Sums in another order are rounded differently. In float64 that is 1e-16, and what steps make of it is measured: by
     how much torch's own come apart with the samples in another order, from a state with other last digits (Muon on a
-    nearly singular matrix takes 1e-16 to 1e-6). Where a step rounds to bfloat16, now and then the next number comes out,
-    which Newton-Schulz steps make large; so there agreement in one chunk to the last digits is asked for, which no
-    wrong code reaches.
+    nearly singular matrix takes 1e-16 to 1e-6). Where a step rounds to bfloat16, now and then the next number comes
+    out, which Newton-Schulz steps make large; so there agreement in one chunk to the last digits is asked for, which
+    no wrong code reaches.
 
     Returns:
         The tensor that differs most, and by how much; None where they agree.
