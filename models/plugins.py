@@ -16,12 +16,14 @@ import sys
 import traceback
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 
 from maxmargin.models.errors import InputError
 
 VARIABLE, GROUP = "MAXMARGIN_PLUGINS", "maxmargin.plugins"
 
 _loaded: set[str] = set()
+_files: dict[Path, ModuleType] = {}
 
 
 class PluginError(InputError):
@@ -75,14 +77,27 @@ def _import(plugin: str) -> None:
 
 
 def _run(path: Path) -> None:
-    """Import a file under a name of its own: two files of one name are two modules.
-
-    Raises:
-        PluginError: there is no such file.
-    """
     if not path.is_file():
         raise PluginError(f"there is no file {str(path)!r}; give a module or a .py file that exists")
-    name = f"_maxmargin_plugin_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    _files[path.resolve()] = run_file(path, "plugin")
+
+
+def run_file(path: Path, kind: str) -> ModuleType:
+    """Import a user's file under a name of its own: two files of one name are two modules.
+
+    A file that is a plugin is imported once, whatever else it is used as.
+
+    Args:
+        path: An existing ``.py`` file.
+        kind: What it is, for the module's name.
+
+    Returns:
+        The module.
+    """
+    where = path.resolve()
+    if where in _files:
+        return _files[where]
+    name = f"_maxmargin_{kind}_{path.stem}_{hashlib.sha256(str(where).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -93,3 +108,4 @@ def _run(path: Path) -> None:
     except BaseException:
         del sys.modules[name]
         raise
+    return module

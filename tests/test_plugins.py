@@ -54,6 +54,15 @@ def test_an_optimizer_and_its_norm_are_checked_without_a_claim(stranger: Path) -
     assert (status, found["norm"]) == (0, "maxmodulus"), (found.get("reasons"), stderr)
 
 
+def test_a_stranger_s_optimizer_is_named_and_a_wrong_claim_meets_the_probe(stranger: Path) -> None:
+    args = ("check", "mine.py:ModulusDescent", "--problem", "multiclass", "--plugin", "mine.py")
+    status, found, stderr = maxmargin(stranger, *args)
+    assert (status, found["norm"]) == (0, "maxmodulus"), (found.get("reasons"), stderr)
+    status, found, _ = maxmargin(stranger, *args, "--claim", "linf")
+    assert status == 1
+    assert "the entries of W move in pairs of one modulus" in [f["text"] for f in found["findings"]]
+
+
 def test_a_claim_is_verified(stranger: Path) -> None:
     args = ("verify", "modulus", "--jobs", "2", "--out", "out", "--plugin", "mine.py")
     status, found, stderr = maxmargin(stranger, *args)

@@ -1,7 +1,7 @@
 """A plugin as a stranger would write it: a norm, a model, data, an optimizer and a claim, in one file of their own."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,6 +17,9 @@ from maxmargin.models.registry import Data, dataset, family
 from maxmargin.solvers.norms import GaugeNorm, get_norm, lp, register
 from maxmargin.solvers.norms.atoms import lp_atom, vector
 from maxmargin.verify.claims import catalogue
+from maxmargin.verify.lab.faults import diagnosis
+from maxmargin.verify.lab.faults.case import Case
+from maxmargin.verify.lab.faults.finding import Finding, Kind
 from maxmargin.verify.optimizers.core import base
 from maxmargin.verify.optimizers.steepest import MomentumSteepestDescent
 from maxmargin.verify.thresholds.judging import CLAIM_LINEAR
@@ -113,3 +116,12 @@ catalogue.register(
         (catalogue.Plan("multiclass", {"quick": 60_000}, CLAIM_LINEAR, {"quick": 1}, 0.01),),
     )
 )
+
+
+@diagnosis.register
+def paired(case: Case) -> Iterator[Finding]:
+    """Entries that move in pairs of one modulus."""
+    for block in case.blocks:
+        moduli = Modulus(math.inf).magnitudes(block.U[0])[: block.U[0].size // 2]
+        if (spread := float(np.ptp(moduli) / moduli.max())) < 1e-9:
+            yield Finding.of(Kind.OTHER, block.name, spread, "the entries of {block} move in pairs of one modulus")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import importlib.util
 import inspect
 import os
 import sys
@@ -18,6 +16,7 @@ from typing import Any
 import torch
 
 from maxmargin.models.errors import InputError
+from maxmargin.models.plugins import run_file
 from maxmargin.verify.blackbox.calling import (
     Attempt,
     Calling,
@@ -209,21 +208,12 @@ def _load_module(name: str, spec: str) -> Any:
 def _load_file(path: Path, spec: str) -> Any:
     if not path.is_file():
         raise TargetError(f"no file {str(path)!r} for target {spec!r}")
-    where = path.resolve()
-    _append_to_path(str(where.parent))  # and it stays: what lies beside the file may be imported as late as in step()
-    # Two files of one name are two modules.
-    name = f"_maxmargin_target_{path.stem}_{hashlib.sha256(str(where).encode()).hexdigest()[:8]}"
-    loader = importlib.util.spec_from_file_location(name, path)
-    assert loader is not None
-    assert loader.loader is not None
-    module = importlib.util.module_from_spec(loader)
-    sys.modules[name] = module
+    # And it stays: what lies beside the file may be imported as late as in step().
+    _append_to_path(str(path.resolve().parent))
     try:
-        loader.loader.exec_module(module)
+        return run_file(path, "target")
     except (Exception, SystemExit) as error:  # a script that calls sys.exit must not end ours
-        del sys.modules[name]
         raise TargetError(f"running {path} failed: {type(error).__name__}: {error}") from error
-    return module
 
 
 def _requires_lr(factory: Callable[..., Any]) -> bool:

@@ -1,9 +1,9 @@
 """What is wrong with an optimizer's steps: every detector in order, and what keeps one from being asked.
 
 A detector takes a :class:`~maxmargin.verify.lab.faults.case.Case`, or one block's steps under constant gradients, and
-finds one fault; to add one, write it in a file of this folder and name it below. What else is seen because of a fault
-stands beside its kind (:class:`~maxmargin.verify.lab.faults.finding.Kind`). Steepest descent under the norm, along any
-average of gradients, yields no findings.
+finds one fault; to add one, write it in a file of this folder and name it below, or :func:`register` it in a plugin.
+What else is seen because of a fault stands beside its kind (:class:`~maxmargin.verify.lab.faults.finding.Kind`).
+Steepest descent under the norm, along any average of gradients, yields no findings.
 """
 
 from __future__ import annotations
@@ -48,16 +48,20 @@ OF_A_BLOCK: tuple[Callable[[BlockSteps], Finding | None], ...] = (
 )
 """What explains one block's steps; the first that finds something does, and the rest are not asked."""
 
-OF_A_CHANGE: tuple[Callable[[Case], Iterator[Finding]], ...] = (
-    memory,
-    crosstalk,
-    oddness,
-    centring,
-    weights,
-    null_directions,
-    sizes,
-)
+Detector = Callable[[Case], Iterator[Finding]]
+
+OF_A_CHANGE: list[Detector] = [memory, crosstalk, oddness, centring, weights, null_directions, sizes]
 """What the last step makes of one changed thing; not asked where runs differ by chance."""
+
+
+def register(detector: Detector) -> Detector:
+    """Decorator: ask one more detector of every optimizer, after those of this folder; its findings are ``Kind.OTHER``.
+
+    Returns:
+        The detector.
+    """
+    OF_A_CHANGE.append(detector)
+    return detector
 
 
 def diagnose(subject: Subject, norm: Norm, floor: float = 0.0) -> tuple[Finding, ...]:
