@@ -79,10 +79,10 @@ def _plans(
     """
     fall = decay if network_decay is None else network_decay
     return (
-        _linear("multiclass", int(60_000 * patience), int(1_000_000 * patience), decay),
-        _linear("digits-3", int(80_000 * patience), int(1_000_000 * patience), decay),
-        _linear("blocks", int(50_000 * patience), int(1_000_000 * patience), decay),
-        _network("binary@relu2:h=8", int(40_000 * patience), int(600_000 * patience), fall, network_scale),
+        _linear("multiclass", int(300_000 * patience), int(5_000_000 * patience), decay),
+        _linear("digits-3", int(400_000 * patience), int(5_000_000 * patience), decay),
+        _linear("blocks", int(250_000 * patience), int(5_000_000 * patience), decay),
+        _network("binary@relu2:h=8", int(200_000 * patience), int(3_000_000 * patience), fall, network_scale),
     )
 
 

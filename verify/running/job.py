@@ -19,6 +19,7 @@ from maxmargin.verify.judging.facts import Facts
 from maxmargin.verify.judging.rules import decide, hopeless
 from maxmargin.verify.judging.wording import about_optimizer
 from maxmargin.verify.lab.examine import Exam
+from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.progress.joint import JointProgress
 from maxmargin.verify.progress.report import StepProgress
 from maxmargin.verify.results.verdict import ProblemVerdict
@@ -120,7 +121,14 @@ class Job:
 def run_all(
     jobs: Sequence[Job], work: Callable[[Job, StepProgress], Result], workers: int, progress: JointProgress
 ) -> Iterator[tuple[str, Result]]:
-    """Run jobs here or in processes, what takes longest first, and yield each name and result as it is done."""
+    """Run jobs, what takes longest first, and yield each name and result as it is done.
+
+    The engine's native runs leave the interpreter to others, so they share this process, in threads: a new process
+    would load every library again, which takes longer than most of them. Black boxes get processes of their own.
+
+    Yields:
+        The name of a finished job, and what ``work`` made of it.
+    """
     ordered = sorted(jobs, key=lambda job: (job.exam.problem.endswith("@linear"), -job.training.steps))
     workers = min(workers, len(ordered))
     if workers <= 1:
@@ -129,9 +137,16 @@ def run_all(
         return
     from joblib import Parallel, delayed
 
+    threads = all(isinstance(job.training.trainee, Optimizer) for job in ordered)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the workers load their libraries
-    pool = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
-    yield from pool(delayed(_named)(job, work, progress.elsewhere(job.name)) for job in ordered)
+    pool = Parallel(
+        n_jobs=workers,
+        return_as="generator_unordered",
+        batch_size=1,
+        backend="threading" if threads else "loky",
+    )
+    tell = progress.here if threads else progress.elsewhere
+    yield from pool(delayed(_named)(job, work, tell(job.name)) for job in ordered)
 
 
 def _named(job: Job, work: Callable[[Job, StepProgress], Result], progress: StepProgress) -> tuple[str, Result]:

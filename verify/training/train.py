@@ -19,7 +19,8 @@ from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.progress.report import StepProgress
 from maxmargin.verify.thresholds.training import (
-    ENGINE,
+    ENGINE_MORE,
+    ENGINE_STEPS,
     FAST_MEMORY,
     LINEAR_RUNS,
     LINEAR_START,
@@ -123,7 +124,8 @@ def training_of(target: Target, problem: Problem, exam: Exam, tier: str) -> Trai
         assert exam.about is not None
         trainee, lag_limit, pace = (target, exam.about), exam.about.lag_limit, pace_of(exam.about, slower)
     more = max(1.0, FAST_MEMORY / lag_limit)
-    steps = {t: int(STEPS[t] * min(MORE[t], more)) * (ENGINE if native is not None else 1) for t in STEPS}
+    given, most = (ENGINE_STEPS, ENGINE_MORE) if native is not None else (STEPS, MORE)
+    steps = {t: int(given[t] * min(most[t], more)) for t in given}
     return Training(
         trainee,
         steps=steps[tier],
@@ -131,7 +133,7 @@ def training_of(target: Target, problem: Problem, exam: Exam, tier: str) -> Trai
         scale=LINEAR_START if problem.linear else NETWORK_START,
         pace=pace,
         full_steps=steps["full"],
-        short_of=max(1.0, FAST_MEMORY / lag_limit / MORE[tier]),
+        short_of=max(1.0, FAST_MEMORY / lag_limit / most[tier]),
     )
 
 
