@@ -119,8 +119,10 @@ def engine_step(name: str, problem: Problem, batch: int, seconds: float, device:
         first = next(mark for mark in seen if mark[0] >= (2048 if paced and steps > 4096 else steps // 8))
         return (seen[-1][1] - first[1]) / (seen[-1][0] - first[0])
 
-    guess = once(8192 if paced else 512)
-    return once(max(8192 if paced else 512, int(seconds / guess) // 8 * 8))
+    steps = 8192 if paced else 512
+    for part in (16, 1):  # twice, because checkpoints are most of a short run
+        steps = max(steps, int(seconds / part / once(steps)) // 8 * 8)
+    return once(steps)
 
 
 def _now(device: str) -> float:

@@ -26,6 +26,8 @@ PACE = ("speed", "length", "growth", "eta", "travelled")
 """A run's numbers beside its state, in the order in which they lie behind it."""
 CALL = 0.4
 """Seconds a call is to last, so that progress, snapshots and Ctrl-C come about once a second."""
+AHEAD = 2**20
+"""Numbers of batches and rates at most that are drawn ahead of a call."""
 Orders = Callable[[int, int], Sequence[Tensor]]
 Rates = Callable[[int, int], Tensor]
 _log = logging.getLogger(__name__)
@@ -113,6 +115,7 @@ class Loop:
         self._other = torch.zeros(self.memory.words, dtype=torch.float64)
         self._heap = torch.zeros(max(heap, 1), dtype=torch.float64)
         self._chunk_seconds = 1e-3
+        self._per_chunk = max(1, sum(x.numel() for x in order), 0 if pieces.rate is not None else self.runs)
 
     def _one(self, run: int) -> Any:
         """(θ, state, t) of one run, copied."""
@@ -135,7 +138,8 @@ class Loop:
         Returns:
             Steps taken then.
         """
-        count = max(1, min((until - done) // self.pieces.chunk, int(CALL / self._chunk_seconds)))
+        count = min((until - done) // self.pieces.chunk, int(CALL / self._chunk_seconds), AHEAD // self._per_chunk)
+        count = max(1, count)
         self._chunk_seconds = max(self._call(done, count, orders, rates) / count, 1e-9)
         return done + count * self.pieces.chunk
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from maxmargin.solvers.norms.polar.factor import polar
-from maxmargin.verify.engine.native import factorizations
+from maxmargin.verify.engine.native import jacobi
 from maxmargin.verify.engine.native.function import compiled
 
 EPS = 2.0**-52
 EXACT = 1e-12  # full rank and condition up to 1e3, or exact rank: 30 eps times the condition, with room
 BACKWARD = 64.0  # error in units of eps times the condition: what a backward stable method may have
-SHAPES = [(8, 5), (3, 8), (16, 10), (4, 4), (2, 2), (49, 3), (1, 6), (6, 1), (1, 1), (17, 17), (70, 9)]
+SHAPES = [(8, 5), (3, 8), (16, 10), (4, 4), (2, 2), (49, 3), (1, 6), (6, 1), (1, 1), (17, 17), (70, 9), (40, 30)]
 BATCH = 60
 
 every_shape = pytest.mark.parametrize(("m", "n"), SHAPES)
@@ -130,7 +130,7 @@ def test_whole_decompositions_are_torchs_up_to_signs(m, n):
 
 def test_too_few_sweeps_are_seen(monkeypatch):
     """The spoiled twin: two sweeps leave columns that are not orthogonal."""
-    monkeypatch.setattr(factorizations, "SWEEPS", 2)
+    monkeypatch.setattr(jacobi, "SWEEPS", 2)
     A = _spectrum(2, 8, 5, 1.0)
     got = compiled(polar, A.clone())(A)
     assert np.abs(got.numpy() - _reference(A)).max() > 1e-9
