@@ -50,7 +50,7 @@ HYPOTHESES = {
 @final
 @dataclass(frozen=True)
 class _Dot:
-    """One norm's final gap in the table's strip: x in 4 … 124 stands for 10⁻⁴ … 1 on a log scale."""
+    """One norm's final gap in the table's strip: x in 4 … 124 stands for 10⁻⁶ … 1 on a log scale."""
 
     norm: str
     gap: float
@@ -186,7 +186,7 @@ def _dots(standing: Standing) -> tuple[_Dot, ...]:
     found = []
     for name, evidence in standing.problem.evidence.items():
         if math.isfinite(gap := evidence.kkt_gap):
-            x = round(124 + 30 * math.log10(min(max(gap, 1e-4), 1.0)), 1)
+            x = round(124 + 20 * math.log10(min(max(gap, 1e-6), 1.0)), 1)
             own = name == standing.norm
             found.append(_Dot(name, gap, x, own, not own and not standing.is_control(name)))
     return tuple(sorted(found, key=lambda dot: (dot.own, not dot.pale, dot.norm)))  # the last is drawn on top
