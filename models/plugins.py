@@ -67,8 +67,7 @@ def _import(plugin: str) -> None:
         if plugin.endswith(".py"):
             _run(Path(plugin))
         else:
-            if (here := os.getcwd()) not in sys.path:
-                sys.path.append(here)  # last: a user's models/ must not shadow anything installed
+            append_to_path(os.getcwd())
             importlib.import_module(plugin)
     except (Exception, SystemExit) as error:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
@@ -82,10 +81,17 @@ def _run(path: Path) -> None:
     _files[path.resolve()] = run_file(path, "plugin")
 
 
+def append_to_path(folder: str) -> None:
+    """Let modules in ``folder`` be imported, after all that is installed: a user's ``models/`` must not shadow it."""
+    if folder not in sys.path and not (folder == os.getcwd() and "" in sys.path):
+        sys.path.append(folder)
+
+
 def run_file(path: Path, kind: str) -> ModuleType:
     """Import a user's file under a name of its own: two files of one name are two modules.
 
-    A file that is a plugin is imported once, whatever else it is used as.
+    A file that is a plugin is imported once, whatever else it is used as. What lies beside it may be imported too, as
+    late as in an optimizer's step.
 
     Args:
         path: An existing ``.py`` file.
@@ -97,6 +103,7 @@ def run_file(path: Path, kind: str) -> ModuleType:
     where = path.resolve()
     if where in _files:
         return _files[where]
+    append_to_path(str(where.parent))
     name = f"_maxmargin_{kind}_{path.stem}_{hashlib.sha256(str(where).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None

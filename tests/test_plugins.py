@@ -82,6 +82,14 @@ def test_everything_is_listed(stranger: Path) -> None:
         assert name not in [entry["name"] for entry in maxmargin(stranger, "list", what)[1]["entries"]]
 
 
+def test_a_plugin_may_import_what_lies_beside_it(stranger: Path) -> None:
+    (stranger / "elsewhere").mkdir()
+    (stranger / "elsewhere" / "beside.py").write_text("import mine_too\n", encoding="utf-8")
+    (stranger / "elsewhere" / "mine_too.py").write_text("", encoding="utf-8")
+    status, _, stderr = maxmargin(stranger, "list", "claims", "--plugin", "elsewhere/beside.py")
+    assert status == 0, stderr
+
+
 def test_a_plugin_that_fails_says_where(stranger: Path) -> None:
     (stranger / "bad.py").write_text("x = 1\ny = x / 0\n", encoding="utf-8")
     status, _, stderr = maxmargin(stranger, "list", "norms", "--plugin", "bad.py")

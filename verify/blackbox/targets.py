@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 
 from maxmargin.models.errors import InputError
-from maxmargin.models.plugins import run_file
+from maxmargin.models.plugins import append_to_path, run_file
 from maxmargin.verify.blackbox.calling import (
     Attempt,
     Calling,
@@ -185,13 +184,8 @@ def load(spec: str | Callable[..., Any], kwargs: Mapping[str, Any] | None = None
     return Target(spec, kwargs, factory=found)
 
 
-def _append_to_path(folder: str) -> None:
-    if folder not in sys.path and not (folder == os.getcwd() and "" in sys.path):
-        sys.path.append(folder)  # last: a user's models/ must not shadow anything installed
-
-
 def _load_module(name: str, spec: str) -> Any:
-    _append_to_path(os.getcwd())
+    append_to_path(os.getcwd())
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -208,8 +202,6 @@ def _load_module(name: str, spec: str) -> Any:
 def _load_file(path: Path, spec: str) -> Any:
     if not path.is_file():
         raise TargetError(f"no file {str(path)!r} for target {spec!r}")
-    # And it stays: what lies beside the file may be imported as late as in step().
-    _append_to_path(str(path.resolve().parent))
     try:
         return run_file(path, "target")
     except (Exception, SystemExit) as error:  # a script that calls sys.exit must not end ours

@@ -41,7 +41,7 @@ class Library:
         """A function of so many pointers or 64-bit integers, which releases the interpreter's lock when called."""
         kind = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * arguments)
         found = kind(self._tracker[name])
-        found.library = self  # type: ignore[attr-defined]
+        found.library = self  # type: ignore[attr-defined]  # ctypes functions take any attribute; it keeps the code alive
         return found
 
 

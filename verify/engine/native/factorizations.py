@@ -188,7 +188,7 @@ def svd(self: Lowering, x: Value) -> tuple[Value, Value, Value]:
     return tuple(
         Value(shape, Apply(_plus(lost), (leaf,), torch.float64))
         for shape, leaf in (((m, k), U), ((k,), sigma), ((k, n), Vt))
-    )  # type: ignore[return-value]
+    )  # type: ignore[return-value]  # three of them, as U, σ and Vᵀ are
 
 
 @cache
