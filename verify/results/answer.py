@@ -1,4 +1,4 @@
-"""The classes of answer that ``check`` gives: what each says, and the outcome (so the exit status) that goes with it."""
+"""The classes of answer that ``check`` gives: what each says, and the outcome (and exit status) that goes with it."""
 
 from __future__ import annotations
 
