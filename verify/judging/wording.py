@@ -51,6 +51,7 @@ def remarks(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict], norm:
         *_diagnosis(found, verdicts),
         *_warnings(found, norm),
         *notes,
+        *_constructor(found),
         *_budget(found, verdicts, tier),
     ]
 
@@ -67,6 +68,12 @@ def _diagnosis(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict]) ->
     said = [_said(same) for same in alike.values()]
     rest = len(said) - FINDINGS
     return said[:FINDINGS] + ([f"{rest} more finding{'s' if rest > 1 else ''} in the JSON."] if rest > 0 else [])
+
+
+def _constructor(found: Sequence[Measured]) -> list[str]:
+    """Arguments without effect and code paths that differ: whatever the outcome."""
+    facts = (fact for m in found for fact in (*m.exam.knobs, *m.exam.paths.differences))
+    return list(dict.fromkeys(fact.text for fact in facts))
 
 
 def _once(sentences: Iterable[Sentence]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 from maxmargin.models import problems as registry
@@ -11,10 +11,12 @@ from maxmargin.solvers.norms import Norm, ParameterNorm, get_norm
 from maxmargin.verify.blackbox.targets import Target, TargetError
 from maxmargin.verify.lab.faults.diagnosis import diagnose
 from maxmargin.verify.lab.faults.finding import Finding
+from maxmargin.verify.lab.knobs import DeadKnob, dead_knobs
 from maxmargin.verify.lab.norm.fingerprint import Fingerprint, Step, coupling_of, read
 from maxmargin.verify.lab.norm.preconditioners import preconditioners
 from maxmargin.verify.lab.norm.shape_law import shape_law
 from maxmargin.verify.lab.norm.subject import Subject
+from maxmargin.verify.lab.paths import CodePaths, code_paths
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.lab.probe.strides import in_stride
 from maxmargin.verify.lab.twin.search import Twin, find_twin
@@ -44,6 +46,8 @@ class Exam:
         twin: The engine's recursion that the optimizer was proved to follow, if any.
         findings: What is wrong with its steps, seen from the norm that is claimed or nearest.
         notes: What is worth knowing of it whether or not something is wrong, in sentences.
+        knobs: Arguments that have no effect; the same on every problem.
+        paths: Whether its code paths agree; the same on every problem.
         candidates: The norms to measure.
         claimed: Those of them whose matching KKT points are looked for.
     """
@@ -55,6 +59,8 @@ class Exam:
     twin: Twin | None = None
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
+    knobs: tuple[DeadKnob, ...] = ()
+    paths: CodePaths = CodePaths()
     candidates: tuple[Norm, ...] = ()
     claimed: tuple[Norm, ...] = ()
 
@@ -124,7 +130,9 @@ class Laboratory:
         if native is not None and native.norm is not None and _is_general(native.norm):
             general.insert(0, native.norm)
         suspects = {n: get_norm(n) for n in CANDIDATES} | {n.name: n for n in general}
-        return [self._exam(name, prints[name], suspects, claim) for name in names]
+        shapes = registry.get(names[0]).shapes
+        knobs, paths = dead_knobs(self.target, shapes, self.seed), code_paths(self.target, shapes, self.seed)
+        return [replace(self._exam(name, prints[name], suspects, claim), knobs=knobs, paths=paths) for name in names]
 
     def _fingerprint(self, name: str) -> Fingerprint | None:
         subject, native = self.on(name), self.target.native

@@ -139,8 +139,13 @@ def _probe_json(about: Probe | None) -> dict[str, Any] | None:
 
 
 def _findings_json(exams: Sequence[Exam]) -> tuple[dict[str, Any], ...]:
-    return tuple(
-        {"problem": e.problem, "block": f.block, "kind": f.kind, "text": f.text, "size": f.size}
-        for e in exams
-        for f in e.findings
+    knobs, paths = exams[0].knobs, exams[0].paths.differences
+    return (
+        *(
+            {"problem": e.problem, "block": f.block, "kind": f.kind, "text": f.text, "size": f.size}
+            for e in exams
+            for f in e.findings
+        ),
+        *({"problem": "", "block": "", "kind": "dead argument", "text": k.text, "size": k.value} for k in knobs),
+        *({"problem": "", "block": p.block, "kind": "code path", "text": p.text, "size": p.difference} for p in paths),
     )

@@ -296,3 +296,62 @@ ROUNDING_SHARE = named(
 )
 STEPS_COUNTED = named("STEPS_COUNTED", 0.5, "of a block's steps", "at least so many must count")
 RATIO_TIE = named("RATIO_TIE", 1e-9, "relative", "closer ratios of learning rates are one", "float64")
+
+# -- lab/rehearsal.py, lab/side_by_side.py ------------------------------------------------------------------------
+
+LAST_DIGIT = named("LAST_DIGIT", 1e-15, "relative", "noise in a gradient's last digits", "float64: four roundings")
+WEIGHT_ROUNDING = named(
+    "WEIGHT_ROUNDING", 4e-16, "of the weights", "rounding in a step that is read off the weights", "float64"
+)
+OWN_ROUNDING = named(
+    "OWN_ROUNDING",
+    10.0,
+    "times",
+    "what noise in the last digits changes both sides' steps by, two sides may differ by",
+)
+FACTOR_SEEN = named("FACTOR_SEEN", 1e-7, "of a step", "rounding must be below for its length to be compared")
+FACTOR_TIE = named("FACTOR_TIE", 1e-6, "relative", "closer ratios of steps' lengths are one factor")
+
+# -- lab/knobs.py -------------------------------------------------------------------------------------------------
+
+KNOB_STEPS = named(
+    "KNOB_STEPS", 30, "steps", "in which a live argument shows at once", "torch.optim: the first or the second"
+)
+DEAD_STEPS = named(
+    "DEAD_STEPS",
+    (100, 70, 30),
+    "steps",
+    "under changing gradients, in a late drift and on larger blocks in which none may differ before an argument is "
+    "called dead",
+)
+KNOB_LADDER = named(
+    "KNOB_LADDER", (1e-3, 1e3, 1e6), "times", "an argument's value, after its half and its double: thresholds, eps"
+)
+WAITS_FOR = named(
+    "WAITS_FOR", 0.5, "", "what an argument of 0 is set to, to see whether another one waits for it", "a momentum"
+)
+
+# -- lab/paths.py -------------------------------------------------------------------------------------------------
+
+PATH_STEPS = named("PATH_STEPS", 60, "steps", "of each play that every code path has to repeat")
+REORDERED = named(
+    "REORDERED",
+    1e-12,
+    "of each block's step",
+    "a difference below is float64 rounding in another order of operations",
+    "some 10 roundings a step, remembered over a momentum's 1,000 steps, of 1e-16 each",
+)
+FLOAT32_ROUNDING = named(
+    "FLOAT32_ROUNDING",
+    1e-6,
+    "relative",
+    "two code paths may keep a rate or a count in float32 and in float64: rounding, no fault",
+    "float32's 6e-8, some ten of them; torch's ASGD differs by 7e-8 between foreach and the for-loop",
+)
+COARSE = named(
+    "COARSE",
+    {"bfloat16 or float16": 5e-2, "float32": 1e-4},
+    "relative",
+    "rounding of two paths of an optimizer that computes, or keeps its state, in this format",
+    "bfloat16's 4e-3, ten of them; float32's 6e-8, remembered over 1,000 steps",
+)
