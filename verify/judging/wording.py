@@ -72,8 +72,9 @@ def _diagnosis(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict]) ->
 
 def _constructor(found: Sequence[Measured]) -> list[str]:
     """Arguments without effect and code paths that differ: whatever the outcome."""
-    facts = (fact for m in found for fact in (*m.exam.knobs, *m.exam.paths.differences))
-    return list(dict.fromkeys(fact.text for fact in facts))
+    exams = [m.exam for m in found]
+    said = [[*(k.text for k in e.knobs), *(p.text for p in e.paths.differences)] for e in exams]
+    return list(dict.fromkeys(text for texts in said for text in texts))
 
 
 def _once(sentences: Iterable[Sentence]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf
 
 from maxmargin.models import problems as registry
@@ -60,7 +60,7 @@ class Exam:
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
     knobs: tuple[DeadKnob, ...] = ()
-    paths: CodePaths = CodePaths()
+    paths: CodePaths = field(default_factory=CodePaths)
     candidates: tuple[Norm, ...] = ()
     claimed: tuple[Norm, ...] = ()
 

@@ -29,7 +29,7 @@ from maxmargin.verify.blackbox.targets import Target, TargetError
 from maxmargin.verify.lab.paths import is_path
 from maxmargin.verify.lab.rehearsal import Move, Play, played
 from maxmargin.verify.lab.side_by_side import alike
-from maxmargin.verify.thresholds.laboratory import DEAD_STEPS, KNOB_LADDER, KNOB_STEPS, WAITS_FOR
+from maxmargin.verify.thresholds.laboratory import DEAD_STEPS, KNOB_LADDER, KNOB_LARGE, KNOB_STEPS, WAITS_FOR
 
 COMMON = re.compile(r"momentum|beta[1-9]?|betas|weight_decay|nesterov")
 """Defaults that are asked for, if they are set to something."""
@@ -113,8 +113,8 @@ def others(value: float | bool) -> Iterator[float | bool]:
     """Values to try in place of one.
 
     Example:
-        >>> list(others(0.9)), list(others(5)), list(others(True))
-        ([0.45, 1.8, 0.95, 0.0009000000000000001, 900.0, 900000.0], [2, 10, 1, 4, 6], [False])
+        >>> list(others(2.0)), list(others(5)), list(others(True))
+        ([1.0, 4.0, 0.002, 2e-06, 2e-09, 2000.0, 2000000.0], [2, 10, 1, 4, 6], [False])
 
     Yields:
         Each value; its constructor may refuse it.
@@ -129,6 +129,8 @@ def others(value: float | bool) -> Iterator[float | bool]:
         if 0 < value < 1:
             yield (1 + value) / 2
         yield from (factor * value for factor in KNOB_LADDER)
+        if 0 < value < 1:
+            yield KNOB_LARGE
 
 
 class _Plays:
@@ -172,7 +174,7 @@ class _Plays:
         if not steps:
             return None
         waits_for = self._waits_for(name, place, tried)
-        if waits_for and not given:
+        if waits_for and not given and not waits_for.startswith("nesterov="):  # a momentum is one without it
             return None
         return DeadKnob(name if place is None else f"{name}[{place}]", value, tuple(tried), steps, given, waits_for)
 

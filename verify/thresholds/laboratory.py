@@ -325,8 +325,12 @@ DEAD_STEPS = named(
     "called dead",
 )
 KNOB_LADDER = named(
-    "KNOB_LADDER", (1e-3, 1e3, 1e6), "times", "an argument's value, after its half and its double: thresholds, eps"
+    "KNOB_LADDER",
+    (1e-3, 1e-6, 1e-9, 1e3, 1e6),
+    "times",
+    "an argument's value, after its half and its double: thresholds that lie far away",
 )
+KNOB_LARGE = named("KNOB_LARGE", 1e6, "", "what an argument below 1 is set to besides: an eps may be a norm's least")
 WAITS_FOR = named(
     "WAITS_FOR", 0.5, "", "what an argument of 0 is set to, to see whether another one waits for it", "a momentum"
 )
