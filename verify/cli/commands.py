@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import webbrowser
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -41,11 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
 def check(args: argparse.Namespace, out: Output) -> int:
     """``maxmargin check``."""
-    options = dict(args.kw)
-    if len(options) < len(args.kw):
-        names = [name for name, _ in args.kw]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise CliError(f"--kw {twice}=… is given twice; give it once")
+    options = _options(args.kw)
     store = Store.at(args.html) if args.html else None  # refused now, not after a minute's work
     from maxmargin.verify.running.checking import check as check_optimizer
 
@@ -74,6 +70,64 @@ def check(args: argparse.Namespace, out: Output) -> int:
         out.text()
         out.headline(f"report: {render(store.root)}")
     return verdict.outcome.exit_status
+
+
+def _options(given: Sequence[tuple[str, Any]], option: str = "--kw") -> dict[str, Any]:
+    names = [name for name, _ in given]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise CliError(f"{option} {twice}=… is given twice; give it once")
+    return dict(given)
+
+
+def compare(args: argparse.Namespace, out: Output) -> int:
+    """``maxmargin compare``."""
+    both = _options(args.kw)
+    kwargs_a, kwargs_b = both | _options(args.kw_a, "--kw-a"), both | _options(args.kw_b, "--kw-b")
+    from maxmargin.verify.comparing.compare import compare as compare_optimizers
+
+    with reporting("comparing", quiet=args.quiet) as progress:
+        found = compare_optimizers(
+            args.a,
+            args.b,
+            kwargs_a=kwargs_a,
+            kwargs_b=kwargs_b,
+            claim=args.claim,
+            quick=args.quick,
+            tier=args.tier,
+            tolerance=args.tolerance,
+            seed=args.seed,
+            progress=progress,
+        )
+    out.headline(f"{found.word}: {found.sentence}")
+    for reason in found.reasons:
+        out.text(f"  {reason}")
+    for name, side in (("A", found.a), ("B", found.b)):
+        version = f" {side.version}" if side.version else ""
+        options = ", ".join(f"{k}={v}" for k, v in side.kwargs.items())
+        out.text(f"  {name}: {side.target}({options}){version}, {side.file or 'one of our own'}")
+        if side.maximizes is not None:
+            out.text(f"     {side.maximizes}")
+    out.text()
+    columns = ("block", "", "steps", "parts in", "at step", "by", "at most", "B/A")
+    out.table(
+        [Column(c, numeric=c not in ("block", "", "parts in")) for c in columns],
+        [
+            [
+                row.block,
+                {True: "SAME", False: "DIFFERENT", None: "–"}[row.same],
+                str(row.steps or "–"),
+                row.kind or "–",
+                str(row.step or "–"),
+                number(row.difference) if row.step else "–",
+                number(row.largest) if row.steps else "–",
+                f"{row.factor:.6g}" if row.factor is not None else "varies" if row.parallel else "–",
+            ]
+            for row in found.rows
+        ],
+    )
+    emit_json(found.to_json(), args.json)
+    return found.exit_status
 
 
 def verify(args: argparse.Namespace, out: Output) -> int:
@@ -194,6 +248,7 @@ def report(args: argparse.Namespace, out: Output) -> int:
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace, Output], int]] = {
     "check": check,
+    "compare": compare,
     "verify": verify,
     "solve": solve,
     "list": list_names,
@@ -250,7 +305,7 @@ def is_input_error(error: Exception, args: argparse.Namespace) -> bool:
 def _is_users(filename: Any, args: argparse.Namespace) -> bool:
     """Whether a path lies at or below one that the user gave."""
     given = vars(args)
-    texts = [given.get(key) for key in ("json", "html", "out", "dir", "target", "problem")]
+    texts = [given.get(key) for key in ("json", "html", "out", "dir", "target", "a", "b", "problem")]
     flat = [text for item in texts for text in (item if isinstance(item, list) else [item]) if text]
     paths = [Path(text.rsplit(sep, 1)[0]).resolve() for text in flat for sep in ("@", ":")]
     here = Path(os.fsdecode(filename)).resolve()

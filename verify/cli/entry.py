@@ -1,4 +1,4 @@
-"""The command line: ``maxmargin check | verify | solve | list | report``.
+"""The command line: ``maxmargin check | compare | verify | solve | list | report``.
 
 This module only reads the arguments; what the commands do is in :mod:`maxmargin.verify.cli.commands`, and the
 heavy libraries load there, when they are needed, so that ``--help`` answers at once.
@@ -83,6 +83,21 @@ def whole(least: int) -> Callable[[str], int]:
     return number
 
 
+def positive(text: str) -> float:
+    """Return the number that an argument is, above 0 and finite.
+
+    Raises:
+        argparse.ArgumentTypeError: when it is none.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
 @final
 class ShowVersion(argparse.Action):
     """``--version``, read from the installed distribution only when asked for."""
@@ -123,6 +138,7 @@ def build_parser() -> Parser:
 examples:
   maxmargin check torch.optim:SGD --kw momentum=0.9       which norm's margin does it maximize?
   maxmargin check mypkg.optim:MyMuon --claim spectral     does it maximize the spectral margin?
+  maxmargin compare old.py:Opt new.py:Opt                 do two optimizers make the same steps?
   maxmargin verify                                        the claims of the literature, and a page about them
   maxmargin solve --problem digits-3@linear --norm linf   the maximum margin itself, with a certificate
   maxmargin list norms
@@ -139,6 +155,7 @@ examples:
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     _add_check(commands, common)
+    _add_compare(commands, common)
     _add_verify(commands, common)
     _add_solve(commands, common)
     _add_list(commands, common)
@@ -191,6 +208,58 @@ examples:
     _tier(check)
     check.add_argument("--problem", nargs="+", action="extend", metavar="P", help=PROBLEM_HELP)
     check.add_argument("--html", metavar="DIR", help="store the data in DIR and render DIR/index.html")
+
+
+def _add_compare(commands: Any, common: Parser) -> None:
+    compare = commands.add_parser(
+        "compare",
+        parents=[common],
+        help="see whether two optimizers make the same steps, and where they part",
+        description="Show two optimizers the same gradients, weights and learning rates, and compare their steps:\n"
+        "small blocks over a whole rehearsal (changing gradients, low rank, absent entries, a late drift), then large\n"
+        "matrices, tall and wide ones, convolution kernels and a long vector. Each runs in a process of its own, so\n"
+        "that two releases of one package can be compared. Unless --quick, what each maximizes is found, too.",
+        epilog="""\
+examples:
+  maxmargin compare torch.optim:SGD torch.optim:SGD --kw-a foreach=True --kw-b foreach=False --quick
+  maxmargin compare original.py:Muon refactored.py:Muon --kw momentum=0.95 --tolerance 1e-6
+  maxmargin compare old::timm.optim:AdafactorBigVision new::timm.optim:AdafactorBigVision     two releases, after
+      pip install --target old --no-deps timm==1.0.28; pip install --target new --no-deps timm==1.0.29
+  maxmargin compare signum lion --claim linf
+
+"""
+        + STATUS.format(
+            holds="they make the same steps",
+            refuted="they part; where, and by how much, is printed",
+            inconclusive="one of them is random: it differs from itself",
+        ),
+    )
+    for side, metavar in (("a", "A"), ("b", "B")):
+        compare.add_argument(
+            side,
+            metavar=metavar,
+            help="a target as for 'check', or FOLDER::module:attr for a package in a folder of its own",
+        )
+    for option, whose in (("--kw", "both sides'"), ("--kw-a", "A's"), ("--kw-b", "B's")):
+        compare.add_argument(
+            option,
+            nargs="+",
+            action="extend",
+            type=key_value,
+            default=[],
+            metavar="NAME=VALUE",
+            help=f"{whose} arguments",
+        )
+    compare.add_argument("--claim", metavar="NORM", help="test each for this norm instead of searching for one")
+    compare.add_argument("--quick", action="store_true", help="compare steps only, not what they maximize")
+    compare.add_argument(
+        "--tolerance",
+        type=positive,
+        default=1e-10,
+        metavar="REL",
+        help="a relative difference of a block's step up to it is none (default 1e-10; bfloat16 needs 5e-2)",
+    )
+    _tier(compare)
 
 
 def _add_verify(commands: Any, common: Parser) -> None:

@@ -59,20 +59,26 @@ class Beside:
         u, v = torch.where(both & ~torch.isfinite(first), 0.0, torch.stack([first, second]))
         sizes = float(u.norm()), float(v.norm())
         length = max(sizes)
+        if not isfinite(length):
+            self.askew = inf
+            self._apart(inf)
+            return
         gap = max(0.0, float((v - u).norm()) - rounding)
-        found = gap / length if isfinite(gap) and isfinite(length) else inf
-        self.largest = max(self.largest, found)
-        if found > self.tolerance and self.first is None:
-            self.first, self.at_first = self.steps, found
+        self._apart(gap / length)
         if rounding > FACTOR_SEEN * min(sizes) and gap == 0.0:
             return
-        if not isfinite(length) or min(sizes) == 0.0:
+        if min(sizes) == 0.0:
             self.askew = inf
             return
         c = float((u * v).sum()) / sizes[0] ** 2
         self.askew = max(self.askew, max(0.0, float((v - c * u).norm()) - (1.0 + abs(c)) * rounding) / sizes[1])
         if rounding <= FACTOR_SEEN * min(sizes):
             self._factor(c)
+
+    def _apart(self, found: float) -> None:
+        self.largest = max(self.largest, found)
+        if found > self.tolerance and self.first is None:
+            self.first, self.at_first = self.steps, found
 
     def _factor(self, c: float) -> None:
         self.low, self.high = min(self.low, c), max(self.high, c)

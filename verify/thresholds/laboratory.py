@@ -359,3 +359,24 @@ COARSE = named(
     "rounding of two paths of an optimizer that computes, or keeps its state, in this format",
     "bfloat16's 4e-3, ten of them; float32's 6e-8, remembered over 1,000 steps",
 )
+
+# -- comparing/ ---------------------------------------------------------------------------------------------------
+
+ROOM_STEPS = named(
+    "ROOM_STEPS",
+    {
+        "small": {
+            "changing gradients": 200,
+            "gradients of low rank": 30,
+            "absent entries": 30,
+            "late drift": 2_000,
+        },
+        "large": {"changing gradients": 24, "gradients of low rank": 8, "absent entries": 8},
+    },
+    "steps",
+    "that two optimizers are compared over",
+    "the small ones: a twin's rehearsal; on large blocks a step takes a thousand times as long",
+)
+COMPARED = named(
+    "COMPARED", 1e-10, "of each block's step", "two optimizers that differ by less are the same", "SAME_STEP"
+)
