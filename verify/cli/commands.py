@@ -85,6 +85,9 @@ def compare(args: argparse.Namespace, out: Output) -> int:
     both = _options(args.kw)
     kwargs_a, kwargs_b = both | _options(args.kw_a, "--kw-a"), both | _options(args.kw_b, "--kw-b")
     from maxmargin.verify.comparing.compare import compare as compare_optimizers
+    from maxmargin.verify.engine.devices import resolve
+
+    resolve(args.device)  # optimizers run on the CPU; a device that is not there is refused all the same
 
     with reporting("comparing", quiet=args.quiet) as progress:
         found = compare_optimizers(

@@ -225,6 +225,9 @@ def _row(block: str, i: int, besides: Mapping[str, list[Beside]], note: str) -> 
     mine = {kind: found[i] for kind, found in besides.items()}
     parted = next(((kind, b) for kind, b in mine.items() if b.first is not None), None)
     low, high = min(b.low for b in mine.values()), max(b.high for b in mine.values())
+    broken = next(
+        (f"a step is not finite, the first at step {b.broken} of {k}" for k, b in mine.items() if b.broken), ""
+    )
     parallel = all(b.askew <= b.tolerance for b in mine.values()) and 0.0 < low <= high and not isinf(high)
     return Row(
         block=block,
@@ -236,7 +239,7 @@ def _row(block: str, i: int, besides: Mapping[str, list[Beside]], note: str) -> 
         largest=Real(max(b.largest for b in mine.values())),
         parallel=parallel,
         factor=low if parallel and high - low <= FACTOR_TIE * high else None,
-        note=note,
+        note="; ".join(filter(None, (note, broken))),
     )
 
 

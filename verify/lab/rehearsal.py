@@ -168,7 +168,8 @@ def played(target: Target, play: Play, *, knob: Knob | None = None, torch_seed: 
             handle.set_lr(cue.rate)
             handle.step(cue.gradient)
             after = [p.detach() for p in params]
-            sizes = [float(torch.maximum(a.abs(), b.abs()).norm()) for a, b in zip(after, before, strict=True)]
+            largest = [torch.maximum(a.abs(), b.abs()) for a, b in zip(after, before, strict=True)]
+            sizes = [float(torch.where(torch.isfinite(w), w, 0.0).norm()) for w in largest]
             yield Move(
                 [a - b for a, b in zip(after, before, strict=True)],
                 [WEIGHT_ROUNDING * size for size in sizes],

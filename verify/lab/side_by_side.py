@@ -24,6 +24,7 @@ class Beside:
         at_first: The relative difference there; inf where one side is not finite and the other is.
         largest: Over all steps.
         bitwise: Whether all steps are the same to the last bit.
+        broken: The first step that is not finite on either side; None so far.
         askew: The largest part of a second step that is not along the first one, relative.
         low: Smallest factor from the first side's steps to the second's.
         high: Largest.
@@ -35,6 +36,7 @@ class Beside:
     at_first: float = 0.0
     largest: float = 0.0
     bitwise: bool = True
+    broken: int | None = None
     askew: float = 0.0
     low: float = inf
     high: float = -inf
@@ -48,6 +50,8 @@ class Beside:
             rounding: How far they may be apart by rounding of the weights alone.
         """
         self.steps += 1
+        if self.broken is None and not bool((torch.isfinite(first) & torch.isfinite(second)).all()):
+            self.broken = self.steps
         both = torch.isnan(first) & torch.isnan(second) | (first == second)
         if bool(both.all()):
             u = torch.where(torch.isfinite(first), first, 0.0)
@@ -58,13 +62,12 @@ class Beside:
         # What both sides agree on cannot make the difference undefined.
         u, v = torch.where(both & ~torch.isfinite(first), 0.0, torch.stack([first, second]))
         sizes = float(u.norm()), float(v.norm())
-        length = max(sizes)
-        if not isfinite(length):
+        if not all(map(isfinite, sizes)):
             self.askew = inf
             self._apart(inf)
             return
         gap = max(0.0, float((v - u).norm()) - rounding)
-        self._apart(gap / length)
+        self._apart(gap / max(sizes))
         if rounding > FACTOR_SEEN * min(sizes) and gap == 0.0:
             return
         if min(sizes) == 0.0:

@@ -24,7 +24,7 @@ from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
 from maxmargin.verify.results.store import Store
 from maxmargin.verify.results.verdict import CheckVerdict, Hypothesis, NormEvidence, Outcome, ProblemVerdict
 
-COMMANDS = ("check", "verify", "solve", "list", "report")
+COMMANDS = ("check", "compare", "verify", "solve", "list", "report")
 HEAVY = ("torch", "numpy", "msgspec", "scipy", "cvxpy", "matplotlib", "rich", "jinja2", "sympy", "flint")
 
 
@@ -140,6 +140,7 @@ def test_examples_in_the_help_are_valid(line: str) -> None:
 def test_every_command_takes_the_common_options(command: str, tmp_path: Path) -> None:
     needed = {
         "check": ["m:Opt"],
+        "compare": ["m:Opt", "n:Opt"],
         "verify": [],
         "solve": ["--problem", "p", "--norm", "l2"],
         "list": ["norms"],

@@ -41,6 +41,7 @@ def test_a_difference_is_relative_to_the_longer_step(a, b, difference):
         assert found.largest == pytest.approx(difference)
         assert found.first == (2 if difference else None)
         assert found.bitwise == (difference == 0.0)
+        assert found.broken == (2 if {nan, inf, -inf} & {*a, *b} else None)
 
 
 def test_rounding_of_the_weights_is_no_difference():
@@ -52,13 +53,13 @@ def test_rounding_of_the_weights_is_no_difference():
 def test_factors():
     double = beside(((1.0, 2.0), (2.0, 4.0)), ((0.5, -1.0), (1.0, -2.0)))
     assert double.parallel
-    assert double.factor == 2.0
+    assert double.factor == pytest.approx(2.0)
     varied = beside(((1.0, 2.0), (2.0, 4.0)), ((0.5, -1.0), (1.5, -3.0)))
     assert varied.parallel
     assert varied.factor is None
     for other in ((-2.0, -4.0), (2.0, 4.1), (0.0, 0.0), (inf, 4.0)):
         assert not beside(((1.0, 2.0), (2.0, 4.0)), ((1.0, 2.0), other)).parallel
-    assert beside(((0.0, 0.0), (0.0, 0.0)), ((1.0, 0.0), (3.0, 0.0))).factor == 3.0
+    assert beside(((0.0, 0.0), (0.0, 0.0)), ((1.0, 0.0), (3.0, 0.0))).factor == pytest.approx(3.0)
 
 
 def test_what_is_left_in_the_gradient_counts():
