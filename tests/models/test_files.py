@@ -188,3 +188,20 @@ def test_a_damaged_member_is_named(tmp_path, save):
     path.write_bytes(bytes(content))
     with pytest.raises(DataError, match=r"data\.npz: X is damaged"):
         load(str(path))
+
+
+def test_no_two_labels_are_merged(npz, text):
+    """Through a float, 9007199254740992 and …993 are one; so are 2^63 and what lies near it."""
+    rows = "a,b,y\n1,2,{}\n3,-1,{}\n0.5,0.25,{}\n"
+    for near in (9007199254740992, 2**70):
+        assert load(text(rows.format(near, near + 1, near + 2))).classes == 3
+    assert load(text(rows.format("1", "1.0", "2e0"))).classes == 2  # one number is one class, however it is written
+    assert load(text(rows.format("01a", "1a", "1a"))).classes == 2
+    assert load(npz(X=X, y=np.array([0, 2**63, 2**64 - 1], dtype=np.uint64))).classes == 3
+    assert load(npz(X=X, y=np.array([1e30, -1e30, 2e30]))).classes == 3
+
+
+@pytest.mark.parametrize("label", ["1e401", "9" * 500])
+def test_a_label_of_absurd_length_is_refused(text, label):
+    with pytest.raises(DataError, match=r"y\[0\] has \d+ digits; labels are classes of 400 at most"):
+        load(text(f"a,b,y\n1,2,{label}\n3,4,1\n"))

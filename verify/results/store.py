@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,22 +26,38 @@ class StoreError(InputError):
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file through a temporary one beside it."""
+    """Write a file whole or not at all, through a temporary one beside it; it is on disk when this returns."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.parent / f".{path.name[:100]}.{secrets.token_hex(4)}"
     try:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # as private as the umask says
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-        os.chmod(temporary, 0o644)  # mkstemp makes it private
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+
+
+def write_through(path: Path, data: bytes) -> None:
+    """Write to what somebody gave a name of: into a pipe or a device, at the end of a link, else atomically."""
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            file.write(data)
+    else:
+        write_atomically(path.resolve(), data)
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically; NaN and infinities become null, and what is no Unicode an escape."""
-    write_atomically(path, json_text(value).encode("utf-8", "backslashreplace"))
+    write_atomically(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """The text of a JSON file; NaN and infinities become null, and what is no Unicode an escape."""
+    return json_text(value).encode("utf-8", "backslashreplace")
 
 
 def array_file(folder: Path, name: str) -> Path:
