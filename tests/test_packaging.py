@@ -73,7 +73,7 @@ def test_the_wheel_holds_what_is_not_python(wheel: zipfile.ZipFile) -> None:
 def test_the_wheel_says_what_it_offers(wheel: zipfile.ZipFile) -> None:
     (name,) = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
     text = wheel.read(name).decode()
-    assert "maxmargin = maxmargin.verify.cli:main" in text
+    assert "maxmargin = maxmargin.verify.cli.isolated:run" in text
     assert "maxmargin = maxmargin.verify.pytest_plugin" in text
 
 

@@ -35,9 +35,14 @@ def maxmargin(tmp_path):
     def start(*argv, source="", **options):
         (tmp_path / "mine.py").write_text(GOOD.format(source or "pass"))
         settings = {"cwd": tmp_path, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
-        return subprocess.Popen([sys.executable, "-m", "maxmargin.verify", *argv], **settings)
+        worker = subprocess.Popen([sys.executable, "-m", "maxmargin.verify", *argv], **settings)
+        started.append(worker)
+        return worker
 
-    return start
+    started = []
+    yield start
+    for worker in started:
+        worker.communicate()
 
 
 @pytest.mark.parametrize("source", HOSTILE.values(), ids=HOSTILE)
@@ -139,9 +144,9 @@ def test_json_is_written_through_a_link_a_pipe_and_a_device(maxmargin, tmp_path)
     assert maxmargin(*argv, "/dev/null").wait() == 0
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
     os.mkfifo(tmp_path / "pipe")
-    reader = subprocess.Popen(["cat", str(tmp_path / "pipe")], stdout=subprocess.PIPE, text=True)
-    assert maxmargin(*argv, "pipe").wait() == 0
-    assert json.loads(reader.communicate()[0])["schema"] == 1
+    with subprocess.Popen(["cat", str(tmp_path / "pipe")], stdout=subprocess.PIPE, text=True) as reader:
+        assert maxmargin(*argv, "pipe").wait() == 0
+        assert json.loads(reader.communicate()[0])["schema"] == 1
 
 
 def test_files_are_as_private_as_the_umask_says(maxmargin, tmp_path):

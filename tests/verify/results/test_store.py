@@ -163,7 +163,7 @@ def test_arrays_that_are_gone_run_again(store):
 # -- Whole or not at all ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("broken", ["replace", "fdopen", "chmod"])
+@pytest.mark.parametrize("broken", ["replace", "fdopen", "fsync"])
 def test_a_crash_while_writing_leaves_the_old_file(store, monkeypatch, broken):
     path = store.save_results({"old": 1})
 
