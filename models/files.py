@@ -19,6 +19,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from maxmargin.models.memory import require
 from maxmargin.models.problem import DataError
 from maxmargin.models.registry import Data
 
@@ -141,8 +142,10 @@ def _read_npz(path: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _member(path: str, archive: Any, key: str) -> np.ndarray:
+    stored = next(m for m in archive.zip.infolist() if m.filename.removesuffix(".npy") == key)
+    require(stored.file_size, f"{path}: {key}", "keep fewer samples or features")
     try:
-        return archive[key]
+        found = archive[key]
     except ValueError as error:
         if "allow_pickle" not in str(error):
             raise DataError(f"{path}: {key} is damaged ({error})") from None
@@ -150,8 +153,11 @@ def _member(path: str, archive: Any, key: str) -> np.ndarray:
             f"{path}: {key} is an array of Python objects, which are never unpickled; "
             f"save numbers or text, {key}.astype(float) or {key}.astype(str)"
         ) from None
-    except (BadZipFile, EOFError, zlib.error) as error:
+    except (BadZipFile, EOFError, zlib.error, OSError, NotImplementedError, RuntimeError) as error:
         raise DataError(f"{path}: {key} is damaged ({error})") from None
+    if not isinstance(found, np.ndarray):
+        raise DataError(f"{path}: {key} is no array; write the file with numpy.savez(path, X=X, y=y)")
+    return found
 
 
 def _read_csv(path: str) -> tuple[np.ndarray, np.ndarray]:

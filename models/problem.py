@@ -13,6 +13,7 @@ from torch import Tensor
 
 from maxmargin.models.blocks import Array, Blocks, as_torch, check_shapes, flatten, unflatten
 from maxmargin.models.errors import InputError
+from maxmargin.models.memory import require
 from maxmargin.models.model import HomogeneousModel
 
 
@@ -141,7 +142,11 @@ class Problem:
     def jacobian(self, theta: Blocks) -> dict[str, Array]:
         """All g_i(θ) = ∇m_i(θ): one array (n_margins, *block shape) a block."""
         blocks, back = self._accept(theta)
-        (n, _, outputs) = self.contrasts.shape
+        n, _, outputs = self.contrasts.shape
+        numbers = (self.n_margins + n * outputs) * sum(int(np.prod(s)) for s in self.shapes.values())
+        require(
+            8 * numbers, f"{self.name}: the gradients of {self.n_margins} margins", "fewer samples, or a smaller model"
+        )
         inputs = self.X.repeat_interleave(outputs, 0)
         units = torch.eye(outputs, dtype=torch.float64, device=self.X.device).repeat(n, 1)
 
@@ -219,5 +224,6 @@ def _contrasts(name: str, model: HomogeneousModel, y: np.ndarray, classes: Seque
     index = np.searchsorted(known, y)
     if model.outputs == 1:
         return torch.as_tensor((2.0 * index - 1.0).reshape(-1, 1, 1))
+    require(8.0 * len(y) * model.outputs**2, f"{name}: the contrasts of its classes", "take fewer samples or classes")
     eye = np.eye(model.outputs)
     return torch.as_tensor(np.stack([eye[c] - np.delete(eye, c, axis=0) for c in index]))
