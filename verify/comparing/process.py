@@ -12,6 +12,13 @@ from typing import Any, Self
 from maxmargin.verify.blackbox.targets import TargetError
 from maxmargin.verify.progress.report import Progress, silent
 
+_START = """\
+import json, sys
+sys.path[:] = json.loads(sys.argv.pop(1))
+from maxmargin.verify.comparing.side import main
+main()
+"""
+
 
 class SideProcess:
     """The process of one side.
@@ -33,7 +40,7 @@ class SideProcess:
         self.name, self.spec, self.kwargs = name, spec, dict(kwargs)
         self.about: dict[str, Any] = {}
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "maxmargin.verify.comparing.side"],
+            [sys.executable, "-c", _START, json.dumps(sys.path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -139,6 +139,8 @@ def main() -> None:
                 reply(done=answer(side, what, request, tell))
         except InputError as error:
             reply(error=str(error))
+        except KeyboardInterrupt:  # it went to the comparison as well, which says what there is to say
+            return
 
 
 def answer(side: Side, what: str, request: Mapping[str, Any], tell: Progress) -> dict[str, Any]:
@@ -155,7 +157,3 @@ def answer(side: Side, what: str, request: Mapping[str, Any], tell: Progress) ->
 def _thawed(text: str) -> dict[str, Any]:
     """Arguments from the text of a Python literal, in which tuples stay tuples."""
     return dict(ast.literal_eval(text))
-
-
-if __name__ == "__main__":
-    main()

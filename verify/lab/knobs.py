@@ -29,7 +29,14 @@ from maxmargin.verify.blackbox.targets import Target, TargetError
 from maxmargin.verify.lab.paths import is_path
 from maxmargin.verify.lab.rehearsal import Move, Play, played
 from maxmargin.verify.lab.side_by_side import alike
-from maxmargin.verify.thresholds.laboratory import DEAD_STEPS, KNOB_LADDER, KNOB_LARGE, KNOB_STEPS, WAITS_FOR
+from maxmargin.verify.thresholds.laboratory import (
+    DEAD_STEPS,
+    KNOB_LADDER,
+    KNOB_LARGE,
+    KNOB_STEPS,
+    KNOBS_SHOWN,
+    WAITS_FOR,
+)
 
 COMMON = re.compile(r"momentum|beta[1-9]?|betas|weight_decay|nesterov")
 """Defaults that are asked for, if they are set to something."""
@@ -62,7 +69,9 @@ class DeadKnob:
         """A sentence."""
         default = "" if self.given else " (its default)"
         waits = f" as long as {self.waits_for}" if self.waits_for else ""
-        *most, last = [_short(value) for value in self.tried]
+        shown = [_short(value) for value in self.tried]
+        rest = ["any other value tried"] if len(shown) > KNOBS_SHOWN else []
+        *most, last = [*shown[:KNOBS_SHOWN], *rest]
         tried = f"{', '.join(most)} or {last}" if most else last
         return (
             f"{self.name}={_short(self.value)}{default} has no effect{waits}: with {tried} in its place each of "

@@ -330,9 +330,12 @@ KNOB_LADDER = named(
     "times",
     "an argument's value, after its half and its double: thresholds that lie far away",
 )
-KNOB_LARGE = named("KNOB_LARGE", 1e6, "", "what an argument below 1 is set to besides: an eps may be a norm's least")
+KNOB_LARGE = named(
+    "KNOB_LARGE", 1e6, "value", "what an argument below 1 is set to besides: an eps may be a norm's least"
+)
+KNOBS_SHOWN = named("KNOBS_SHOWN", 3, "values", "of those tried, in a sentence")
 WAITS_FOR = named(
-    "WAITS_FOR", 0.5, "", "what an argument of 0 is set to, to see whether another one waits for it", "a momentum"
+    "WAITS_FOR", 0.5, "value", "what an argument of 0 is set to, to see whether another one waits for it", "a momentum"
 )
 
 # -- lab/paths.py -------------------------------------------------------------------------------------------------

@@ -109,9 +109,9 @@ def test_an_argument_without_effect_is_named(target, kwargs, dead):
 def test_the_sentence_says_what_was_tried():
     (dead,) = (k for k in dead_knobs(load(NoMomentum), SHAPES) if k.name == "momentum")
     assert dead.text.startswith(
-        "momentum=0.9 (its default) has no effect as long as nesterov=False: with 0.45, 1.8, 0.95, 0.0009, "
+        "momentum=0.9 (its default) has no effect as long as nesterov=False: with 0.45, 1.8, 0.95 or any other value "
     )
-    assert dead.text.endswith("in its place each of 200 steps is the same to the last bit.")
+    assert dead.text.endswith("tried in its place each of 200 steps is the same to the last bit.")
 
 
 @pytest.mark.parametrize(
