@@ -147,14 +147,13 @@ class _Plays:
 
     def __init__(self, target: Target, blocks: Shapes, seed: int) -> None:
         self.target = target
-        large = {name: shape for name, shape in LARGER.items() if len(shape) > 1 or _has_vector(blocks)}
         changing, drifting, larger = DEAD_STEPS
         self.short = Play("changing gradients", blocks, KNOB_STEPS, seed)
-        self.larger = Play("changing gradients", large, larger, seed)
+        self.larger = tuple(Play("changing gradients", shapes, larger, seed) for shapes in LARGER)
         self.long = (
             Play("changing gradients", blocks, changing, seed),
             Play("late drift", blocks, drifting, seed),
-            self.larger,
+            *self.larger,
         )
         self._usual: dict[int, list[Move] | None] = {}
 
@@ -193,7 +192,7 @@ class _Plays:
             if other == name:
                 continue
             context = replace(self.target, kwargs={**self.target.kwargs, other: setting})
-            for play in (self.short, self.larger):
+            for play in (self.short, *self.larger):
                 usual = _moves(context, play)
                 if usual and any(_repeats(_turned(context, name, place, v), play, usual) is False for v in tried):
                     return f"{other}={value}"
@@ -261,12 +260,8 @@ def _defaults(target: Target) -> Iterator[tuple[str, Any]]:
                 yield name, parameter.default
 
 
-LARGER: Shapes = {"M": (40, 30), "K": (6, 4, 3, 3), "v": (50,)}
-"""For arguments that wait for larger blocks, or for a kernel."""
-
-
-def _has_vector(blocks: Shapes) -> bool:
-    return any(len(shape) < 2 for shape in blocks.values())
+LARGER: tuple[Shapes, ...] = ({"M": (40, 30), "K": (6, 4, 3, 3)}, {"M": (40, 30), "v": (50,)})
+"""For arguments that wait for larger blocks, a kernel or a vector; each is left out where it is refused."""
 
 
 def _short(value: float | bool) -> str:

@@ -319,10 +319,10 @@ KNOB_STEPS = named(
 )
 DEAD_STEPS = named(
     "DEAD_STEPS",
-    (100, 70, 30),
+    (100, 60, 20),
     "steps",
-    "under changing gradients, in a late drift and on larger blocks in which none may differ before an argument is "
-    "called dead",
+    "under changing gradients, in a late drift and on each of two sets of larger blocks in which none may differ "
+    "before an argument is called dead",
 )
 KNOB_LADDER = named(
     "KNOB_LADDER",

@@ -138,6 +138,18 @@ def test_what_waits_for_another_is_said_of_the_users_own_alone():
     assert names(Nesterov) == set()
 
 
+def test_what_only_vectors_or_large_blocks_use_is_not_dead():
+    class Elsewhere(Descent):
+        def __init__(self, params, lr=1e-2, momentum=0.9, beta=0.5):
+            super().__init__(params, lr)
+            self.o = {1: momentum, 4: beta}
+
+        def direction(self, p, state):
+            return p.grad * self.o.get(p.ndim, 1.0)
+
+    assert dead_knobs(load(Elsewhere), MATRICES) == ()
+
+
 @pytest.mark.parametrize("target", [InGradient, Nan, Noisy])
 def test_nothing_is_said_where_nothing_can_be_seen(target):
     assert names(target, momentum=0.9) == set()

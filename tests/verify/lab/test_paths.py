@@ -149,6 +149,18 @@ def test_a_path_that_cannot_be_tried_is_named_with_its_reason():
     assert "needs a GPU" in found.skipped["foreach=True"]
 
 
+def test_what_is_compiled_runs_without_a_compiler():
+    class Compiled(Paths):
+        def __init__(self, params, lr=1e-2, compile=False):
+            super().__init__(params, lr, compile)
+
+        def other(self, m, g, t):
+            return torch.compile(super().other)(m, g, t)
+
+    found = code_paths(load(Compiled), SHAPES)
+    assert found.agree == ("compile=True",)
+
+
 def test_one_path_is_none():
     assert code_paths(load(Descent), SHAPES).reference == ""
 
