@@ -84,7 +84,7 @@ def tell(verdict: CheckVerdict, out: Output) -> None:
         out.text()
         if regime is not None:
             out.text(f"{regime.range.capitalize()}:")
-        out.table(PROBLEM, problem_rows(verdict if regime is None else replace(verdict, problems=regime.problems)))
+        out.table(PROBLEM, problem_rows(verdict if regime is None else verdict.within(regime)))
 
 
 def verify(args: argparse.Namespace, out: Output) -> int:

@@ -16,6 +16,9 @@ from maxmargin.verify.results.answer import Answer, NoNorm
 from maxmargin.verify.results.encoding import Real, as_json
 from maxmargin.verify.results.outcome import Outcome as Outcome
 
+THEN = ", then "
+"""Joins the claims of the regime above and the one below: ``linf, then l2``."""
+
 
 class Hypothesis(Struct, frozen=True):
     """A hypothesis of the theorem as measured: met, unmet, or not known (None)."""
@@ -263,6 +266,19 @@ class CheckVerdict(Verdict, frozen=True, kw_only=True):
         stored = replace(self, regimes=tuple(r.stored for r in self.regimes))
         return {**Verdict.to_json(stored), "sentence": self.sentence}
 
+    def within(self, regime: Regime) -> Verdict:
+        """The verdict on one of its regimes, by itself."""
+        return Verdict(
+            target=self.target,
+            kwargs=self.kwargs,
+            outcome=regime.outcome,
+            norm=regime.norm,
+            blocks={},
+            claim=regime.claim,
+            reasons=regime.reasons,
+            problems=regime.problems,
+        )
+
     @property
     @override
     def sentence(self) -> str:
@@ -278,6 +294,13 @@ class CheckVerdict(Verdict, frozen=True, kw_only=True):
         if self.answer is Answer.NO_NORM:
             return f"{it} maximizes no norm's margin: {self.why}."
         return super().sentence
+
+    @property
+    @override
+    def about(self) -> str | None:
+        """The norm that the problems' verdicts are about: of two claims, the first."""
+        about = super().about
+        return about.partition(THEN)[0] if about is not None else None
 
     @property
     @override

@@ -296,3 +296,31 @@ ROUNDING_SHARE = named(
 )
 STEPS_COUNTED = named("STEPS_COUNTED", 0.5, "of a block's steps", "at least so many must count")
 RATIO_TIE = named("RATIO_TIE", 1e-9, "relative", "closer ratios of learning rates are one", "float64")
+
+# -- lab/regimes.py -----------------------------------------------------------------------------------------------
+
+REGIME_STRIDE = named(
+    "REGIME_STRIDE", 20, "log₂", "between two sizes of gradients at which steps are compared", "a factor of 1e6"
+)
+REGIME_DEEPEST = named(
+    "REGIME_DEEPEST",
+    (80, 400),
+    "log₂",
+    "largest and smallest gradients, from order one, at which a regime is looked for",
+    "squares must stay within float64, and an optimizer's own float32 above 2^−126",
+)
+REGIME_FAR = named(
+    "REGIME_FAR",
+    60,
+    "log₂",
+    "from the size at which one regime passes into the other to that at which each is measured",
+    "gradients of a rehearsal wander over 2^±17, and eps must stay below rounding (2^−53 of what it is added to, or "
+    "that of it)",
+)
+REGIME_WIDTH = named(
+    "REGIME_WIDTH",
+    20,
+    "log₂",
+    "within which one regime passes into the other; what is neither's further away is a third",
+    "an eps beside entries from 1e-3 to 1: 14",
+)
