@@ -33,6 +33,7 @@ class Conclusion:
     Attributes:
         answer: Over all problems.
         norm: The norm that may be named, or None.
+        claim: The norm that was claimed, or None.
         reasons: Most important first.
         approximate: {"signature", "alignment", "margin_lost"} where the norm is nearest but not reached.
         factor: What its steps guarantee, for an answer to a factor.
@@ -41,6 +42,7 @@ class Conclusion:
 
     answer: Answer
     norm: str | None
+    claim: str | None
     reasons: tuple[str, ...]
     approximate: dict[str, float] | None = None
     factor: Factor | None = None
@@ -107,6 +109,7 @@ def conclude(
     return Conclusion(
         answer=answer,
         norm=name if named and why is None else None,
+        claim=claim,
         reasons=(
             *nearly(name, defect, factor),
             *remarks(found, verdicts, tier),

@@ -61,7 +61,6 @@ RUINOUS = frozenset(
         Kind.RULE,
         Kind.DROPPED,
         Kind.CROSSTALK,
-        Kind.NULL,
         Kind.WEIGHTS,
         Kind.RANDOM,
     }

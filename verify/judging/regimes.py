@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from maxmargin.verify.judging.conclusion import Conclusion
 from maxmargin.verify.results.answer import Answer
-from maxmargin.verify.results.verdict import Outcome
+from maxmargin.verify.results.verdict import THEN, Outcome
 from maxmargin.verify.thresholds.judging import STARTS_ABOVE
 
 
@@ -97,10 +97,19 @@ def _change(floor: float, found: Sequence[Conclusion], first: int, left: tuple[s
         f"Its steps change where the gradient's norm falls below {floor:.0e} (an eps, or clipping){when}: "
         f"{above} above, {below} below, each measured by itself."
     )
-    if first == 1:
+    main, other = found[first], found[1 - first]
+    if main.outcome is Outcome.FAILS and main.claim is not None and main.claim == other.norm:
+        text += f" A plain claim is about the {'one above' if first == 0 else 'one below'}; 'X{THEN}Y' claims both."
+    elif first == 1:
         text += " A plain claim is about the one below, where training soon is."
     return [text]
 
 
 def _what(found: Conclusion) -> str:
-    return {Outcome.HOLDS: found.norm, Outcome.INCONCLUSIVE: "an undecided norm"}.get(found.outcome) or "no known norm"
+    if found.outcome is Outcome.HOLDS:
+        return str(found.norm)
+    if found.outcome is Outcome.INCONCLUSIVE:
+        return f"{found.claim or 'a norm that is'} not decided"
+    if found.answer is Answer.FACTOR:
+        return f"{found.claim or found.norm} to a factor"
+    return f"not {found.claim}" if found.claim is not None else "no known norm"

@@ -143,7 +143,7 @@ class Laboratory:
         return regimes(self.target, subject.shapes, subject.probe, self.seed)
 
     def _put_in_stride(self, names: Sequence[str]) -> None:
-        if self.target.native is None and self.target.stride == 1:
+        if self.target.native is None and self.target.units is None and self.target.stride == 1:
             strided = in_stride(self.target, [registry.get(name).shapes for name in names], self.seed)
             if strided is not self.target:
                 self.target, self._subjects = strided, {}

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
 
 from torch import Tensor
 
 from maxmargin.models.blocks import Shapes
-from maxmargin.verify.blackbox.difference import difference
+from maxmargin.verify.blackbox.difference import difference, size
 from maxmargin.verify.blackbox.feeding import seeded
 from maxmargin.verify.blackbox.targets import Target, Units
 from maxmargin.verify.lab.harness.session import Session
@@ -28,6 +27,7 @@ from maxmargin.verify.thresholds.laboratory import (
     REGIME_FAR,
     REGIME_STRIDE,
     REGIME_WIDTH,
+    STEP_LOST,
 )
 
 
@@ -74,6 +74,7 @@ class _Scales:
 
     def __init__(self, target: Target, shapes: Shapes, seed: int) -> None:
         self.target, self.session = target, Session(target, shapes, seed)
+        self.lost = STEP_LOST * size(self.session.start)  # shorter steps are rounding of the weights
         self._seen: dict[tuple[int, float], list[Tensor]] = {}
 
     def at(self, k: int, degree: float) -> Sequence[Tensor]:
@@ -84,9 +85,11 @@ class _Scales:
 
     def degree(self, k: int) -> float | None:
         """0 or 1, where steps at 2^k and at REGIME_STRIDE below obey that law to rounding; else None."""
-        errors = {d: difference(self.at(k, d), self.at(k - REGIME_STRIDE, d)) for d in (0.0, 1.0)}
-        best = min(errors, key=lambda d: errors[d] if isfinite(errors[d]) else float("inf"))
-        return best if errors[best] <= EXACT_SCALE else None
+        for d in (0.0, 1.0):
+            large, small = self.at(k, d), self.at(k - REGIME_STRIDE, d)
+            if min(size(large), size(small)) > self.lost and difference(large, small) <= EXACT_SCALE:
+                return d
+        return None
 
     def like(self, k: int, end: tuple[int, float]) -> bool:
         """Whether steps at 2^k are those of an end, to 10 %."""
@@ -105,16 +108,12 @@ def _found(scales: _Scales) -> Regimes | None:
     if not all(scales.like(k, above) or scales.like(k, below) or abs(k - top) <= REGIME_WIDTH for k in between):
         return None
 
-    def far(side: int, degree: float) -> Target:
-        gain = max(0, top + REGIME_FAR) if side > 0 else top - REGIME_FAR
-        return replace(scales.target, units=Units(gain, round(-gain * degree)))
-
-    return Regimes(
-        floor=scales.session.norm * 2.0**top,
-        above=far(1, above[1]),
-        below=far(-1, below[1]),
-        degrees=(above[1], below[1]),
-    )
+    gains = (max(0, top + REGIME_FAR), top - REGIME_FAR)
+    far = [
+        replace(scales.target, units=Units(gain, round(-gain * degree)))
+        for gain, (_, degree) in zip(gains, (above, below), strict=True)
+    ]
+    return Regimes(scales.session.norm * 2.0**top, *far, degrees=(above[1], below[1]))
 
 
 def _end(scales: _Scales, sizes: range, other: tuple[int, float] | None = None) -> tuple[int, float] | None:
