@@ -16,6 +16,7 @@ from maxmargin.reports.data import Standing, known, load, verdicts_of
 from maxmargin.reports.figures import SUPERSCRIPT, Drawing, gap_figure
 from maxmargin.reports.palette import FAMILIES, OTHER, styles
 from maxmargin.reports.published import TABLES, Published
+from maxmargin.verify.results.answer import Answer
 from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
 from maxmargin.verify.results.store import array_file, write_atomically
 from maxmargin.verify.results.verdict import CheckVerdict, NormEvidence, Outcome, Verdict
@@ -195,10 +196,11 @@ def _dots(standing: Standing) -> tuple[_Dot, ...]:
 def _page(results: Campaign | CheckVerdict) -> _Page:
     word = results.outcome.upper()
     if isinstance(results, CheckVerdict):
+        plain = results.answer is Answer.of(results.outcome)
         return _Page(
             "Which margin does this optimizer maximize?",
             word,
-            results.sentence,
+            results.sentence if plain else f"{str(results.answer).capitalize()}: {results.sentence}",
             "The optimizer was trained, unchanged, on problems whose maximum-margin points under the candidate norms "
             "lie apart. This page shows which of them it approached, and how clearly.",
         )

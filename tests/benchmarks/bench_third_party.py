@@ -17,7 +17,6 @@ import argparse
 import importlib.util
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -192,7 +191,6 @@ def summary(found: dict[str, Any]) -> dict[str, Any]:
     judged = [(p, p["evidence"].get(p.get("norm") or "")) for p in found["problems"]]
     evidence = [e for _, e in judged if e]
     blocks = [b["alignment"] for b in found.get("blocks", {}).values() if b.get("alignment") is not None]
-    steps = [m.group(1) for r in found["reasons"] if (m := re.search(r"from about step (\d+)", r))]
     return {
         "norm": found.get("norm") or (judged[0][0].get("norm") if judged else None),
         "named": found.get("norm") is not None,
@@ -202,7 +200,7 @@ def summary(found: dict[str, Any]) -> dict[str, Any]:
         "alignment": min((e["alignment"] for e in evidence if e["alignment"] is not None), default=None),
         "margin_lost": max((e["kkt_gap"] for e in evidence if e["kkt_gap"] is not None), default=None),
         "floor": probe.get("floor"),
-        "floor_step": int(steps[0]) if steps else None,
+        "floor_step": found.get("until_step"),
         "findings": list(probe.get("findings", ())),
         "reasons": found["reasons"],
         "seconds": found.get("seconds"),

@@ -116,7 +116,8 @@ def test_the_benchmark_summarizes_a_verdict(monkeypatch):
         "outcome": "fails",
         "approximate": {"signature": 0.79, "alignment": 0.6, "margin_lost": 0.25},
         "blocks": {"W": {"alignment": 0.8}},
-        "reasons": ["An eps takes over: with the true gradient, from about step 410 on (blocks@linear)."],
+        "reasons": ["Its steps change at a norm of 2e-06."],
+        "until_step": 410,
         "problems": [{"norm": "spectral", "evidence": evidence}, {"norm": "spectral", "evidence": {}}],
         "probe": {"floor": 1e-7, "findings": ["It is | odd."]},
     }

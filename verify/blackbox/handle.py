@@ -67,6 +67,10 @@ class Handle:
         self._knob = knob
         self._places = None if knob is None else knob.places(self.optimizer)
         self._scale = 1.0
+        units = target.units
+        self._gain, self._unit = (2.0**units.gradient, 2.0**units.rate) if units is not None else (1.0, 1.0)
+        if self._unit != 1.0:
+            self.set_lr(1.0)
 
     @property
     def has_lr(self) -> bool:
@@ -91,6 +95,7 @@ class Handle:
             self._knob = self.rate.knob
             self._places = self._knob.places(self.optimizer)
         assert self._knob is not None
+        factor *= self._unit
         if self._knob.outside:
             self._scale = factor
         for place in self._places:
@@ -107,8 +112,9 @@ class Handle:
             self.closure.params = self.params
         before = [p.detach().clone() for p in self.params] if self._scale != 1.0 else []
         try:
+            fed = gradients if self._gain == 1.0 else [self._gain * g for g in gradients]
             for _ in range(self.target.stride):
-                self._feeder.step(gradients)
+                self._feeder.step(fed)
         except Exception as error:
             raise TargetError(
                 f"{self.target.spec}: step() failed on float64 parameters of shape {shapes_text(self.params)}: "
@@ -156,7 +162,7 @@ def _find_rate(target: Target, like: Sequence[torch.nn.Parameter]) -> Rate:
     start, gradients = (
         [torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p.dtype) for p in like] for _ in range(2)
     )
-    once = replace(target, stride=1)
+    once = replace(target, stride=1, units=None)
 
     def opened(knob: Knob) -> Handle:
         seed_all(0)

@@ -36,6 +36,22 @@ class TargetError(InputError):
 
 
 @dataclass(frozen=True)
+class Units:
+    """The units in which an optimizer sees a gradient, and its learning rates are given: powers of two.
+
+    Rounding does not change with them, so whatever differs in other units is the optimizer's own (an eps, a clipping
+    threshold).
+
+    Attributes:
+        gradient: Gradients are multiplied by 2^gradient before a step.
+        rate: Learning rates by 2^rate.
+    """
+
+    gradient: int = 0
+    rate: int = 0
+
+
+@dataclass(frozen=True)
 class Target:
     """An optimizer to check.
 
@@ -48,6 +64,8 @@ class Target:
         given: Whether the factory itself was given, from Python, rather than where to import it from.
         stride: Calls of its ``step()``, all on one gradient, that make a step here; more than 1 where
             :mod:`maxmargin.verify.lab.probe.strides` found that it moves only every so often.
+        units: In which it sees gradients; other ones in a regime of
+            :mod:`maxmargin.verify.lab.regimes`, which ends where the regime ends: no floor is looked for in it.
         callings: Found so far, by the parameters' shapes and dtypes: how they are handed over.
         rates: Likewise, where the learning rate is set.
     """
@@ -58,12 +76,13 @@ class Target:
     factory: Callable[..., Any] | None = None
     given: bool = False
     stride: int = 1
+    units: Units | None = None
     callings: dict[Any, Calling] = field(default_factory=dict, compare=False, repr=False)
     rates: dict[Any, Rate] = field(default_factory=dict, compare=False, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Another process imports the target anew: a module that was loaded from a file is not there yet.
-        return _again, (self.spec, dict(self.kwargs), self.factory if self.given else None, self.stride)
+        return _again, (self.spec, dict(self.kwargs), self.factory if self.given else None, self.stride, self.units)
 
     def options(self) -> dict[str, Any]:
         """The constructor's keyword arguments, with a learning rate where it requires one and none is given."""
@@ -225,8 +244,10 @@ def _call_text(kwargs: Mapping[str, Any]) -> str:
     return "(" + ", ".join(["params", *(f"{k}={v!r}" for k, v in kwargs.items())]) + ")"
 
 
-def _again(spec: str, kwargs: dict[str, Any], factory: Callable[..., Any] | None, stride: int) -> Target:
+def _again(
+    spec: str, kwargs: dict[str, Any], factory: Callable[..., Any] | None, stride: int, units: Units | None
+) -> Target:
     """The target in another process."""
     if factory is not None:
-        return Target(spec, kwargs, factory=factory, given=True, stride=stride)
-    return replace(load(spec, kwargs), stride=stride)
+        return Target(spec, kwargs, factory=factory, given=True, stride=stride, units=units)
+    return replace(load(spec, kwargs), stride=stride, units=units)

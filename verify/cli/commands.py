@@ -20,9 +20,10 @@ from maxmargin.verify.cli.output import Column, Output, emit_json, number, print
 from maxmargin.verify.cli.status import BAD_INPUT, HOLDS, INCONCLUSIVE, CliError
 from maxmargin.verify.cli.streams import results
 from maxmargin.verify.progress.report import reporting
+from maxmargin.verify.results.answer import Answer
 from maxmargin.verify.results.encoding import ReportError
 from maxmargin.verify.results.store import Store, file_key
-from maxmargin.verify.results.verdict import Outcome, Verdict
+from maxmargin.verify.results.verdict import CheckVerdict, Outcome, Verdict
 
 OWN_DATA = ("check", "verify")  # what these cannot render they have just written: then a ReportError is our fault
 
@@ -57,11 +58,7 @@ def check(args: argparse.Namespace, out: Output) -> int:
             device=args.device,
             progress=progress,
         )
-    out.headline(f"{verdict.outcome.name}: {verdict.sentence}")
-    for reason in verdict.reasons:
-        out.text(f"  {reason}")
-    out.text()
-    out.table(PROBLEM, problem_rows(verdict))
+    tell(verdict, out)
     emit_json(verdict.to_json(), args.json)
     if store is not None:
         from maxmargin.reports.render import render
@@ -132,6 +129,20 @@ def compare(args: argparse.Namespace, out: Output) -> int:
     )
     emit_json(found.to_json(), args.json)
     return found.exit_status
+
+
+def tell(verdict: CheckVerdict, out: Output) -> None:
+    """Print a check: the answer in a sentence, its reasons, and the problems of each regime."""
+    assert verdict.answer is not None
+    kind = "" if verdict.answer is Answer.of(verdict.outcome) else f" ({verdict.answer})"
+    out.headline(f"{verdict.outcome.name}{kind}: {verdict.sentence}")
+    for reason in verdict.reasons:
+        out.text(f"  {reason}")
+    for regime in verdict.regimes or (None,):
+        out.text()
+        if regime is not None:
+            out.text(f"{regime.range.capitalize()}:")
+        out.table(PROBLEM, problem_rows(verdict if regime is None else verdict.within(regime)))
 
 
 def verify(args: argparse.Namespace, out: Output) -> int:

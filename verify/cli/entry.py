@@ -188,9 +188,9 @@ examples:
 
 """
         + STATUS.format(
-            holds="it maximizes the claimed norm's margin (without --claim: a norm was identified)",
-            refuted="it does not (without --claim: no norm was identified)",
-            inconclusive="hypotheses unmet, norms not told apart, or too few steps; the reasons are printed",
+            holds="holds, or holds in regimes: it maximizes the claimed norm's margin (without --claim: one was named)",
+            refuted="it does not: holds to a factor, data-dependent, refuted, no norm ('maxmargin list answers')",
+            inconclusive="undecided: hypotheses unmet, norms not told apart, too few steps; the reasons are printed",
         ),
     )
     check.add_argument(
@@ -208,7 +208,12 @@ examples:
         metavar="NAME=VALUE",
         help="the optimizer's arguments",
     )
-    check.add_argument("--claim", metavar="NORM", help=f"test this norm instead of searching: {NORM_HELP}")
+    check.add_argument(
+        "--claim",
+        metavar="NORM",
+        help=f"test this norm instead of searching: {NORM_HELP}; 'linf, then l2': one above an eps, one below it "
+        "(a norm alone is claimed of the gradients that training starts with)",
+    )
     _tier(check)
     check.add_argument("--problem", nargs="+", action="extend", metavar="P", help=PROBLEM_HELP)
     check.add_argument("--html", metavar="DIR", help="store the data in DIR and render DIR/index.html")
@@ -348,12 +353,13 @@ def _add_list(commands: Any, common: Parser) -> None:
     listing = commands.add_parser(
         "list",
         parents=[common],
-        help="list claims, problems, norms, optimizers or thresholds",
-        description="Print the names that the other commands take, or the numbers that decide, each with one line.",
+        help="list claims, problems, norms, optimizers, thresholds or the classes of answer",
+        description="Print the names that the other commands take, the numbers that decide, or the answers that\n"
+        "'check' gives with their exit statuses, each with one line.",
         epilog="examples:\n  maxmargin list norms\n  maxmargin list claims --json -\n\n"
         + STATUS.format(holds="listed", refuted="not used by this command", inconclusive="not used by this command"),
     )
-    kinds = ("claims", "problems", "norms", "optimizers", "thresholds")
+    kinds = ("claims", "problems", "norms", "optimizers", "thresholds", "answers")
     listing.add_argument("what", choices=kinds, help="what to list")
 
 

@@ -88,6 +88,16 @@ def thresholds() -> list[Entry]:
     return [Entry(name, str(row)) for name, row in THRESHOLDS.items()]
 
 
+def answers() -> list[Entry]:
+    """The classes of answer of ``maxmargin check``, with outcome and exit status."""
+    from maxmargin.verify.results.answer import Answer
+
+    return [
+        Entry(answer.value, f"{answer.outcome.name}, exit status {answer.outcome.exit_status}: {answer.meaning}")
+        for answer in Answer
+    ]
+
+
 def _summary(documented: object) -> str:
     return (inspect.getdoc(documented) or "").partition("\n")[0].rstrip(".")
 
@@ -107,4 +117,5 @@ LISTINGS: Mapping[str, Callable[[], list[Entry]]] = {
     "norms": norms,
     "optimizers": optimizers,
     "thresholds": thresholds,
+    "answers": answers,
 }

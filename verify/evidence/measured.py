@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,25 +43,3 @@ class Measured:
         """Mean alignment with ``norm`` of its steps under constant gradients; None where none were taken."""
         seen = [alignment(norm, s.gradient, s.update) for s in self.exam.signature]
         return float(np.mean(np.nan_to_num(seen, nan=0.0))) if seen else None
-
-    def step_below(self, floor: float) -> tuple[int, bool] | None:
-        """First step at which the true gradient's norm (run 0) is below ``floor``, and whether a run went so far.
-
-        Beyond the run it is extrapolated: log ‖g‖ falls as fast as between the last checkpoints.
-
-        Returns:
-            (step, seen); None where the gradient's norm does not fall.
-        """
-        sizes = np.sqrt(
-            sum(
-                (g[:, 0] ** 2).reshape(len(self.trajectory.steps), -1).sum(-1)
-                for g in self.trajectory.gradient.values()
-            )
-        )
-        steps = self.trajectory.steps
-        log_true = self.trajectory.log_scale[:, 0] + np.log(np.maximum(sizes, 1e-300))
-        below = np.flatnonzero(log_true < np.log(floor))
-        if len(below):
-            return int(steps[below[0]]), True
-        rate = (log_true[-2] - log_true[-1]) / (steps[-1] - steps[-2]) if len(steps) > 1 else 0.0
-        return (ceil(steps[-1] + (log_true[-1] - np.log(floor)) / rate), False) if rate > 0 else None

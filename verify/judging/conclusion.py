@@ -9,9 +9,12 @@ from math import inf, isfinite, log
 from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.evidence.measured import Measured
 from maxmargin.verify.judging.facts import controls_of
-from maxmargin.verify.judging.wording import remarks, stand_in
+from maxmargin.verify.judging.guarantee import factor_of
+from maxmargin.verify.judging.no_norm import no_norm
+from maxmargin.verify.judging.wording import nearly, remarks, stand_in
+from maxmargin.verify.results.answer import Answer, NoNorm
 from maxmargin.verify.results.candidates import CANDIDATES
-from maxmargin.verify.results.verdict import Outcome, ProblemVerdict
+from maxmargin.verify.results.verdict import Factor, Outcome, ProblemVerdict
 from maxmargin.verify.thresholds.judging import (
     APPROXIMATE,
     DEFICIT_COUNTS,
@@ -25,19 +28,30 @@ from maxmargin.verify.thresholds.judging import (
 
 @dataclass(frozen=True)
 class Conclusion:
-    """The answer of ``check``.
+    """The answer of ``check``, or its part on one regime.
 
     Attributes:
-        outcome: Over all problems.
+        answer: Over all problems.
         norm: The norm that may be named, or None.
+        claim: The norm that was claimed, or None.
         reasons: Most important first.
         approximate: {"signature", "alignment", "margin_lost"} where the norm is nearest but not reached.
+        factor: What its steps guarantee, for an answer to a factor.
+        why: For an answer of no norm.
     """
 
-    outcome: Outcome
+    answer: Answer
     norm: str | None
+    claim: str | None
     reasons: tuple[str, ...]
-    approximate: dict[str, float] | None
+    approximate: dict[str, float] | None = None
+    factor: Factor | None = None
+    why: NoNorm | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """HOLDS, FAILS or INCONCLUSIVE."""
+        return self.answer.outcome
 
 
 def nearest_norm(found: Sequence[Measured]) -> Norm:
@@ -87,35 +101,26 @@ def conclude(
     blind = blind_spots(verdicts)
     if blind and outcome is Outcome.HOLDS:
         outcome = Outcome.INCONCLUSIVE
-    defect = _defect(found, verdicts) if outcome is Outcome.FAILS else None
-    beyond = claim is not None and outcome is Outcome.FAILS and _may_change(found, claim)
-    if beyond:
-        outcome, defect = Outcome.INCONCLUSIVE, None
-    first = []
-    if beyond:
-        first.append(
-            f"In its scale-free regime it does not maximize the {claim} margin, but below its eps it is another "
-            "optimizer, and these runs say nothing of that one."
-        )
-    if defect is not None:
-        first.append(
-            f"Approximately {name}: under gradients of widely spread singular values its steps are only "
-            f"{defect['signature']:.3f} aligned with steepest descent under {name}, on trajectories "
-            f"{defect['alignment']:.3f}, and up to {100 * defect['margin_lost']:.2g} % of that margin is lost."
-        )
+    why = None if outcome is Outcome.HOLDS else no_norm(found, verdicts)
+    defect = _defect(found, verdicts) if outcome is Outcome.FAILS and why is None else None
+    factor = factor_of(found, verdicts) if defect is not None else None
+    answer = Answer.NO_NORM if why is not None else Answer.FACTOR if factor is not None else Answer.of(outcome)
     named = outcome is Outcome.HOLDS or (claim is None and (outcome is Outcome.INCONCLUSIVE or defect is not None))
     return Conclusion(
-        outcome=outcome,
-        norm=name if named else None,
+        answer=answer,
+        norm=name if named and why is None else None,
+        claim=claim,
         reasons=(
-            *first,
-            *remarks(found, verdicts, name, tier),
+            *nearly(name, defect, factor),
+            *remarks(found, verdicts, tier),
             *(f"{v.problem}: {'; '.join(v.reasons)}." for v in verdicts),
             *blind,
             *_scope(found, outcome),
             *stand_in(found),
         ),
         approximate=defect,
+        factor=factor,
+        why=why,
     )
 
 
@@ -127,17 +132,6 @@ def _scope(found: Sequence[Measured], outcome: Outcome) -> list[str]:
         f"That is said of {'this problem' if len(found) == 1 else 'these problems'} alone: a verdict on the optimizer "
         f"takes {ENOUGH} of different shape and degree (leave --problem out)."
     ]
-
-
-def _may_change(found: Sequence[Measured], claim: str) -> bool:
-    """Whether an eps will turn the optimizer into another one, of which the claim (not its signature) may be true."""
-    return any(
-        m.exam.about is not None
-        and m.exam.about.floor > 0
-        and m.exam.fingerprint is not None
-        and m.exam.fingerprint.family != claim
-        for m in found
-    )
 
 
 def blind_spots(verdicts: Sequence[ProblemVerdict]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import inf, isnan
 
@@ -11,7 +11,7 @@ from maxmargin.verify.lab.faults.finding import Finding
 from maxmargin.verify.lab.harness.sentence import Sentence
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.lab.twin.search import Twin
-from maxmargin.verify.results.verdict import Hypothesis, Outcome, ProblemVerdict
+from maxmargin.verify.results.verdict import Factor, Hypothesis, Outcome, ProblemVerdict
 from maxmargin.verify.thresholds.judging import FINDINGS, INDEPENDENT
 from maxmargin.verify.thresholds.laboratory import EXACT_SCALE, OTHER_STEP
 
@@ -34,13 +34,28 @@ def about_optimizer(about: Probe | None, twin: Twin | None = None) -> dict[str, 
     }
 
 
-def remarks(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict], norm: str, tier: str) -> list[str]:
+def nearly(norm: str, defect: Mapping[str, float] | None, factor: Factor | None) -> list[str]:
+    """How nearly steps follow a norm that is not reached, and what they guarantee nevertheless."""
+    if defect is None:
+        return []
+    bound = (
+        f"; its late steps guarantee a gap of at most {1 - factor.guaranteed:.2f}, {1 - factor.reached:.2f} was reached"
+        if factor is not None
+        else ""
+    )
+    return [
+        f"Approximately {norm}: under gradients of widely spread singular values its steps are only "
+        f"{defect['signature']:.3f} aligned with steepest descent under {norm}, on trajectories "
+        f"{defect['alignment']:.3f}, and up to {100 * defect['margin_lost']:.2g} % of that margin is lost{bound}."
+    ]
+
+
+def remarks(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict], tier: str) -> list[str]:
     """Return everything worth saying, most important first.
 
     Args:
         found: What was measured, one a problem.
         verdicts: The verdict on each.
-        norm: The norm that they were judged for.
         tier: ``quick`` or ``full``.
 
     Returns:
@@ -49,7 +64,7 @@ def remarks(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict], norm:
     notes = dict.fromkeys(text for m in found for text in m.exam.notes)
     return [
         *_diagnosis(found, verdicts),
-        *_warnings(found, norm),
+        *_warnings(found),
         *notes,
         *_constructor(found),
         *_budget(found, verdicts, tier),
@@ -156,7 +171,7 @@ def _worst(probes: Sequence[Probe]) -> Probe:
     )
 
 
-def _warnings(found: Sequence[Measured], norm: str) -> list[str]:
+def _warnings(found: Sequence[Measured]) -> list[str]:
     """What the short experiments found, in sentences."""
     probes = [m.exam.about for m in found if m.exam.about is not None]
     if not probes:
@@ -170,7 +185,7 @@ def _warnings(found: Sequence[Measured], norm: str) -> list[str]:
             "what it does at one scale says nothing of another."
         )
     elif about.floor > 0:
-        out.append(_floor_text(about.floor, found, norm))
+        out.append(_floor_text(about.floor))
     if about.decay > 0:
         out.append(
             f"Weight decay {about.decay:g} is set in its parameter groups, which changes the limit point; "
@@ -193,16 +208,9 @@ def _warnings(found: Sequence[Measured], norm: str) -> list[str]:
     return [*out, *_once(r for p in probes for r in p.remarks)]
 
 
-def _floor_text(floor: float, found: Sequence[Measured], norm: str) -> str:
-    """Say where the true gradient falls below the floor, and what becomes of the optimizer then."""
-    head = f"An eps takes over once the gradient's norm falls below {floor:.0e}: "
-    steps = [(*at, m.problem.name) for m in found if (at := m.step_below(floor)) is not None]
-    if not steps:
-        return f"{head}these runs did not get that far."
-    step, seen, problem = min(steps, key=lambda row: not row[1])  # the first that was seen, else the first
-    where = problem if seen else f"{problem}, extrapolated"
+def _floor_text(floor: float) -> str:
+    """Of an optimizer whose regimes could not be told apart and measured."""
     return (
-        f"{head}with the true gradient, from about step {step} on ({where}). Then it is no longer scale invariant, and "
-        f"theory promises nothing for {norm} (for Adam: l2 in the end). The evidence here is that of its scale-free "
-        "regime, with loss and state rescaled together."
+        f"Once the gradient's norm falls below {floor:.0e} its steps are others (an eps, a clipping threshold, a "
+        "decay), and what they are there was not measured."
     )

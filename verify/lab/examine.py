@@ -19,6 +19,7 @@ from maxmargin.verify.lab.norm.subject import Subject
 from maxmargin.verify.lab.paths import CodePaths, code_paths
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.lab.probe.strides import in_stride
+from maxmargin.verify.lab.regimes import Regimes, regimes
 from maxmargin.verify.lab.twin.search import Twin, find_twin
 from maxmargin.verify.results.candidates import CANDIDATES
 
@@ -120,10 +121,7 @@ class Laboratory:
             TargetError: when the optimizer cannot be built or stepped on some problem's shapes.
         """
         native = self.target.native
-        if native is None:
-            strided = in_stride(self.target, [registry.get(name).shapes for name in names], self.seed)
-            if strided is not self.target:
-                self.target, self._subjects = strided, {}
+        self._put_in_stride(names)
         prints = {name: self._fingerprint(name) for name in names}
         # A norm of every problem's blocks (hybrid:2) that one problem suggests is measured on all of them.
         general = [p.norm for p in prints.values() if p is not None and not p.weighted and _is_general(p.norm)]
@@ -133,6 +131,30 @@ class Laboratory:
         shapes = registry.get(names[0]).shapes
         knobs, paths = dead_knobs(self.target, shapes, self.seed), code_paths(self.target, shapes, self.seed)
         return [replace(self._exam(name, prints[name], suspects, claim), knobs=knobs, paths=paths) for name in names]
+
+    def regimes(self, names: Sequence[str]) -> Regimes | None:
+        """The two regimes of a black box whose steps change with the gradient's size, seen on the first problem.
+
+        Args:
+            names: The problems.
+
+        Returns:
+            The regimes; None for our own, and for an optimizer of one regime.
+
+        Raises:
+            TargetError: when the optimizer cannot be built or stepped.
+        """
+        if self.target.native is not None:
+            return None
+        self._put_in_stride(names)
+        subject = self.on(names[0])
+        return regimes(self.target, subject.shapes, subject.probe, self.seed)
+
+    def _put_in_stride(self, names: Sequence[str]) -> None:
+        if self.target.native is None and self.target.units is None and self.target.stride == 1:
+            strided = in_stride(self.target, [registry.get(name).shapes for name in names], self.seed)
+            if strided is not self.target:
+                self.target, self._subjects = strided, {}
 
     def _fingerprint(self, name: str) -> Fingerprint | None:
         subject, native = self.on(name), self.target.native

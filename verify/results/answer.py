@@ -4,28 +4,38 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from maxmargin.verify.results.verdict import Outcome
+from maxmargin.verify.results.outcome import Outcome
 
 
 class Answer(StrEnum):
-    """What is known of an optimizer and the margins it maximizes, most definite first.
+    """What is known of an optimizer and the margins it maximizes, most definite first."""
 
-    HOLDS: the margin of one fixed norm, in all that was tried.
-    REGIMES: of one fixed norm while gradients are above its eps, of another below; both were measured.
-    FACTOR: of a norm up to a factor that its steps guarantee (limsup Γ ≤ 1 − liminf r).
-    DATA_DEPENDENT: of a norm that its own state settles on during training (Adagrad, LARS), measured as such.
-    REFUTED: not of the claimed, or of any known norm's; the fault is named where one was found.
-    NO_NORM: of no norm at all, for a reason that is not one of norms (it ascends, steps are random or not finite).
-    UNDECIDED: none of these can be said.
-    """
+    HOLDS = "holds", "the margin of one fixed norm is maximized, in all that was tried"
+    REGIMES = (
+        "holds in regimes",
+        "of one fixed norm while gradients are above a size (an eps, a clipping threshold), of another, or of none "
+        "that was confirmed, below it; each measured by itself. A plain claim is about the one that training starts in",
+    )
+    FACTOR = (
+        "holds to a factor",
+        "of a norm up to a factor that its steps guarantee: a KKT gap of at most 1 − r, r the least alignment of late "
+        "steps with steepest descent",
+    )
+    DATA_DEPENDENT = (
+        "data-dependent",
+        "of a norm that its own state settles on during training (Adagrad, LARS), measured as such",
+    )
+    REFUTED = "refuted", "not of the claimed, or of any known norm; the fault is named where one was found"
+    NO_NORM = "no norm", "of no norm at all, for a reason that is not one of norms: it ascends, stands still, is random"
+    UNDECIDED = "undecided", "none of these can be said; the reasons name what would decide"
 
-    HOLDS = "holds"
-    REGIMES = "holds in regimes"
-    FACTOR = "holds to a factor"
-    DATA_DEPENDENT = "data-dependent"
-    REFUTED = "refuted"
-    NO_NORM = "no norm"
-    UNDECIDED = "undecided"
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str) -> Answer:
+        """The class of this name, and what it says, in words."""
+        answer = str.__new__(cls, value)
+        answer._value_, answer.meaning = value, meaning
+        return answer
 
     @property
     def outcome(self) -> Outcome:
@@ -38,3 +48,19 @@ class Answer(StrEnum):
         if self in (Answer.HOLDS, Answer.REGIMES):
             return Outcome.HOLDS
         return Outcome.INCONCLUSIVE if self is Answer.UNDECIDED else Outcome.FAILS
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> Answer:
+        """The plain answer of an outcome of which nothing more is known."""
+        return {Outcome.HOLDS: cls.HOLDS, Outcome.FAILS: cls.REFUTED, Outcome.INCONCLUSIVE: cls.UNDECIDED}[outcome]
+
+
+class NoNorm(StrEnum):
+    """Why an optimizer maximizes no norm's margin."""
+
+    NOT_FINITE = "its steps on finite gradients are not finite"
+    STILL = "it does not move"
+    ASCENDS = "it ascends"
+    RANDOM = "its steps are random"
+    DATA_ORDER = "it follows the order of the data"
+    NO_DESCENT = "it does not separate the data, whatever the learning rate"

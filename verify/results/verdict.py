@@ -5,36 +5,19 @@ In memory and in JSON the fields are the same (DESIGN, section 6); ``encoding.py
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from enum import StrEnum
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 from msgspec import UNSET, Struct, UnsetType, field
 from msgspec.structs import asdict, force_setattr, replace
 from typing_extensions import override
 
+from maxmargin.verify.results.answer import Answer, NoNorm
 from maxmargin.verify.results.encoding import Real, as_json
+from maxmargin.verify.results.outcome import Outcome as Outcome
 
-
-class Outcome(StrEnum):
-    """What a measurement says of a claim. Inconclusive is never a pass."""
-
-    HOLDS = "holds"
-    FAILS = "fails"
-    INCONCLUSIVE = "inconclusive"
-
-    @property
-    def exit_status(self) -> int:
-        """Exit status of the command line: 0, 1 or 3 (2 is bad usage or input)."""
-        return {Outcome.HOLDS: 0, Outcome.FAILS: 1, Outcome.INCONCLUSIVE: 3}[self]
-
-    @classmethod
-    def of_all(cls, outcomes: Iterable[Outcome]) -> Outcome:
-        """FAILS if any fails, else INCONCLUSIVE if any is (or there are none), else HOLDS."""
-        seen = list(outcomes)
-        if cls.FAILS in seen:
-            return cls.FAILS
-        return cls.HOLDS if seen and all(o is cls.HOLDS for o in seen) else cls.INCONCLUSIVE
+THEN = ", then "
+"""Joins the claims of the regime above and the one below: ``linf, then l2``."""
 
 
 class Hypothesis(Struct, frozen=True):
@@ -182,6 +165,57 @@ class Verdict(Struct, frozen=True):
         return " ".join([self.sentence, *self.reasons])
 
 
+class Factor(Struct, frozen=True):
+    """How near an optimizer is bound to come, and came, to a norm that its steps only nearly follow.
+
+    Attributes:
+        guaranteed: Least alignment r of late steps, over problems: no direction that training converges to has a KKT
+            gap above 1 − r; on a linear model that is a share r of the margin.
+        reached: 1 − the largest KKT gap at the end.
+    """
+
+    guaranteed: float
+    reached: float
+
+
+class Regime(Struct, frozen=True):
+    """A range of gradients' sizes in which an optimizer is scale invariant or of degree 1, and what it is there.
+
+    Attributes:
+        above: The gradient's norm (ℓ2) above which it is this optimizer; None where there is no bound.
+        below: Likewise, below which.
+        degree: d in Δθ(c g) = c^d Δθ(g).
+        outcome: On its norm, or its part of the claim.
+        norm: The norm that was identified or confirmed; None if none was.
+        claim: Its part of the claim, or None.
+        twin: The optimizer of ours that it follows here, or None.
+        reasons: Sentences for a reader.
+        problems: One verdict a problem.
+    """
+
+    above: float | None
+    below: float | None
+    degree: float
+    outcome: Outcome
+    norm: str | None
+    claim: str | None = None
+    twin: str | None = None
+    reasons: tuple[str, ...] = ()
+    problems: tuple[ProblemVerdict, ...] = ()
+
+    @property
+    def range(self) -> str:
+        """The sizes of gradients, in words."""
+        if self.above is not None:
+            return f"while the gradient's norm is above {self.above:.0e}"
+        return f"once the gradient's norm is below {self.below:.0e}" if self.below is not None else "at any size"
+
+    @property
+    def stored(self) -> Regime:
+        """The regime without its arrays."""
+        return replace(self, problems=tuple(p.stored for p in self.problems))
+
+
 class CheckVerdict(Verdict, frozen=True, kw_only=True):
     """What ``check`` returns.
 
@@ -189,6 +223,16 @@ class CheckVerdict(Verdict, frozen=True, kw_only=True):
         probe: What the optimizer was found to do, where it is none of our own.
         twin: The optimizer of ours that it follows, or None.
         findings: Faults that were found before training.
+        answer: Its class; by default the plain one of its outcome.
+        regimes: By falling size of the gradient; empty where it is one optimizer at every size that was tried.
+        until_step: About the step at which a run at its own constant learning rate leaves the first regime.
+        until_problem: On which problem.
+        factor: For an answer to a factor.
+        settles_on: For a data-dependent answer: the norm, in words.
+        why: For an answer of no norm: the reason.
+
+    Raises:
+        ValueError: for an answer that has another outcome.
     """
 
     schema: Literal[1] = 1
@@ -201,6 +245,62 @@ class CheckVerdict(Verdict, frozen=True, kw_only=True):
     probe: Mapping[str, Any] | None = None
     twin: str | None = None
     findings: tuple[Mapping[str, Any], ...] = ()
+    answer: Answer | None = None
+    regimes: tuple[Regime, ...] = ()
+    until_step: int | None = None
+    until_problem: str | None = None
+    factor: Factor | None = None
+    settles_on: str | None = None
+    why: NoNorm | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.answer is None:
+            plain = Answer.FACTOR if self.outcome is Outcome.FAILS and self.factor is not None else None
+            force_setattr(self, "answer", plain or Answer.of(self.outcome))
+        elif self.answer.outcome is not self.outcome:
+            raise ValueError(f"answer {self.answer!r} has the outcome {self.answer.outcome!r}, not {self.outcome!r}")
+
+    @override
+    def to_json(self) -> dict[str, Any]:
+        stored = replace(self, regimes=tuple(r.stored for r in self.regimes))
+        return {**Verdict.to_json(stored), "sentence": self.sentence}
+
+    def within(self, regime: Regime) -> Verdict:
+        """The verdict on one of its regimes, by itself."""
+        return Verdict(
+            target=self.target,
+            kwargs=self.kwargs,
+            outcome=regime.outcome,
+            norm=regime.norm,
+            blocks={},
+            claim=regime.claim,
+            reasons=regime.reasons,
+            problems=regime.problems,
+        )
+
+    @property
+    @override
+    def sentence(self) -> str:
+        """The answer in a sentence that can be quoted."""
+        it = self.optimizer
+        if self.answer is Answer.REGIMES:
+            return f"{it} maximizes {_in_regimes(self.regimes)}."
+        if self.answer is Answer.FACTOR:
+            near = "only approximately" if self.factor is None else _to_a_factor(self.factor)
+            return f"{it} maximizes the {self.about} margin {near}."
+        if self.answer is Answer.DATA_DEPENDENT:
+            return f"{it} maximizes no fixed norm's margin, but that of one its state settles on: {self.settles_on}."
+        if self.answer is Answer.NO_NORM:
+            return f"{it} maximizes no norm's margin: {self.why}."
+        return super().sentence
+
+    @property
+    @override
+    def about(self) -> str | None:
+        """The norm that the problems' verdicts are about: of two claims, the first."""
+        about = super().about
+        return about.partition(THEN)[0] if about is not None else None
 
     @property
     @override
@@ -208,3 +308,16 @@ class CheckVerdict(Verdict, frozen=True, kw_only=True):
         """The target with its arguments, texts as ``--kw`` takes them."""
         options = ", ".join(f"{name}={value}" for name, value in self.kwargs.items())
         return f"{self.target}({options})" if options else self.target
+
+
+def _to_a_factor(factor: Factor) -> str:
+    return f"to a factor: at least {factor.guaranteed:.2f} of it is guaranteed, {factor.reached:.2f} was reached"
+
+
+def _in_regimes(regimes: Sequence[Regime]) -> str:
+    """``the linf margin while the gradient's norm is above 2e-06, then the l2 margin``."""
+    parts = []
+    for regime in regimes:
+        margin = "a margin that was not identified" if regime.norm is None else f"the {regime.norm} margin"
+        parts.append(margin + ("" if regime.above is None else f" {regime.range}"))
+    return ", then ".join(parts)

@@ -5,27 +5,26 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from math import isnan
 from typing import Any
 
 from maxmargin.models import problems as registry
-from maxmargin.solvers.norms import Norm, get_norm
+from maxmargin.solvers.norms import Norm, NormError, get_norm
 from maxmargin.solvers.versions import versions
-from maxmargin.verify.blackbox.targets import Target, load
+from maxmargin.verify.blackbox.as_torch import as_target
+from maxmargin.verify.blackbox.targets import load
 from maxmargin.verify.claims.catalogue import check_tier
 from maxmargin.verify.engine.devices import resolve
-from maxmargin.verify.evidence.measure import Effort
 from maxmargin.verify.evidence.measured import Measured
-from maxmargin.verify.judging.conclusion import conclude, nearest_norm
+from maxmargin.verify.judging.regimes import Joined, alone, join, main_regime
 from maxmargin.verify.lab.examine import Exam, Laboratory
-from maxmargin.verify.lab.probe.probes import Probe
+from maxmargin.verify.lab.regimes import Regimes
 from maxmargin.verify.progress.joint import JointProgress
 from maxmargin.verify.progress.report import Progress
-from maxmargin.verify.results.candidates import family
-from maxmargin.verify.results.verdict import CheckVerdict, Outcome, ProblemVerdict
+from maxmargin.verify.results.verdict import THEN, CheckVerdict, Regime
 from maxmargin.verify.running.job import Job, run_all
-from maxmargin.verify.thresholds.judging import CHECK_LINEAR, CHECK_NETWORK, CHECKPOINTS
-from maxmargin.verify.thresholds.training import NETWORK_RUNS
-from maxmargin.verify.training.train import training_of
+from maxmargin.verify.running.trial import Judged, Plan, Trial
+from maxmargin.verify.training.constant_rate import falls_below
 
 
 def check(
@@ -44,7 +43,8 @@ def check(
     Args:
         target: ``module:attr``, ``path/to/file.py:attr``, one of our own names, or the class or factory itself.
         kwargs: Constructor arguments.
-        claim: A norm to test; None to find one.
+        claim: A norm to test; None to find one. ``"linf, then l2"`` claims one of gradients above the size at which
+            an eps takes over and one of those below; a norm alone is claimed of what training starts with.
         tier: ``quick`` (a minute) or ``full``.
         problems: Problems by name; by default three of different shapes and degrees that tell the norms apart.
         seed: Of the starts.
@@ -63,13 +63,76 @@ def check(
     """
     started = time.perf_counter()
     check_tier(tier)
-    wanted = get_norm(claim) if claim is not None else None
-    resolve(device)
+    claims = _claims(claim)
+    plan = Plan(tier, seed, device)
+    where = str(resolve(device))
     loaded = load(target, kwargs)
+    if loaded.native is not None and len(claims) > 1:
+        loaded = as_target(loaded.native, loaded.spec)
     laboratory = Laboratory(loaded, seed)
     names = tuple(dict.fromkeys(registry.get(name).name for name in (problems or laboratory.problems())))
-    exams = laboratory.examine(names, wanted)
-    jobs = [_job(laboratory.target, exam, wanted, tier, seed, device) for exam in exams]
+    two = laboratory.regimes(names)
+    trials = _trials(laboratory, names, claims, plan, two)
+    measured = _measured([job for trial in trials for job in trial.jobs], progress)
+    judged = [trial.judge(measured) for trial in trials]
+    left = _left(laboratory, names, two) if two is not None else None
+    joined = _joined(two, judged, len(claims), left)
+    main = judged[joined.first]
+    blocks = next((e.fingerprint.to_json() for e in main.trial.exams if e.fingerprint is not None), {})
+    return CheckVerdict(
+        target=loaded.spec,
+        kwargs=loaded.kwargs,
+        outcome=joined.answer.outcome,
+        norm=joined.norm,
+        blocks=blocks,
+        claim=None if claim is None else THEN.join(norm.name for norm in claims),
+        reasons=joined.reasons,
+        problems=main.verdicts,
+        approximate=main.conclusion.approximate,
+        tier=tier,
+        versions=versions(),
+        seed=seed,
+        device=where,
+        seconds=round(time.perf_counter() - started, 3),
+        probe=_probe_json(laboratory, names, two),
+        twin=main.trial.twin,
+        findings=_findings_json(main.trial.exams),
+        answer=joined.answer,
+        regimes=() if two is None else _regimes_of(two, judged),
+        until_step=None if left is None else left[1],
+        until_problem=None if left is None else left[0],
+        factor=main.conclusion.factor,
+        why=main.conclusion.why,
+    )
+
+
+def _claims(claim: str | None) -> list[Norm]:
+    """The norm that is claimed, or the two of the regimes above and below; none where nothing is claimed."""
+    norms = [get_norm(part.strip()) for part in claim.split(THEN)] if claim is not None else []
+    if len(norms) > 2:
+        raise NormError(f"{claim!r} claims {len(norms)} norms; give one, or two as in 'linf, then l2'")
+    return norms
+
+
+def _trials(
+    laboratory: Laboratory, names: Sequence[str], claims: Sequence[Norm], plan: Plan, two: Regimes | None
+) -> list[Trial]:
+    """One trial, or one of each regime; a single claim is the main regime's, and the other's norm is looked for."""
+    if two is None:
+        return [Trial.of(laboratory, names, claims[0] if claims else None, plan)]
+    wanted: list[Norm | None] = [None, None]
+    if len(claims) == 2:
+        wanted = [*claims]
+    elif claims:
+        wanted[main_regime(two.floor)] = claims[0]
+    return [
+        Trial.of(Laboratory(part, plan.seed), names, norm, plan, f", {size} gradients")
+        for part, norm, size in zip((two.above, two.below), wanted, ("large", "small"), strict=True)
+    ]
+
+
+def _measured(jobs: Sequence[Job], progress: Progress | None) -> dict[str, Measured]:
+    """Run the jobs; what was measured, by their names."""
     measured: dict[str, Measured] = {}
     with JointProgress(progress) as joint:
         joint(0, len(jobs))
@@ -77,65 +140,57 @@ def check(
             measured[name] = one
             joint.finished(name)
             joint(len(measured), len(jobs), name)
-    found = [measured[job.name] for job in jobs]
-    verdicts = _judge_all(jobs, found, wanted)
-    answer = conclude(found, verdicts, claim=wanted.name if wanted is not None else None, tier=tier)
-    print_of = next((e.fingerprint for e in exams if e.fingerprint is not None), None)
-    return CheckVerdict(
-        target=loaded.spec,
-        kwargs=loaded.kwargs,
-        outcome=answer.outcome,
-        norm=family(answer.norm) if answer.norm is not None else None,
-        blocks=print_of.to_json() if print_of is not None else {},
-        claim=wanted.name if wanted is not None else None,
-        reasons=answer.reasons,
-        problems=verdicts,
-        approximate=answer.approximate,
-        tier=tier,
-        versions=versions(),
-        seed=seed,
-        device=str(resolve(device)),
-        seconds=round(time.perf_counter() - started, 3),
-        probe=_probe_json(exams[0].about),
-        twin=next((e.twin.text for e in exams if e.twin is not None), None),
-        findings=_findings_json(exams),
+    return measured
+
+
+def _left(laboratory: Laboratory, names: Sequence[str], two: Regimes) -> tuple[str, int, bool] | None:
+    """On which linear problem, and at which step, training at its own rate leaves the regime above; and if seen."""
+    name = next((n for n in names if registry.get(n).linear), None)
+    if name is None:
+        return None
+    memory = laboratory.on(names[0]).probe.memory
+    found = falls_below(laboratory.target, registry.get(name), two.floor, memory, laboratory.seed)
+    return None if found is None else (name, *found)
+
+
+def _joined(
+    two: Regimes | None,
+    judged: Sequence[Judged],
+    claims: int,
+    left: tuple[str, int, bool] | None,
+) -> Joined:
+    conclusions = [j.conclusion for j in judged]
+    if two is None:
+        about = judged[0].trial.exams[0].about
+        return alone(conclusions[0], both_claimed=claims > 1, one=about is None or about.exactly_invariant)
+    return join(two.floor, conclusions, both_claimed=claims > 1, left=left)
+
+
+def _regimes_of(two: Regimes, judged: Sequence[Judged]) -> tuple[Regime, ...]:
+    ranges = ((two.floor, None), (None, two.floor))
+    return tuple(
+        Regime(
+            above=above,
+            below=below,
+            degree=degree,
+            outcome=j.conclusion.outcome,
+            norm=j.conclusion.norm,
+            claim=None if j.trial.claim is None else j.trial.claim.name,
+            twin=j.trial.twin,
+            reasons=j.conclusion.reasons,
+            problems=j.verdicts,
+        )
+        for (above, below), degree, j in zip(ranges, two.degrees, judged, strict=True)
     )
 
 
-def _job(target: Target, exam: Exam, claim: Norm | None, tier: str, seed: int, device: str) -> Job:
-    """How one problem is tried: a black box that is held against a claim is scouted first."""
-    problem = registry.get(exam.problem)
-    return Job(
-        name=f"{target.spec} on {exam.problem}",
-        exam=exam,
-        training=training_of(target, problem, exam, tier),
-        tier=tier,
-        bounds=CHECK_LINEAR if problem.linear else CHECK_NETWORK,
-        effort=Effort(checkpoints=CHECKPOINTS[tier], runs=NETWORK_RUNS[tier]),
-        seed=seed,
-        device=device,
-        scout=claim if exam.about is not None and exam.twin is None else None,
-    )
-
-
-def _judge_all(jobs: Sequence[Job], found: Sequence[Measured], claim: Norm | None) -> tuple[ProblemVerdict, ...]:
-    """Judge every problem for the claim; without one, for the norm that evidence, else the signature, speaks for."""
-
-    def judged(norms: Sequence[Norm]) -> tuple[ProblemVerdict, ...]:
-        return tuple(job.judge(m, norm) for job, m, norm in zip(jobs, found, norms, strict=True))
-
-    verdicts = judged([claim or nearest_norm(found)] * len(jobs))
-    exams = [job.exam for job in jobs]
-    seen = [e.fingerprint for e in exams if e.fingerprint is not None and e.about is not None]
-    failed = claim is None and any(v.outcome is Outcome.FAILS for v in verdicts)
-    # Per-block weights make a different norm on each problem's shapes; it is one family if its name is one.
-    if failed and len(seen) == len(found) and len({f.family for f in seen}) == 1:
-        return judged([f.norm for f in seen])
-    return verdicts
-
-
-def _probe_json(about: Probe | None) -> dict[str, Any] | None:
-    return None if about is None else about.to_json()
+def _probe_json(laboratory: Laboratory, names: Sequence[str], two: Regimes | None) -> dict[str, Any] | None:
+    """What was found in the optimizer's own units, with the floor that was measured."""
+    if laboratory.target.native is not None:
+        return None
+    about = laboratory.on(names[0]).probe
+    floor = two.floor if two is not None else None if isnan(about.update_degree) else about.floor
+    return about.to_json() | {"floor": floor}
 
 
 def _findings_json(exams: Sequence[Exam]) -> tuple[dict[str, Any], ...]:

@@ -128,6 +128,37 @@ NEAR = named(
     "and least alignment on its trajectories",
     "five Newton–Schulz steps leave singular values between 0.68 and 1.13: alignment may fall to 0.68/1.13 = 0.6",
 )
+GUARANTEE = named(
+    "GUARANTEE", 0.3, "alignment", "least of late steps that still guarantees a share of the margin worth naming"
+)
+BOUND_SLACK = named(
+    "BOUND_SLACK",
+    0.02,
+    "Γ",
+    "by which a gap may exceed what the steps guarantee, at a finite time: more contradicts the bound",
+    "the quick tier's bound on a linear model's gap",
+)
+PATH_SLACK = named(
+    "PATH_SLACK",
+    0.1,
+    "of N",
+    "by which ‖θ‖ may exceed the path's length, which is summed up between checkpoints",
+    "the triangle inequality; a trapezoidal sum over ten checkpoints a decade",
+)
+RANDOM_STEPS = named(
+    "RANDOM_STEPS",
+    0.5,
+    "relative",
+    "a difference of two runs with other seeds that leaves of a step nothing but chance",
+)
+STARTS_ABOVE = named(
+    "STARTS_ABOVE",
+    0.04,
+    "gradient norm, ℓ2",
+    "a regime that ends above it is left before margins have grown: a plain claim is about the one below",
+    "gradients at the start of the standard problems: 0.3 to 2; Adam's floor is 0.012 to 0.018 with eps = 1e-4, 0.12 "
+    "to 0.18 with 1e-3",
+)
 INDEPENDENT = named(
     "INDEPENDENT",
     1e-6,

@@ -383,3 +383,31 @@ ROOM_STEPS = named(
 COMPARED = named(
     "COMPARED", 1e-10, "of each block's step", "two optimizers that differ by less are the same", "SAME_STEP"
 )
+
+# -- lab/regimes.py -----------------------------------------------------------------------------------------------
+
+REGIME_STRIDE = named(
+    "REGIME_STRIDE", 20, "log₂", "between two sizes of gradients at which steps are compared", "a factor of 1e6"
+)
+REGIME_DEEPEST = named(
+    "REGIME_DEEPEST",
+    (80, 400),
+    "log₂",
+    "largest and smallest gradients, from order one, at which a regime is looked for",
+    "squares must stay within float64, and an optimizer's own float32 above 2^−126",
+)
+REGIME_FAR = named(
+    "REGIME_FAR",
+    60,
+    "log₂",
+    "from the size at which one regime passes into the other to that at which each is measured",
+    "gradients of a rehearsal wander over 2^±17, and eps must stay below rounding (2^−53 of what it is added to, or "
+    "that of it)",
+)
+REGIME_WIDTH = named(
+    "REGIME_WIDTH",
+    20,
+    "log₂",
+    "within which one regime passes into the other; what is neither's further away is a third",
+    "an eps beside entries from 1e-3 to 1: 14",
+)

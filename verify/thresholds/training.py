@@ -89,3 +89,11 @@ SAME_JOINTLY = named(
 )
 SNAPSHOT = named("SNAPSHOT", 10.0, "seconds", "between two snapshots of a run under way")
 SPOKEN = named("SPOKEN", 64, "steps", "between two reports of a black box's progress")
+PLAIN_STEPS = named(
+    "PLAIN_STEPS",
+    (2_000, 10_000),
+    "steps",
+    "fewest and most for which an optimizer is left to itself, to see when its gradient falls below an eps",
+    "time: a second",
+)
+PLAIN_MEMORIES = named("PLAIN_MEMORIES", 10.0, "times the memory", "of those steps: moments must have settled by then")

@@ -7,6 +7,7 @@ once, and each run keeps groups, and so learning rates, of its own.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import isfinite, log2
 from types import MappingProxyType
 from typing import Any
@@ -70,6 +71,7 @@ class Instances:
             size = len(groups) // len(self.params)
             self._groups = [groups[i * size : (i + 1) * size] for i in range(len(self.params))]
             self._rates = [[group.get("lr") for group in own] for own in self._groups]
+            self._unit = 2.0**target.units.rate if target.units is not None else 1.0
         else:
             self.handles = [Handle(target, own) for own in self.params]
         self.joint = joint
@@ -82,7 +84,7 @@ class Instances:
             return
         for group, lr in zip(self._groups[run], self._rates[run], strict=True):
             if lr is not None:
-                group["lr"] = lr * factor
+                group["lr"] = lr * factor * self._unit
 
     def step(self, gradients: Sequence[Sequence[Tensor]]) -> None:
         """One step of every active run along its gradients (of all B runs, one a block)."""
@@ -145,4 +147,5 @@ def _joined(target: Target, blocks: int) -> Target:
             first.state.update(other.state)
         return first
 
-    return Target(target.spec, MappingProxyType({}), factory=build, given=True, stride=target.stride)
+    units = None if target.units is None else replace(target.units, rate=0)  # rates are set here, group by group
+    return Target(target.spec, MappingProxyType({}), factory=build, given=True, stride=target.stride, units=units)

@@ -16,13 +16,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from maxmargin.verify.cli import commands, output
 from maxmargin.verify.cli import entry as cli
 from maxmargin.verify.cli.entry import build_parser, key_value, main
+from maxmargin.verify.results.answer import Answer
 from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
 from maxmargin.verify.results.store import Store
-from maxmargin.verify.results.verdict import CheckVerdict, Hypothesis, NormEvidence, Outcome, ProblemVerdict
+from maxmargin.verify.results.verdict import CheckVerdict, Hypothesis, NormEvidence, Outcome, ProblemVerdict, Regime
 
 COMMANDS = ("check", "compare", "verify", "solve", "list", "report")
 HEAVY = ("torch", "numpy", "msgspec", "scipy", "cvxpy", "matplotlib", "rich", "jinja2", "sympy", "flint")
@@ -277,6 +279,19 @@ def test_the_headline_tells_the_cases_apart(
     assert len(out.splitlines()) == 1
 
 
+def test_regimes_are_printed_one_by_one(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    first = verdict(outcome=Outcome.HOLDS, norm="linf", claim=None)
+    above = Regime(2e-6, None, 0.0, Outcome.HOLDS, "linf", problems=first.problems)
+    below = Regime(None, 2e-6, 1.0, Outcome.HOLDS, "l2", problems=first.problems)
+    fake(*CHECK, replace(first, answer=Answer.REGIMES, regimes=(above, below)))
+    assert main(["check", "m:Opt"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("HOLDS (holds in regimes): m:Opt(betas=(0.9, 0.95)) maximizes the linf margin while the")
+    assert "While the gradient's norm is above 2e-06:" in said
+    assert "Once the gradient's norm is below 2e-06:" in said
+    assert said.count("blocks@linear") == 2
+
+
 def strict(text: str) -> Any:
     """JSON as the standard has it: no NaN."""
 
@@ -471,6 +486,7 @@ def test_solve_gives_the_known_margins_of_the_basis(
         ("norms", {"l1", "l2", "linf", "spectral", "nuclear", "hybrid[:R]", "schatten:P", "entrywise:P"}),
         ("optimizers", {"signum", "muon", "adam", "muon-signum", "muon-adam"}),
         ("thresholds", {"APART", "STEPS", "SAME_STEP"}),
+        ("answers", {"holds", "holds in regimes", "holds to a factor", "data-dependent", "refuted", "no norm"}),
     ],
 )
 def test_list_names_everything_with_a_line(what: str, some: set[str], capsys: pytest.CaptureFixture[str]) -> None:

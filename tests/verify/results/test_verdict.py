@@ -10,9 +10,18 @@ import pytest
 import torch
 from msgspec.structs import replace
 
+from maxmargin.verify.results.answer import Answer, NoNorm
 from maxmargin.verify.results.claim_verdict import ClaimVerdict, weakest
 from maxmargin.verify.results.encoding import as_json
-from maxmargin.verify.results.verdict import CheckVerdict, Hypothesis, NormEvidence, Outcome, ProblemVerdict
+from maxmargin.verify.results.verdict import (
+    CheckVerdict,
+    Factor,
+    Hypothesis,
+    NormEvidence,
+    Outcome,
+    ProblemVerdict,
+    Regime,
+)
 
 HOLDS, FAILS, INCONCLUSIVE = Outcome.HOLDS, Outcome.FAILS, Outcome.INCONCLUSIVE
 
@@ -98,7 +107,8 @@ CONTRACT = {"schema", "target", "kwargs", "outcome", "norm", "blocks", "claim", 
 PROBLEM = {"problem", "degree", "outcome", "steps", "final_margin", "evidence", "hypotheses"}
 EVIDENCE = {"kkt_gap", "alignment", "margin_ratio", "distance", "slope"}
 MORE = {
-    "verdict": {"approximate", "tier", "probe", "twin", "findings"},
+    "verdict": {"approximate", "tier", "probe", "twin", "findings", "answer", "sentence", "regimes", "until_step"}
+    | {"until_problem", "factor", "settles_on", "why"},
     "problem": {"norm", "reasons", "rung", "runs", "separated_runs", "steps_needed"},
     "evidence": {"kkt_gap_range", "slope_interval", "residual", "matched", "rung", "apart"},
 }
@@ -209,3 +219,71 @@ def test_explain(outcome, norm, claim, text):
 def test_a_claim_that_holds_nearly_is_said_to():
     nearly = replace(_verdict(FAILS, norm=None, claim="spectral"), approximate={"margin_lost": 0.1})
     assert "maximizes the spectral margin only approximately." in nearly.explain()
+
+
+# -- Classes of answer --------------------------------------------------------------------------------------------
+
+
+def test_the_classes_of_answer_their_outcomes_and_exit_statuses():
+    assert {a.value: a.outcome.exit_status for a in Answer} == {
+        "holds": 0,
+        "holds in regimes": 0,
+        "holds to a factor": 1,
+        "data-dependent": 1,
+        "refuted": 1,
+        "no norm": 1,
+        "undecided": 3,
+    }
+    assert all(Answer.of(o).outcome is o for o in Outcome)
+    assert all(a.meaning for a in Answer)
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_an_outcome_alone_gets_the_plain_answer(outcome):
+    assert _verdict(outcome).answer is Answer.of(outcome)
+    assert _verdict(outcome).to_json()["answer"] == Answer.of(outcome).value
+
+
+def test_an_answer_of_another_outcome_is_refused():
+    with pytest.raises(ValueError, match="has the outcome"):
+        _verdict(HOLDS, answer=Answer.FACTOR)
+
+
+def _regimes(below="l2"):
+    top = Regime(above=2e-6, below=None, degree=0.0, outcome=HOLDS, norm="linf", problems=(_problem(arrays={}),))
+    return (top, Regime(above=None, below=2e-6, degree=1.0, outcome=HOLDS if below else FAILS, norm=below))
+
+
+@pytest.mark.parametrize(
+    ("answer", "changes", "sentence"),
+    [
+        (
+            Answer.REGIMES,
+            {"regimes": _regimes()},
+            "maximizes the linf margin while the gradient's norm is above 2e-06, then the l2 margin.",
+        ),
+        (Answer.REGIMES, {"regimes": _regimes(None)}, "is above 2e-06, then a margin that was not identified."),
+        (
+            Answer.FACTOR,
+            {"norm": "spectral", "factor": Factor(0.614, 0.871)},
+            "maximizes the spectral margin to a factor: at least 0.61 of it is guaranteed, 0.87 was reached.",
+        ),
+        (
+            Answer.DATA_DEPENDENT,
+            {"settles_on": "l2 in the metric of its last preconditioner"},
+            "maximizes no fixed norm's margin, but that of one its state settles on: l2 in the metric of its last prec",
+        ),
+        (Answer.NO_NORM, {"why": NoNorm.ASCENDS}, "maximizes no norm's margin: it ascends."),
+    ],
+)
+def test_each_class_of_answer_has_a_sentence_that_can_be_quoted(answer, changes, sentence):
+    verdict = _verdict(answer.outcome, answer=answer, kwargs={}, **changes)
+    assert sentence in verdict.sentence
+    assert verdict.to_json()["sentence"] == verdict.sentence
+    assert verdict.explain().startswith(verdict.sentence)
+
+
+def test_the_regimes_problems_are_stored_without_their_arrays():
+    data = _verdict(HOLDS, answer=Answer.REGIMES, regimes=_regimes()).to_json()
+    assert [r["norm"] for r in data["regimes"]] == ["linf", "l2"]
+    assert set(data["regimes"][0]["problems"][0]) == PROBLEM | MORE["problem"]

@@ -6,8 +6,10 @@ import pytest
 import torch
 from msgspec.structs import replace
 
+from maxmargin.solvers.norms import NormError
 from maxmargin.verify.judging.facts import Facts
 from maxmargin.verify.judging.rules import decide, hopeless
+from maxmargin.verify.results.answer import Answer, NoNorm
 from maxmargin.verify.results.verdict import Hypothesis, NormEvidence, Outcome, ProblemVerdict
 from maxmargin.verify.running.checking import check
 from maxmargin.verify.thresholds.judging import CHECK_LINEAR, CHECK_NETWORK, FAR, LATE_MARGIN, SCOUT
@@ -135,3 +137,93 @@ def test_a_claim_that_may_hold_is_never_judged_early(steps_of, monkeypatch):
     monkeypatch.setattr("maxmargin.verify.lab.examine.find_twin", lambda *_, **__: None)
     check("torch.optim:SGD", claim="l2", problems=["multiclass"])
     assert steps_of == [SCOUT, 1.0]
+
+
+# -- Regimes ------------------------------------------------------------------------------------------------------
+
+
+class OneMomentABlock(torch.optim.Optimizer):
+    """Adam with one second moment for a whole block, behind an eps far below every gradient of a run."""
+
+    def __init__(self, params, lr=1e-3, eps=1e-20):
+        super().__init__(params, {"lr": lr, "eps": eps})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                state = self.state[p]
+                if not state:
+                    state |= {"m": torch.zeros_like(p), "v": p.new_zeros(())}
+                state["m"].mul_(0.9).add_(0.1 * p.grad)
+                state["v"].mul_(0.95).add_(0.05 * p.grad.square().mean())
+                p.sub_(group["lr"] * state["m"] / (state["v"].sqrt() + group["eps"]))
+
+
+class Uphill(torch.optim.SGD):
+    """Gradient ascent."""
+
+    def __init__(self, params, lr=0.1):
+        super().__init__(params, lr=lr, maximize=True)
+
+
+ADAM = {"betas": (0.9, 0.95)}  # a short memory; eps is torch's default, 1e-8
+
+
+@pytest.fixture(scope="module")
+def adam():
+    return check("torch.optim:Adam", kwargs=ADAM, problems=["blocks"])
+
+
+def test_adam_with_its_default_eps_holds_in_regimes_each_measured(adam):
+    assert (adam.answer, adam.norm, adam.claim) == (Answer.REGIMES, "linf", None)
+    assert [(r.norm, r.degree, r.outcome) for r in adam.regimes] == [
+        ("linf", 0.0, Outcome.HOLDS),
+        ("l2", 1.0, Outcome.HOLDS),
+    ]
+    above, below = adam.regimes
+    assert above.above == below.below == adam.probe["floor"]
+    assert 1e-7 < above.above < 1e-5
+    assert "√v̂ + 0" in above.twin
+    assert "l2 ball" in below.twin
+    assert above.problems == adam.problems
+    assert below.problems[0].evidence["l2"].kkt_gap < 1e-3
+    assert adam.until_problem == "blocks@linear"
+    assert 1_000 < adam.until_step < 100_000
+    assert "the linf margin while the gradient's norm is above" in adam.sentence
+    for regime in adam.regimes:  # each has the hypotheses of its own
+        assert regime.problems[0].hypotheses["scale invariant"].met is True
+
+
+@pytest.mark.parametrize(
+    ("claim", "answer"),
+    [
+        ("linf, then l2", Answer.REGIMES),
+        ("l2", Answer.REFUTED),  # a plain claim is about what training starts with
+        ("spectral", Answer.REFUTED),  # neither regime's
+    ],
+)
+def test_a_claim_of_one_regime_or_of_both(claim, answer):
+    found = check("torch.optim:Adam", kwargs=ADAM, claim=claim, problems=["blocks"])
+    assert (found.answer, found.claim) == (answer, claim)
+
+
+def test_an_eps_shields_no_fault():
+    """Its steps follow l2 above its eps and below."""
+    found = check(OneMomentABlock, claim="linf", problems=["blocks"])
+    assert (found.outcome, found.answer) == (Outcome.FAILS, Answer.REFUTED)
+    assert [r.norm for r in found.regimes] == [None, "l2"]
+
+
+def test_two_regimes_cannot_be_claimed_of_an_optimizer_that_has_one():
+    found = check("torch.optim:SGD", claim="linf, then l2", problems=["blocks"])
+    assert (found.answer, found.norm) == (Answer.REFUTED, None)
+    assert "there is one regime" in found.reasons[0]
+    with pytest.raises(NormError, match="claims 3 norms"):
+        check("torch.optim:SGD", claim="linf, then l2, then l1")
+
+
+def test_gradient_ascent_has_no_norm_for_that_reason():
+    found = check(Uphill, problems=["blocks"])
+    assert (found.answer, found.why, found.norm) == (Answer.NO_NORM, NoNorm.ASCENDS, None)
+    assert found.sentence.endswith("maximizes no norm's margin: it ascends.")

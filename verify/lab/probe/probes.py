@@ -191,6 +191,8 @@ def _rescaling_error(session: Session, degrees: Mapping[Path, float], degree: fl
 
 def _floor(session: Session, update: Sequence[Tensor], degree: float) -> float:
     """The largest gradient norm, to a factor of 2 and down to 2^-120, at which the update has changed by 10 %."""
+    if session.target.units is not None:
+        return 0.0  # a regime, which was found with both its ends
     if degree != degree:
         return session.norm
 

@@ -1,0 +1,90 @@
+"""No norm at all: each reason, and that it must show on every problem."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from maxmargin.verify.judging.no_norm import no_norm
+from maxmargin.verify.lab.examine import Exam
+from maxmargin.verify.lab.faults.finding import Finding, Kind
+from maxmargin.verify.lab.norm.fingerprint import Step
+from maxmargin.verify.results.answer import NoNorm
+from maxmargin.verify.results.verdict import Outcome, ProblemVerdict
+from maxmargin.verify.thresholds.judging import RANDOM_STEPS
+
+STEP = Step({"W": np.ones(2), "a": np.ones(1)}, {"W": -np.ones(2), "a": -np.ones(1)}, 1.0)
+
+
+@dataclass
+class _Trajectory:
+    margin: np.ndarray
+    steps: np.ndarray = field(default_factory=lambda: np.array([0, 10, 100]))
+
+    @property
+    def separated(self):
+        return self.margin[-1] > 0
+
+
+@dataclass
+class _About:
+    random: float = 0.0
+
+
+@dataclass
+class _Measured:
+    exam: Exam
+    trajectory: _Trajectory
+
+
+def _seen(*findings, signature=(STEP,), random=0.0, margin=(-1.0, 0.1, 2.0)):
+    exam = Exam("p", about=_About(random), signature=signature, findings=findings)
+    return _Measured(exam, _Trajectory(np.array(margin)[:, None]))
+
+
+def _why(*found):
+    verdicts = [
+        ProblemVerdict("p", 1, Outcome.FAILS, 100, 0.0, {}, {}, separated_runs=int(m.trajectory.separated.sum()))
+        for m in found
+    ]
+    return no_norm(found, verdicts)
+
+
+def _fault(kind, block="", size=1.0):
+    return Finding.of(kind, block, size, "so")
+
+
+SOUND = _seen()
+CASES = {
+    NoNorm.NOT_FINITE: _seen(_fault(Kind.FROZEN), signature=()),
+    NoNorm.STILL: _seen(_fault(Kind.FROZEN, "W"), _fault(Kind.FROZEN, "a"), margin=(-1.0, -1.0, -1.0)),
+    NoNorm.ASCENDS: _seen(_fault(Kind.ASCENT), margin=(-1.0, -5.0, -9.0)),
+    NoNorm.RANDOM: _seen(random=RANDOM_STEPS),
+    NoNorm.NO_DESCENT: _seen(margin=(-1.0, -1.5, -2.0)),
+}
+
+
+@pytest.mark.parametrize("why", CASES)
+def test_each_reason_must_show_on_every_problem(why):
+    assert _why(CASES[why]) is why
+    assert _why(CASES[why], CASES[why]) is why
+    assert _why(CASES[why], SOUND) is None
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        SOUND,
+        _seen(_fault(Kind.FROZEN, "W")),  # one block
+        _seen(_fault(Kind.FROZEN, "W", 0.5), _fault(Kind.FROZEN, "a")),  # some rows of it
+        _seen(_fault(Kind.ASCENT)),  # and yet it separates the data
+        _seen(random=0.9 * RANDOM_STEPS),
+        _seen(margin=(-2.0, -1.0, -0.5)),  # slow, but on its way
+        _seen(margin=(-2.0, 0.1, -0.5)),
+        _seen(signature=()),  # nothing is known
+    ],
+)
+def test_what_is_no_reason(found):
+    assert _why(found) is None

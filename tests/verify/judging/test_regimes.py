@@ -1,0 +1,100 @@
+"""Two regimes, one answer: which of them a plain claim is about, and what both together are."""
+
+from __future__ import annotations
+
+import pytest
+
+from maxmargin.verify.judging.conclusion import Conclusion
+from maxmargin.verify.judging.regimes import alone, join, main_regime
+from maxmargin.verify.results.answer import Answer
+from maxmargin.verify.thresholds.judging import STARTS_ABOVE
+
+SMALL, LARGE = 2e-6, 4.0  # floors: of Adam's default eps, and of clipping
+
+
+def _held(norm, claim=None):
+    return Conclusion(Answer.HOLDS, norm, claim, (f"{norm} closes.",))
+
+
+def _failed(claim=None, answer=Answer.REFUTED, norm=None):
+    return Conclusion(answer, norm, claim, ("it stands.",))
+
+
+def _open(claim=None):
+    return Conclusion(Answer.UNDECIDED, None, claim, ("too few steps.",))
+
+
+@pytest.mark.parametrize(
+    ("above", "below", "answer", "norm"),
+    [
+        (_held("linf"), _held("l2"), Answer.REGIMES, "linf"),
+        (_held("linf"), _open(), Answer.REGIMES, "linf"),  # of the regime below nothing is said
+        (_held("linf"), _failed(), Answer.REGIMES, "linf"),
+        (_held("l2"), _held("l2"), Answer.HOLDS, "l2"),  # clipped gradient descent
+        (_open(), _held("l2"), Answer.UNDECIDED, None),
+        (_failed(), _held("l2"), Answer.REFUTED, None),
+        (_failed(answer=Answer.FACTOR, norm="spectral"), _held("l2"), Answer.FACTOR, "spectral"),
+        (_failed(answer=Answer.NO_NORM), _held("l2"), Answer.NO_NORM, None),
+        (_held("linf", "linf"), _held("l2"), Answer.REGIMES, "linf"),
+        (_failed("l2"), _held("l2"), Answer.REFUTED, None),  # a plain claim is about the regime above
+        (_failed("spectral"), _held("l2"), Answer.REFUTED, None),  # neither regime is the claim's
+        (_failed("spectral"), _open(), Answer.REFUTED, None),
+    ],
+)
+def test_the_regime_that_training_starts_in_decides(above, below, answer, norm):
+    joined = join(SMALL, [above, below], both_claimed=False)
+    assert (joined.answer, joined.norm, joined.first) == (answer, norm, 0)
+
+
+def test_a_regime_that_is_left_at_once_is_not_what_is_claimed():
+    joined = join(LARGE, [_held("linf"), _held("l2", "l2")], both_claimed=False)
+    assert (joined.answer, joined.norm, joined.first) == (Answer.REGIMES, "l2", 1)
+    assert join(LARGE, [_held("linf"), _failed("linf")], both_claimed=False).answer is Answer.REFUTED
+    assert (main_regime(0.99 * STARTS_ABOVE), main_regime(STARTS_ABOVE)) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("above", "below", "answer"),
+    [
+        (_held("linf", "linf"), _held("l2", "l2"), Answer.REGIMES),
+        (_held("l2", "l2"), _held("l2", "l2"), Answer.HOLDS),
+        (_held("linf", "linf"), _failed("linf"), Answer.REFUTED),
+        (_failed("l2"), _held("l2", "l2"), Answer.REFUTED),
+        (_held("linf", "linf"), _open("l2"), Answer.UNDECIDED),
+        (_open("linf"), _failed("linf"), Answer.REFUTED),
+    ],
+)
+@pytest.mark.parametrize("floor", [SMALL, LARGE])
+def test_both_claims_must_hold(above, below, answer, floor):
+    joined = join(floor, [above, below], both_claimed=True)
+    assert joined.answer is answer
+    assert (joined.norm is not None) == (answer.outcome.exit_status == 0)
+
+
+def test_two_regimes_claimed_of_an_optimizer_that_has_one():
+    assert alone(_held("linf", "linf"), both_claimed=False, one=True).answer is Answer.HOLDS
+    claimed = alone(_held("linf", "linf"), both_claimed=True, one=True)
+    assert (claimed.answer, claimed.norm) == (Answer.REFUTED, None)
+    assert "there is one regime" in claimed.reasons[0]
+    assert alone(_held("linf", "linf"), both_claimed=True, one=False).answer is Answer.UNDECIDED
+
+
+def test_what_is_said_of_both():
+    joined = join(SMALL, [_held("linf"), _held("l2")], both_claimed=False, left=("blocks@linear", 21016, False))
+    assert joined.reasons == (
+        "Its steps change where the gradient's norm falls below 2e-06 (an eps, or clipping), at its own constant "
+        "learning rate after about 21,016 steps (blocks@linear): linf above, l2 below, each measured by itself.",
+        "linf closes.",
+        "Below that size: l2 closes.",
+    )
+    assert (
+        "after 12 steps" in join(SMALL, [_held("linf"), _open()], both_claimed=False, left=("p", 12, True)).reasons[0]
+    )
+    assert "not l2 above, l2 below" in join(SMALL, [_failed("l2"), _held("l2")], both_claimed=False).reasons[0]
+    assert "claims both" in join(SMALL, [_failed("l2"), _held("l2")], both_claimed=False).reasons[0]
+    assert "where training soon is" in join(LARGE, [_held("linf"), _held("l2")], both_claimed=False).reasons[0]
+
+
+def test_what_both_regimes_say_alike_is_said_once():
+    same = Conclusion(Answer.HOLDS, "l2", None, ("It is handed groups.",))
+    assert join(SMALL, [same, same], both_claimed=False).reasons[1:] == ("It is handed groups.",)

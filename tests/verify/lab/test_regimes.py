@@ -1,0 +1,106 @@
+"""Two optimizers in one: where the one passes into the other, and that each is measured far from there."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+
+import pytest
+import torch
+
+from maxmargin.verify.blackbox.targets import Units, load
+from maxmargin.verify.lab.harness.session import Session
+from maxmargin.verify.lab.probe.probes import probe
+from maxmargin.verify.lab.regimes import regimes
+from maxmargin.verify.lab.twin.search import find_twin
+from tests.toys import Momentum, SignDescent
+
+SHAPES = {"W": (4, 3), "a": (3,)}
+
+
+def _found(target, kwargs=None, seed=0):
+    loaded = load(target, kwargs)
+    return regimes(loaded, SHAPES, probe(loaded, SHAPES), seed)
+
+
+class ClippedNorm(torch.optim.SGD):
+    """Gradients longer than 1 are cut to that length."""
+
+    def step(self, closure=None):
+        torch.nn.utils.clip_grad_norm_([p for g in self.param_groups for p in g["params"]], 1.0)
+        return super().step(closure)
+
+
+class Guarded(Momentum):
+    """Along the normalized average, with a guard that is far below every eps in use."""
+
+    def direction(self, p, state):
+        m = super().direction(p, state)
+        return m / (m.norm() + 1e-30)
+
+
+class Steps(Momentum):
+    """The sign of gradients above 1, their square root between 1e-12 and 1, and themselves below: three regimes."""
+
+    def direction(self, p, state):
+        g = p.grad
+        size = g.norm()
+        return torch.where(size > 1, g / size, torch.where(size > 1e-12, g / size**0.5, 1e6 * g))
+
+
+@pytest.mark.parametrize("eps", [1e-3, 1e-8, 1e-20, 1e-45, 1e-90])
+def test_an_eps_makes_two_regimes_of_adam_wherever_it_lies(eps):
+    """√v is 10 eps to 100 eps, entry by entry, where a step has changed by 10 %."""
+    two = _found("torch.optim:Adam", {"eps": eps})
+    assert two.degrees == (0.0, 1.0)
+    assert 5 * eps <= two.floor <= 1000 * eps
+    for part, degree in zip((two.above, two.below), two.degrees, strict=True):
+        about = probe(part, SHAPES)
+        assert about.update_degree == degree
+        assert about.defect <= 1e-12
+        assert about.exactly_invariant
+
+
+def test_each_regime_follows_a_recursion_of_the_engine():
+    """Which no optimizer with an eps in its range does."""
+    two = _found("torch.optim:Adam", {"betas": (0.9, 0.95)})
+    twins = [find_twin(part, SHAPES, probe(part, SHAPES)) for part in (two.above, two.below)]
+    assert ["√v̂ + 0" in twins[0].text, "lmo(m), l2 ball" in twins[1].text] == [True, True]
+    loaded = load("torch.optim:Adam", {"betas": (0.9, 0.95)})
+    assert find_twin(loaded, SHAPES, probe(loaded, SHAPES)) is None
+
+
+@pytest.mark.parametrize("target", [ClippedNorm, Guarded], ids=lambda t: t.__name__)
+def test_clipping_and_guards_are_regimes_too(target):
+    two = _found(target)
+    assert two.degrees == (0.0, 1.0)
+    assert (0.1 < two.floor < 10) if target is ClippedNorm else (1e-31 < two.floor < 1e-28)
+
+
+@pytest.mark.parametrize(
+    ("target", "kwargs"),
+    [
+        (Momentum, {}),
+        (SignDescent, {}),
+        ("torch.optim:Adam", {"eps": 0.0}),
+        ("torch.optim:AdamW", {}),  # its decay is what is left below
+        (Steps, {}),
+    ],
+    ids=str,
+)
+def test_one_regime_three_or_none_are_not_two(target, kwargs):
+    assert _found(target, kwargs) is None
+
+
+def test_units_change_what_an_optimizer_sees_and_nothing_else():
+    """Sign descent sees no difference, and gradient descent none that its learning rate does not undo."""
+    for target, units in ((SignDescent, Units(40, 0)), (Momentum, Units(-60, 60))):
+        loaded = load(target)
+        plain = Session(loaded, SHAPES, 0).run()[1]
+        other = Session(replace(loaded, units=units), SHAPES, 0).run()[1]
+        assert all(torch.equal(a, b) for a, b in zip(plain, other, strict=True))
+
+
+def test_a_target_keeps_its_units_in_another_process():
+    target = replace(load("torch.optim:SGD", {"momentum": 0.9}), units=Units(-60, 60))
+    assert pickle.loads(pickle.dumps(target)).units == Units(-60, 60)

@@ -1,0 +1,66 @@
+"""Whether an optimizer maximizes no norm's margin at all, for a reason that is not one of norms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from maxmargin.verify.evidence.measured import Measured
+from maxmargin.verify.lab.examine import Exam
+from maxmargin.verify.lab.faults.finding import Kind
+from maxmargin.verify.results.answer import NoNorm
+from maxmargin.verify.results.verdict import ProblemVerdict
+from maxmargin.verify.thresholds.judging import RANDOM_STEPS
+
+
+def no_norm(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict]) -> NoNorm | None:
+    """Say why an optimizer that did not pass maximizes no norm's margin at all.
+
+    Returns:
+        A reason that shows on every problem; None where there is none: then norms have to be spoken of.
+    """
+    for why, shows in _REASONS:
+        if all(shows(m, v) for m, v in zip(found, verdicts, strict=True)):
+            return why
+    return None
+
+
+def _not_finite(m: Measured, v: ProblemVerdict) -> bool:
+    del v
+    return not m.exam.signature and any(f.kind is Kind.FROZEN and not f.block for f in m.exam.findings)
+
+
+def _still(m: Measured, v: ProblemVerdict) -> bool:
+    del v
+    return bool(m.exam.signature) and _whole(m.exam, Kind.FROZEN) and not m.trajectory.separated.any()
+
+
+def _ascends(m: Measured, v: ProblemVerdict) -> bool:
+    return _whole(m.exam, Kind.ASCENT) and v.separated_runs == 0
+
+
+def _random(m: Measured, v: ProblemVerdict) -> bool:
+    del v
+    return m.exam.about is not None and m.exam.about.random >= RANDOM_STEPS
+
+
+def _no_descent(m: Measured, v: ProblemVerdict) -> bool:
+    """No run separates the data, or is any nearer to it at the end than half way (in the logarithm of steps)."""
+    margin = m.trajectory.margin
+    return v.separated_runs == 0 and bool((margin <= 0).all() and (margin[-1] <= margin[len(margin) // 2]).all())
+
+
+_REASONS = (
+    (NoNorm.NOT_FINITE, _not_finite),
+    (NoNorm.STILL, _still),
+    (NoNorm.ASCENDS, _ascends),
+    (NoNorm.RANDOM, _random),
+    (NoNorm.NO_DESCENT, _no_descent),
+)
+
+
+def _whole(exam: Exam, kind: Kind) -> bool:
+    """Whether a fault of this kind is found on the whole optimizer, or on each of its blocks as a whole."""
+    blocks = {f.block for f in exam.findings if f.kind is kind and f.size == 1.0}
+    every = set(exam.fingerprint.blocks) if exam.fingerprint is not None else set()
+    every |= {name for step in exam.signature for name in step.update}
+    return "" in blocks or (bool(every) and every <= blocks)

@@ -1,0 +1,136 @@
+"""Two optimizers in one: what it is for large gradients, and what it is for small ones, each measured by itself.
+
+An eps makes Adam scale invariant while √v ≫ eps, and momentum gradient descent far below; clipping makes steps of one
+length of large gradients, and leaves small ones alone. In units in which every gradient of a run lies far above (or
+far below) the size at which the one passes into the other, each regime is an optimizer of its own, invariant or of
+degree 1 to rounding: it is probed, rehearsed, trained and judged as any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from maxmargin.models.blocks import Shapes
+from maxmargin.verify.blackbox.difference import difference, size
+from maxmargin.verify.blackbox.feeding import seeded
+from maxmargin.verify.blackbox.targets import Target, Units
+from maxmargin.verify.lab.harness.session import Session
+from maxmargin.verify.lab.probe.probes import Probe
+from maxmargin.verify.thresholds.judging import INDEPENDENT
+from maxmargin.verify.thresholds.laboratory import (
+    EXACT_SCALE,
+    OTHER_STEP,
+    REGIME_DEEPEST,
+    REGIME_FAR,
+    REGIME_STRIDE,
+    REGIME_WIDTH,
+    STEP_LOST,
+)
+
+
+@dataclass(frozen=True)
+class Regimes:
+    """An optimizer of two regimes.
+
+    Attributes:
+        floor: The gradient's norm (ℓ2), to a factor of 2, below which its steps are no longer those of large gradients
+            to 10 %.
+        above: The optimizer in units in which gradients lie far above the floor.
+        below: Far below.
+        degrees: Of the update above and below.
+    """
+
+    floor: float
+    above: Target
+    below: Target
+    degrees: tuple[float, float]
+
+
+def regimes(target: Target, shapes: Shapes, about: Probe, seed: int = 0) -> Regimes | None:
+    """Find the two regimes of an optimizer whose steps change with the gradient's scale.
+
+    Args:
+        target: The optimizer.
+        shapes: Of its parameters.
+        about: What the probe found there.
+        seed: Of the gradients.
+
+    Returns:
+        The regimes; None where it has one at every size that was tried, where it has more than two, or where one of
+        them is no power law to rounding. Nor is one looked for where steps are random or depend on the weights: below
+        a decay the gradient no longer counts.
+    """
+    if about.random > INDEPENDENT or about.decay > 0 or about.value_dependence > INDEPENDENT:
+        return None
+    with seeded(0):
+        return _found(_Scales(target, shapes, seed))
+
+
+class _Scales:
+    """Steps on gradients of every size, in powers of two of order one, each taken once."""
+
+    def __init__(self, target: Target, shapes: Shapes, seed: int) -> None:
+        self.target, self.session = target, Session(target, shapes, seed)
+        self.lost = STEP_LOST * size(self.session.start)  # shorter steps are rounding of the weights
+        self._seen: dict[tuple[int, float], list[Tensor]] = {}
+
+    def at(self, k: int, degree: float) -> Sequence[Tensor]:
+        """The last step on gradients times 2^k, at a learning rate that undoes 2^(k degree)."""
+        if (k, degree) not in self._seen:
+            self._seen[k, degree] = self.session.at_scale(2.0**k, degree)
+        return self._seen[k, degree]
+
+    def degree(self, k: int) -> float | None:
+        """0 or 1, where steps at 2^k and at REGIME_STRIDE below obey that law to rounding; else None."""
+        for d in (0.0, 1.0):
+            large, small = self.at(k, d), self.at(k - REGIME_STRIDE, d)
+            if min(size(large), size(small)) > self.lost and difference(large, small) <= EXACT_SCALE:
+                return d
+        return None
+
+    def like(self, k: int, end: tuple[int, float]) -> bool:
+        """Whether steps at 2^k are those of an end, to 10 %."""
+        return difference(self.at(end[0], end[1]), self.at(k, end[1])) <= OTHER_STEP
+
+
+def _found(scales: _Scales) -> Regimes | None:
+    above = _end(scales, range(0, REGIME_DEEPEST[0] + 1, REGIME_STRIDE))
+    if above is None:
+        return None
+    below = _end(scales, range(-REGIME_STRIDE, -REGIME_DEEPEST[1], -REGIME_STRIDE), other=above)
+    if below is None:
+        return None
+    top = _crossing(scales, above, below)
+    between = range(below[0] + REGIME_STRIDE, above[0], REGIME_STRIDE)
+    if not all(scales.like(k, above) or scales.like(k, below) or abs(k - top) <= REGIME_WIDTH for k in between):
+        return None
+
+    gains = (max(0, top + REGIME_FAR), top - REGIME_FAR)
+    far = [
+        replace(scales.target, units=Units(gain, round(-gain * degree)))
+        for gain, (_, degree) in zip(gains, (above, below), strict=True)
+    ]
+    return Regimes(scales.session.norm * 2.0**top, *far, degrees=(above[1], below[1]))
+
+
+def _end(scales: _Scales, sizes: range, other: tuple[int, float] | None = None) -> tuple[int, float] | None:
+    """The first size at which steps obey a power law to rounding, and are not the other end's; with its degree."""
+    for k in sizes:
+        if (d := scales.degree(k)) is not None and (other is None or not scales.like(k, other)):
+            return k, d
+    return None
+
+
+def _crossing(scales: _Scales, above: tuple[int, float], below: tuple[int, float]) -> int:
+    """The largest k, of gradients times 2^k, at which steps are no longer those above; by bisection."""
+    high, low = above[0], below[0]
+    while high - low > 1:
+        middle = (high + low) // 2
+        if scales.like(middle, above):
+            high = middle
+        else:
+            low = middle
+    return low

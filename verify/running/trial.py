@@ -1,0 +1,131 @@
+"""An optimizer, or one regime of it, on all problems: examined, made into jobs, and judged when they are done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from maxmargin.models import problems as registry
+from maxmargin.solvers.norms import Norm
+from maxmargin.verify.blackbox.targets import Target
+from maxmargin.verify.evidence.measure import Effort
+from maxmargin.verify.evidence.measured import Measured
+from maxmargin.verify.judging.conclusion import Conclusion, conclude, nearest_norm
+from maxmargin.verify.lab.examine import Exam, Laboratory
+from maxmargin.verify.results.candidates import family
+from maxmargin.verify.results.verdict import Outcome, ProblemVerdict
+from maxmargin.verify.running.job import Job
+from maxmargin.verify.thresholds.judging import CHECK_LINEAR, CHECK_NETWORK, CHECKPOINTS
+from maxmargin.verify.thresholds.training import NETWORK_RUNS
+from maxmargin.verify.training.train import training_of
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How hard it is tried.
+
+    Attributes:
+        tier: ``quick`` or ``full``.
+        seed: Of the starts.
+        device: ``auto``, ``cpu`` or ``cuda``.
+    """
+
+    tier: str
+    seed: int
+    device: str
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An optimizer on all problems.
+
+    Attributes:
+        exams: What is known of it, one a problem.
+        jobs: Its runs, likewise.
+        claim: The norm that is tested; None to find one.
+        tier: How hard it is tried.
+    """
+
+    exams: Sequence[Exam]
+    jobs: Sequence[Job]
+    claim: Norm | None
+    tier: str
+
+    @classmethod
+    def of(cls, laboratory: Laboratory, names: Sequence[str], claim: Norm | None, plan: Plan, part: str = "") -> Trial:
+        """Examine an optimizer on problems.
+
+        Args:
+            laboratory: The optimizer's.
+            names: The problems.
+            claim: The norm that is claimed, or None.
+            plan: How hard to try.
+            part: Told in the jobs' names, where there are several trials.
+
+        Returns:
+            The trial.
+        """
+        exams = laboratory.examine(names, claim)
+        jobs = [_job(laboratory.target, exam, claim, plan, part) for exam in exams]
+        return cls(exams, jobs, claim, plan.tier)
+
+    @property
+    def twin(self) -> str | None:
+        """The optimizer of ours that it follows, or None."""
+        return next((e.twin.text for e in self.exams if e.twin is not None), None)
+
+    def judge(self, measured: Mapping[str, Measured]) -> Judged:
+        """Judge what was measured, by the jobs' names."""
+        found = [measured[job.name] for job in self.jobs]
+        verdicts = _judge_all(self.jobs, found, self.claim)
+        claim = self.claim.name if self.claim is not None else None
+        concluded = conclude(found, verdicts, claim=claim, tier=self.tier)
+        norm = family(concluded.norm) if concluded.norm is not None else None
+        return Judged(self, replace(concluded, norm=norm), verdicts)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A trial with its verdicts.
+
+    Attributes:
+        trial: It.
+        conclusion: Over all problems.
+        verdicts: One a problem.
+    """
+
+    trial: Trial
+    conclusion: Conclusion
+    verdicts: tuple[ProblemVerdict, ...]
+
+
+def _job(target: Target, exam: Exam, claim: Norm | None, plan: Plan, part: str) -> Job:
+    """How one problem is tried: a black box that is held against a claim is scouted first."""
+    problem = registry.get(exam.problem)
+    return Job(
+        name=f"{target.spec} on {exam.problem}{part}",
+        exam=exam,
+        training=training_of(target, problem, exam, plan.tier),
+        tier=plan.tier,
+        bounds=CHECK_LINEAR if problem.linear else CHECK_NETWORK,
+        effort=Effort(checkpoints=CHECKPOINTS[plan.tier], runs=NETWORK_RUNS[plan.tier]),
+        seed=plan.seed,
+        device=plan.device,
+        scout=claim if exam.about is not None and exam.twin is None else None,
+    )
+
+
+def _judge_all(jobs: Sequence[Job], found: Sequence[Measured], claim: Norm | None) -> tuple[ProblemVerdict, ...]:
+    """Judge every problem for the claim; without one, for the norm that evidence, else the signature, speaks for."""
+
+    def judged(norms: Sequence[Norm]) -> tuple[ProblemVerdict, ...]:
+        return tuple(job.judge(m, norm) for job, m, norm in zip(jobs, found, norms, strict=True))
+
+    verdicts = judged([claim or nearest_norm(found)] * len(jobs))
+    exams = [job.exam for job in jobs]
+    seen = [e.fingerprint for e in exams if e.fingerprint is not None and e.about is not None]
+    failed = claim is None and any(v.outcome is Outcome.FAILS for v in verdicts)
+    # Per-block weights make a different norm on each problem's shapes; it is one family if its name is one.
+    if failed and len(seen) == len(found) and len({f.family for f in seen}) == 1:
+        return judged([f.norm for f in seen])
+    return verdicts
