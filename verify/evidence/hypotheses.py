@@ -45,7 +45,8 @@ def hypotheses_of(
 ) -> dict[str, Hypothesis]:
     """Every hypothesis that a trajectory can show, by name.
 
-    Judged: ``separated`` (T1: the data are fitted), ``direction settles`` (T2), ``schedule`` (η = o(t^{1/L−1}) and
+    Judged: ``separated`` (T1: the data are fitted), ``finite steps`` (where one was not: its number; its run ends there
+    and is not evidence), ``direction settles`` (T2), ``schedule`` (η = o(t^{1/L−1}) and
     ∫η = ∞, as realized), ``schedule, symbolic`` (the same of η(t) itself, where it is known), ``smooth`` (M1), and
     where Adam runs ``A1`` (no coordinate without gradient).
 
@@ -75,6 +76,8 @@ def hypotheses_of(
         return found
     runs = np.flatnonzero(good)
     taken = realized(problem.degree, trajectory, norm, runs)
+    if trajectory.broken is not None and trajectory.broken.any():
+        found["finite steps"] = Hypothesis(False, int(trajectory.broken[trajectory.broken > 0].min()))
     found["separation step"] = Hypothesis(None, float(np.median(trajectory.separated_at[runs])))
     found["direction settles"] = _settles(trajectory, runs)
     found |= _path(trajectory, runs)

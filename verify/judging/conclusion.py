@@ -92,6 +92,10 @@ def conclude(
     if beyond:
         outcome, defect = Outcome.INCONCLUSIVE, None
     first = []
+    broken = next((m.exam.nonfinite for m in found if m.exam.nonfinite is not None), None)
+    if broken is not None:  # nothing that was seen of it beside says more, and much may be drawn from inf and NaN
+        first = [broken.text, f"This shows it:\n{broken.reproducer.rstrip()}"]
+        return Conclusion(Outcome.FAILS, None, (*first, *_outcomes(verdicts)), None)
     if beyond:
         first.append(
             f"In its scale-free regime it does not maximize the {claim} margin, but below its eps it is another "
@@ -110,13 +114,17 @@ def conclude(
         reasons=(
             *first,
             *remarks(found, verdicts, name, tier),
-            *(f"{v.problem}: {'; '.join(v.reasons)}." for v in verdicts),
+            *_outcomes(verdicts),
             *blind,
             *_scope(found, outcome),
             *stand_in(found),
         ),
         approximate=defect,
     )
+
+
+def _outcomes(verdicts: Sequence[ProblemVerdict]) -> list[str]:
+    return [f"{v.problem}: {'; '.join(v.reasons)}." for v in verdicts]
 
 
 def _scope(found: Sequence[Measured], outcome: Outcome) -> list[str]:

@@ -168,12 +168,12 @@ def _warnings(found: Sequence[Measured], norm: str) -> list[str]:
             f"Weight decay {about.decay:g} is set in its parameter groups, which changes the limit point; "
             "pass --kw weight_decay=0."
         )
-    elif about.value_dependence > INDEPENDENT:
+    elif INDEPENDENT < about.value_dependence < inf:
         out.append(
             f"Its update changes by {about.value_dependence:.1e} (relative) when the weights are tripled: "
             "a hidden decay or a trust ratio."
         )
-    if about.random > INDEPENDENT:
+    if INDEPENDENT < about.random < inf:
         out.append(f"It is random: two runs with different seeds differ by {about.random:.1e}.")
     if OTHER_STEP < about.rescaling_error < inf:
         out.append(

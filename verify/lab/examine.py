@@ -15,9 +15,10 @@ from maxmargin.verify.lab.norm.fingerprint import Fingerprint, Step, coupling_of
 from maxmargin.verify.lab.norm.preconditioners import preconditioners
 from maxmargin.verify.lab.norm.shape_law import shape_law
 from maxmargin.verify.lab.norm.subject import Subject
+from maxmargin.verify.lab.probe.finite import NonFinite, again, nonfinite
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.lab.probe.strides import in_stride
-from maxmargin.verify.lab.twin.search import Twin, find_twin
+from maxmargin.verify.lab.twin.search import Search, Twin, search
 from maxmargin.verify.results.candidates import CANDIDATES
 
 PROBLEMS = ("blocks", "multiclass", "binary@relu2:h=8")
@@ -43,6 +44,7 @@ class Exam:
         fingerprint: The norm that steps under spread gradients follow; None where some block never moved.
         twin: The engine's recursion that the optimizer was proved to follow, if any.
         findings: What is wrong with its steps, seen from the norm that is claimed or nearest.
+        nonfinite: A step that is not finite on gradients that are, with a program that shows it, if one was found.
         notes: What is worth knowing of it whether or not something is wrong, in sentences.
         candidates: The norms to measure.
         claimed: Those of them whose matching KKT points are looked for.
@@ -54,6 +56,7 @@ class Exam:
     fingerprint: Fingerprint | None = None
     twin: Twin | None = None
     findings: tuple[Finding, ...] = ()
+    nonfinite: NonFinite | None = None
     notes: tuple[str, ...] = ()
     candidates: tuple[Norm, ...] = ()
     claimed: tuple[Norm, ...] = ()
@@ -141,13 +144,21 @@ class Laboratory:
         if about is not None and expected is not None:
             findings = diagnose(subject, expected, about.floor)
         suspect = () if seen is None else (seen.norm,)
+        broken, found = None, Search()
+        if about is not None:
+            target, shapes = subject.target, subject.shapes
+            broken = nonfinite(target, shapes)
+            found = search(target, shapes, about, self.seed, suspect) if broken is None else found
+            if found.broken is not None:
+                broken = again(target, shapes, found.broken * target.stride)
         return Exam(
             problem=name,
             about=about,
             signature=subject.signature,
             fingerprint=seen,
-            twin=None if about is None else find_twin(self.target, subject.shapes, about, self.seed, suspect),
+            twin=found.twin,
             findings=findings,
+            nonfinite=broken,
             notes=() if about is None else tuple(_notes(subject, seen)),
             candidates=tuple({**suspects, **({} if nearest is None else {nearest.name: nearest})}.values()),
             claimed=() if expected is None else (expected,),

@@ -98,7 +98,7 @@ def check(
         seconds=round(time.perf_counter() - started, 3),
         probe=_probe_json(exams[0].about),
         twin=next((e.twin.text for e in exams if e.twin is not None), None),
-        findings=_findings_json(exams),
+        findings=_findings_json([m.exam for m in found]),
     )
 
 
@@ -139,8 +139,21 @@ def _probe_json(about: Probe | None) -> dict[str, Any] | None:
 
 
 def _findings_json(exams: Sequence[Exam]) -> tuple[dict[str, Any], ...]:
-    return tuple(
+    broken = (
+        {
+            "problem": e.problem,
+            "block": n.block,
+            "kind": "not finite",
+            "text": n.text,
+            "size": n.norm,
+            "reproducer": n.reproducer,
+        }
+        for e in exams
+        if (n := e.nonfinite) is not None
+    )
+    faults = (
         {"problem": e.problem, "block": f.block, "kind": f.kind, "text": f.text, "size": f.size}
         for e in exams
         for f in e.findings
     )
+    return (*broken, *faults)

@@ -74,6 +74,8 @@ class Job:
             trajectory = self.training.run(problem, seed=self.seed, device=self.device, share=share, progress=progress)
             seconds = time.perf_counter() - started
             effort = self.effort if share == 1.0 else replace(self.effort, match=False)
+            if exam.nonfinite is None and (broken := self.training.nonfinite(problem, trajectory)) is not None:
+                exam = replace(exam, nonfinite=broken)
             evidence = measure(problem, trajectory, exam.candidates, claimed=exam.claimed, effort=effort)
         return Measured(problem, trajectory, evidence, exam, seconds, self.training.full_steps, self.training.short_of)
 

@@ -101,6 +101,20 @@ HABIT_SEEN = named(
     "HABIT_SEEN", 1e-9, "relative", "smaller differences are rounding in sums of another order", "float64"
 )
 
+# -- lab/probe/finite.py ------------------------------------------------------------------------------------------
+
+FINITE_SCALES = named(
+    "FINITE_SCALES",
+    tuple(10.0**k for k in range(-8, 9)),
+    "size of the gradients' entries",
+    "at which every step must be finite",
+    "what training shows an optimizer; squares of them are far from the ends of float32",
+)
+FINITE_CALLS = named("FINITE_CALLS", 8, "calls", "of step() at each of these sizes", "most failures show in the first")
+FINITE_LONGEST = named(
+    "FINITE_LONGEST", 20_000, "calls", "most after which a step that failed elsewhere is looked for again", "time"
+)
+
 # -- lab/norm/signature.py ----------------------------------------------------------------------------------------
 
 SIGNATURE_DRAWS = named("SIGNATURE_DRAWS", 32, "gradients", "whose steps are read")
@@ -292,7 +306,10 @@ SAME_STEP = named(
     "SAME_STEP", 1e-10, "of each block's step", "a difference below is rounding: the two are one recursion", "float64"
 )
 ROUNDING_SHARE = named(
-    "ROUNDING_SHARE", 1e-11, "of a step", "rounding in θ must be below for the step to count", "float64"
+    "ROUNDING_SHARE",
+    1e-8,
+    "of a block's step",
+    "where rounding in θ is more, in any one step, nothing is proved",
+    "float64; Adam's, RMSprop's and AMSGrad's worst step of 2,260 has 1e-10",
 )
-STEPS_COUNTED = named("STEPS_COUNTED", 0.5, "of a block's steps", "at least so many must count")
 RATIO_TIE = named("RATIO_TIE", 1e-9, "relative", "closer ratios of learning rates are one", "float64")

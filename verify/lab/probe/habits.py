@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from torch import Tensor
 
@@ -139,6 +140,11 @@ def _arranged(session: Session, update: Sequence[Tensor], order: list[int], *, s
     return 0.0 if found <= HABIT_SEEN else found
 
 
+def _seen(change: float | None, rounding: float = HABIT_SEEN) -> bool:
+    """Whether a change is more than rounding, and a number: where a step is not finite, none of its changes is."""
+    return change is not None and rounding < change < inf
+
+
 def _remarks(found: Habits) -> Iterator[Sentence]:
     say = Sentence.of
     if found.stride > 1:
@@ -153,12 +159,12 @@ def _remarks(found: Habits) -> Iterator[Sentence]:
     if found.unmoved:
         yield say("It never moves {parts}.", parts="; ".join(found.unmoved))
     yield from _of_rate(found)
-    if found.reinitialised > 0:
+    if _seen(found.reinitialised, 0.0):
         yield say(
             "Its constructor changes the weights (by {by:.1e}, relative): runs start from there.",
             by=found.reinitialised,
         )
-    if found.eval_shift:
+    if _seen(found.eval_shift, 0.0):
         yield say(
             "eval() swaps the weights (by {by:.1e}, relative, after a few steps): the model that it returns is not "
             "the one that its steps move.",
@@ -169,14 +175,14 @@ def _remarks(found: Habits) -> Iterator[Sentence]:
             "It evaluates its closure {calls} times a step; here every evaluation gives one gradient.",
             calls=found.closure_calls,
         )
-    if found.loss_dependence is not None and found.loss_dependence > HABIT_SEEN:
+    if _seen(found.loss_dependence):
         yield say(
             "Its step depends on the loss value (twice the loss: {by:.1e}); the gradient's norm is shown in its place.",
             by=found.loss_dependence,
         )
-    if found.order_dependence:
+    if _seen(found.order_dependence):
         yield say("Its step changes by {by:.1e} when the list of parameters is reversed.", by=found.order_dependence)
-    if found.split_dependence:
+    if _seen(found.split_dependence):
         yield say(
             "Its step changes by {by:.1e} when every parameter has a group of its own: what it computes is shared over "
             "a group.",
@@ -197,6 +203,8 @@ def _of_rate(found: Habits) -> Iterator[Sentence]:
     say, has_own = Sentence.of, found.lr_error == found.lr_error
     unheard = "Setting lr in its parameter groups is not honoured (error {own:.1e})"
     error = max(found.lr_knob_error, found.lr_error if has_own else 0.0)
+    if error == inf:
+        return
     if found.lr_knob == OUTSIDE.name and has_own:
         yield say(
             f"{unheard}, nor anything else that looks like a learning rate; its steps are scaled from outside.",

@@ -33,6 +33,19 @@ Blocks = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
+class Rehearsal:
+    """What a black box did on one sequence.
+
+    Attributes:
+        moves: Its steps, up to the first that is not finite.
+        broken: The call of ``step()`` that was not finite, from 1; None where all were.
+    """
+
+    moves: list[Move]
+    broken: int | None = None
+
+
+@dataclass(frozen=True)
 class Move:
     """One step: the gradient, the learning-rate factor, what the black box did, and the rounding in that."""
 
@@ -125,11 +138,11 @@ def late(draw: Draw) -> Iterator[Blocks]:
 Gradients = Callable[[Draw], Iterator[Blocks]]
 
 
-def moves(target: Target, shapes: Shapes, about: Probe, gradients: Gradients, seed: int) -> list[Move]:
+def moves(target: Target, shapes: Shapes, about: Probe, gradients: Gradients, seed: int) -> Rehearsal:
     """Let a fresh instance of the black box make steps on these gradients, at learning rates changed on the way.
 
     Returns:
-        Its moves; as far as they are finite.
+        Its moves, which prove nothing where they are cut short.
     """
     draw = Draw(shapes, seed)
     params = [torch.nn.Parameter(0.3 * b) for b in draw.blocks().values()]
@@ -162,10 +175,10 @@ def moves(target: Target, shapes: Shapes, about: Probe, gradients: Gradients, se
                 u[undefined] = 0.0
             rounding.append(4e-16 * float(torch.maximum(p.detach().abs(), b.abs()).norm()))
         if not all(bool(torch.isfinite(u).all()) for u in update):
-            break
+            return Rehearsal(found, len(found) + 1)
         names = list(shapes)
         found.append(Move(g, factor, dict(zip(names, update, strict=True)), dict(zip(names, rounding, strict=True))))
-    return found
+    return Rehearsal(found)
 
 
 def _size(blocks: Iterable[Tensor]) -> float:

@@ -29,7 +29,7 @@ from maxmargin.verify.optimizers.composite import Composite
 from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.optimizers.core.blockwise import Blockwise, Part
 from maxmargin.verify.optimizers.core.logscale import scaled
-from maxmargin.verify.thresholds.laboratory import EXACT_SCALE, RATIO_TIE, ROUNDING_SHARE, SAME_STEP, STEPS_COUNTED
+from maxmargin.verify.thresholds.laboratory import EXACT_SCALE, RATIO_TIE, ROUNDING_SHARE, SAME_STEP
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,28 @@ class Twin:
     text: str
 
 
+@dataclass(frozen=True)
+class Search:
+    """What came of it.
+
+    Attributes:
+        twin: The twin; None where none was proved.
+        broken: The call of ``step()`` that was not finite in a rehearsal, from 1; None where all were.
+    """
+
+    twin: Twin | None = None
+    broken: int | None = None
+
+
 def find_twin(target: Target, shapes: Shapes, about: Probe, seed: int = 0, norms: Sequence[Norm] = ()) -> Twin | None:
-    """Return the engine's recursion that a black box follows on these shapes, if it follows one.
+    """Return the engine's recursion that a black box follows on these shapes, if it follows one; see :func:`search`."""
+    return search(target, shapes, about, seed, norms).twin
+
+
+def search(target: Target, shapes: Shapes, about: Probe, seed: int = 0, norms: Sequence[Norm] = ()) -> Search:
+    """Look for the engine's recursion that a black box follows on these shapes.
+
+    It is proved over all steps of all rehearsals, or not at all: one that fails, or is not finite, leaves no twin.
 
     Args:
         target: The black box.
@@ -63,23 +83,29 @@ def find_twin(target: Target, shapes: Shapes, about: Probe, seed: int = 0, norms
         norms: Suspects for the steepest-descent family, besides the usual ones.
 
     Returns:
-        The twin; None where none was proved.
+        The twin if one was proved, and whether a step was not finite.
     """
     if target.native is not None or not _eligible(about):
-        return None
+        return Search()
     try:
         handle = Handle(target, [torch.nn.Parameter(torch.zeros(s, dtype=torch.float64)) for s in shapes.values()])
-        runs = [moves(target, shapes, about, kind, seed + i) for i, kind in enumerate((changing, low_rank, absent))]
+        runs: list[list[Move]] = []
+        for i, kind in enumerate((changing, low_rank, absent)):
+            rehearsal = moves(target, shapes, about, kind, seed + i)
+            if rehearsal.broken is not None:
+                return Search(broken=rehearsal.broken)
+            runs.append(rehearsal.moves)
         for optimizer in _guesses(target, handle, shapes, about, runs, norms):
-            proof = _compare(optimizer, runs, about.update_degree)
-            if proof is None:
+            if _compare(optimizer, runs, about.update_degree) is None:
                 continue
-            whole = [*runs, moves(target, shapes, about, late, seed + len(runs))]
-            proof = _compare(optimizer, whole, about.update_degree)
-            return None if proof is None else _twin(optimizer, proof, about.update_degree)
+            last = moves(target, shapes, about, late, seed + len(runs))
+            if last.broken is not None:
+                return Search(broken=last.broken)
+            proof = _compare(optimizer, [*runs, last.moves], about.update_degree)
+            return Search(None if proof is None else _twin(optimizer, proof, about.update_degree))
     except TargetError:
-        return None  # it fails on gradients that a long run may well not show it
-    return None
+        return Search()  # it fails on gradients that a long run may well not show it
+    return Search()
 
 
 def _eligible(about: Probe) -> bool:
@@ -184,7 +210,6 @@ def _compare(optimizer: Optimizer, runs: Sequence[list[Move]], degree: float) ->
 
 def _follows(optimizer: Optimizer, run: Sequence[Move], degree: float, proof: _Proof) -> bool:
     state = optimizer.init({k: torch.zeros_like(g) for k, g in run[0].gradient.items()})
-    counted = dict.fromkeys(run[0].gradient, 0)
     for t, move in enumerate(run, start=1):
         gradient = scaled(move.gradient)
         u, state = optimizer.direction(state, gradient, torch.tensor(float(t), dtype=torch.float64))
@@ -200,12 +225,10 @@ def _follows(optimizer: Optimizer, run: Sequence[Move], degree: float, proof: _P
             want = ratio * move.factor * b
             length = max(float(want.norm()), float(move.update[k].norm()))
             apart = max(0.0, float((move.update[k] - want).norm()) - move.rounding[k])
-            if not apart <= SAME_STEP * length:
-                return False
             if length == 0:
-                counted[k] += 1  # neither moves the block
-            elif length * ROUNDING_SHARE >= move.rounding[k]:
-                counted[k] += 1
-                proof.difference = max(proof.difference, apart / length)
+                continue  # neither moves the block
+            if not apart <= SAME_STEP * length or not move.rounding[k] <= ROUNDING_SHARE * length:
+                return False
+            proof.difference = max(proof.difference, apart / length)
         proof.steps += 1
-    return all(n >= STEPS_COUNTED * len(run) for n in counted.values())
+    return True

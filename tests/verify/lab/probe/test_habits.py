@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from math import inf
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from toys import Momentum
 
 from maxmargin.verify.blackbox.targets import load
+from maxmargin.verify.lab.probe.habits import Habits
 from maxmargin.verify.lab.probe.probes import probe
 
 SHAPES = {"W": (4, 3), "V": (3, 5), "a": (4,)}
@@ -430,3 +432,8 @@ def test_an_optimizer_that_fails_on_small_gradients_is_probed():
     found = _probe(Fails)
     assert found.update_degree == 0
     assert 1e-20 < found.floor < 1e-18
+
+
+def test_nothing_is_said_of_what_is_not_a_number():
+    seen = Habits(reinitialised=inf, eval_shift=inf, loss_dependence=inf, order_dependence=inf, split_dependence=inf)
+    assert [r.text for r in (*seen.remarks, *Habits(lr_error=inf, lr_knob_error=inf).remarks)] == []

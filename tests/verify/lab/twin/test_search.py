@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 
 import numpy as np
@@ -14,9 +15,9 @@ from maxmargin.verify.blackbox.targets import load
 from maxmargin.verify.engine.run import run, starts
 from maxmargin.verify.lab.probe.probes import probe
 from maxmargin.verify.lab.twin import gradients
-from maxmargin.verify.lab.twin.gradients import Draw, changing, low_rank
+from maxmargin.verify.lab.twin.gradients import Draw, changing, low_rank, moves
 from maxmargin.verify.lab.twin.guesses import retentions
-from maxmargin.verify.lab.twin.search import find_twin
+from maxmargin.verify.lab.twin.search import _compare, find_twin, search
 from maxmargin.verify.optimizers import OptimizerError, get_optimizer
 from maxmargin.verify.optimizers.adam import Adam
 from maxmargin.verify.optimizers.composite import Composite
@@ -483,3 +484,62 @@ def test_a_change_after_thousands_of_steps_is_no_twin(monkeypatch):
     assert _twin(Turns) is not None  # not seen in the first 500
     monkeypatch.setattr(gradients, "TWIN_LATE", TWIN_LATE)
     assert _twin(Turns) is None
+
+
+# -- All of the rehearsal, or nothing ------------------------------------------------------------------------------
+
+
+class NotFinite(Signum):
+    """Signum, of whose steps one is not a number."""
+
+    at = 700
+
+    def direction(self, p, state, group):
+        u = super().direction(p, state, group)
+        return u * float("nan") if state["step"] == self.at else u
+
+
+class GivesUp(Signum):
+    """Signum, which raises at one of its calls."""
+
+    at = 400
+
+    def direction(self, p, state, group):
+        if state["step"] == self.at:
+            raise RuntimeError("no more")
+        return super().direction(p, state, group)
+
+
+@pytest.mark.parametrize("at", [1, 20, 150, 300, 400])
+def test_a_rehearsal_that_is_cut_short_proves_nothing(at):
+    class Late(NotFinite):
+        pass
+
+    Late.at = at
+    assert _twin(Late) is None
+
+
+def test_the_call_that_was_not_finite_is_known():
+    class Late(NotFinite):
+        at = 300
+
+    target = load(Late)
+    found = search(target, SHAPES, probe(target, SHAPES))
+    assert (found.twin, found.broken) == (None, 300)
+
+
+def test_an_optimizer_that_raises_in_the_rehearsal_has_no_twin():
+    assert _twin(GivesUp) is None
+
+
+@pytest.mark.parametrize(("rounding", "proved"), [(1e-10, True), (1e-2, False)])
+def test_every_step_counts(rounding, proved):
+    """Steps that rounding in the weights hides are no evidence, however many others there are."""
+    target = load(Signum)
+    run = moves(target, SHAPES, probe(target, SHAPES), changing, 0).moves
+    blurred = [
+        replace(m, rounding={k: rounding * float(u.norm()) for k, u in m.update.items()}) if t % 3 == 0 else m
+        for t, m in enumerate(run)
+    ]
+    signum = MomentumSteepestDescent(get_norm("linf"), 0.8)
+    assert (_compare(signum, [blurred], 0.0) is not None) is proved
