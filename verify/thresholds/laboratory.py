@@ -50,6 +50,22 @@ POWER_FITS = named("POWER_FITS", 0.5, "relative", "a smaller difference lets a p
 STEP_LOST = named("STEP_LOST", 1e-13, "of the weights", "shorter steps lose more than 0.1 % to rounding", "float64")
 OTHER_STEP = named("OTHER_STEP", 0.1, "relative", "a change of the update that is no longer the same optimizer")
 
+# -- lab/probe/floor.py -------------------------------------------------------------------------------------------
+
+FED_USUAL = named(
+    "FED_USUAL", 120, "2^−k", "down to which gradients are tried rung by rung", "every eps in use; float32 ends there"
+)
+FED_DEEPEST = named(
+    "FED_DEEPEST", 480, "2^−k", "down to which gradients are fed", "squares underflow from 2^−500 on: float64"
+)
+UNDERFLOWN = named(
+    "UNDERFLOWN", 8, "2^−k", "below where a step changes, after which arithmetic that underflows leaves nothing"
+)
+TINY_NUMBER = named(
+    "TINY_NUMBER", 1e-100, "a constructor's number", "a smaller one is tried enlarged: no gradient shows it"
+)
+RAISED_TO = named("RAISED_TO", (1e-60, 1e-80), "a constructor's number", "that is tried in place of a tiny one")
+
 # -- lab/probe/strides.py -----------------------------------------------------------------------------------------
 
 CALLS_WATCHED = named("CALLS_WATCHED", 40, "calls", "of step() in which the blocks' moves are watched")

@@ -40,7 +40,7 @@ class Session:
     """
 
     def __init__(self, target: Target, shapes: Shapes, seed: int) -> None:
-        self.target, self.shapes = target, shapes
+        self.target, self.shapes, self.seed = target, shapes, seed
         generator = torch.Generator().manual_seed(seed)
 
         def draw() -> list[Tensor]:

@@ -1,13 +1,14 @@
 """Prescribed gradients for a black box, and the steps it made on them: what a native twin has to repeat.
 
 Sizes stay where a plain float64 loop is exact and cover what a long run shows an optimizer: there the gradient is
-rescaled to stay within 2^±20 of order one, so scales far beyond never reach it, however large the margins. Four
-sequences, each fed to an instance of its own:
+rescaled to stay within 2^±20 of order one. Beyond, the engine goes on exactly as the recursion says; that the black
+box does too is seen as far down as it can be fed. Five sequences, each fed to an instance of its own:
 
 - *changing*: directions drawn anew, sizes that wander and jump over eight decades, blocks out of step with each other;
   then nearly one direction that shrinks, as late in training; then reversals and growth;
 - *low rank*: the momentum's null directions must stay null, where a polar factor of rounding noise would move;
 - *absent*: rows, columns and entries that are exactly 0 (dead neurons, absent features), after 0/0 := 0;
+- *tiny*: as small as it was seen to be itself, down to 2^-480: an eps may rule there that nothing larger shows;
 - *late*: two thousand steps of slowly drifting gradients, for what changes with the step count.
 
 In all but the last the weights are drawn anew before each step, which a recursion in the gradients cannot notice and
@@ -27,7 +28,13 @@ from maxmargin.models.blocks import Shapes
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.lab.probe.probes import Probe
-from maxmargin.verify.thresholds.laboratory import TWIN_CHANGING, TWIN_LATE, TWIN_LONG_SHARE, TWIN_SHARE, TWIN_SPECIAL
+from maxmargin.verify.thresholds.laboratory import (
+    TWIN_CHANGING,
+    TWIN_LATE,
+    TWIN_LONG_SHARE,
+    TWIN_SHARE,
+    TWIN_SPECIAL,
+)
 
 Blocks = dict[str, Tensor]
 
@@ -68,6 +75,9 @@ class Draw:
     def normal(self) -> float:
         """A Gaussian number."""
         return float(torch.randn((), generator=self.generator, dtype=torch.float64))
+
+
+Gradients = Callable[[Draw], Iterator[Blocks]]
 
 
 def changing(draw: Draw) -> Iterator[Blocks]:
@@ -135,7 +145,15 @@ def late(draw: Draw) -> Iterator[Blocks]:
         yield {k: 10.0**log_size * b for k, b in base.items()}
 
 
-Gradients = Callable[[Draw], Iterator[Blocks]]
+def tiny(depth: float) -> Gradients:
+    """As small as the optimizer was seen to be itself, for an eps that nothing larger would show."""
+
+    def gradients(draw: Draw) -> Iterator[Blocks]:
+        for _ in range(TWIN_SPECIAL):
+            size = 10.0 ** abs(draw.normal())
+            yield {k: depth * size * b for k, b in draw.blocks().items()}
+
+    return gradients
 
 
 def moves(target: Target, shapes: Shapes, about: Probe, gradients: Gradients, seed: int) -> Rehearsal:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 import torch
 
@@ -23,7 +24,7 @@ from maxmargin.solvers.norms import Norm
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.targets import Target, TargetError
 from maxmargin.verify.lab.probe.probes import Probe
-from maxmargin.verify.lab.twin.gradients import Move, absent, changing, late, low_rank, moves
+from maxmargin.verify.lab.twin.gradients import Move, absent, changing, late, low_rank, moves, tiny
 from maxmargin.verify.lab.twin.guesses import candidates, single_norms, whole_norms
 from maxmargin.verify.optimizers.composite import Composite
 from maxmargin.verify.optimizers.core.base import Optimizer
@@ -90,7 +91,10 @@ def search(target: Target, shapes: Shapes, about: Probe, seed: int = 0, norms: S
     try:
         handle = Handle(target, [torch.nn.Parameter(torch.zeros(s, dtype=torch.float64)) for s in shapes.values()])
         runs: list[list[Move]] = []
-        for i, kind in enumerate((changing, low_rank, absent)):
+        kinds = [changing, low_rank, absent]
+        if about.depth < 1 and not (handle.rate.knob.outside and about.update_degree > 0):  # steps lost in the weights
+            kinds.append(tiny(about.depth))
+        for i, kind in enumerate(kinds):
             rehearsal = moves(target, shapes, about, kind, seed + i)
             if rehearsal.broken is not None:
                 return Search(broken=rehearsal.broken)
@@ -110,7 +114,7 @@ def search(target: Target, shapes: Shapes, about: Probe, seed: int = 0, norms: S
 
 def _eligible(about: Probe) -> bool:
     free = about.floor == 0 and about.defect <= EXACT_SCALE and about.update_degree in (0.0, 1.0)
-    return free and about.decay == 0 and about.random == 0
+    return free and about.decay == 0 and about.random == 0 and about.step_per_lr > 0
 
 
 def _twin(optimizer: Optimizer, proof: _Proof, degree: float) -> Twin:
@@ -224,11 +228,15 @@ def _follows(optimizer: Optimizer, run: Sequence[Move], degree: float, proof: _P
         for k, b in u.items():
             want = ratio * move.factor * b
             length = max(float(want.norm()), float(move.update[k].norm()))
-            apart = max(0.0, float((move.update[k] - want).norm()) - move.rounding[k])
+            apart = float((move.update[k] - want).norm()) - move.rounding[k]
             if length == 0:
                 continue  # neither moves the block
-            if not apart <= SAME_STEP * length or not move.rounding[k] <= ROUNDING_SHARE * length:
+            if (
+                not isfinite(length)
+                or not apart <= SAME_STEP * length
+                or not move.rounding[k] <= ROUNDING_SHARE * length
+            ):
                 return False
-            proof.difference = max(proof.difference, apart / length)
+            proof.difference = max(proof.difference, apart / length, 0.0)
         proof.steps += 1
     return True

@@ -543,3 +543,35 @@ def test_every_step_counts(rounding, proved):
     ]
     signum = MomentumSteepestDescent(get_norm("linf"), 0.8)
     assert (_compare(signum, [blurred], 0.0) is not None) is proved
+
+
+def test_steps_too_small_or_too_large_to_be_compared_prove_nothing():
+    """Adadelta with a tiny eps makes steps of 1e-100, which no weights show; enlarged, they overflow any comparison."""
+    assert _twin("torch.optim:Adadelta", {"eps": 1e-200}) is None
+    target = load(Signum)
+    run = moves(target, SHAPES, probe(target, SHAPES), changing, 0).moves
+    huge = [replace(m, update={k: 1e200 * u for k, u in m.update.items()}, factor=1e200 * m.factor) for m in run]
+    assert _compare(MomentumSteepestDescent(get_norm("linf"), 0.3), [huge], 0.0) is None
+
+
+class DeepFloor(Rule):
+    """Adam's recursion, with an eps that no usual gradient shows."""
+
+    eps = 1e-45
+
+    def direction(self, p, state, group):
+        m, t = self.average(p, state, 0.7), state["step"]
+        v = state.setdefault("v", torch.zeros_like(p)).mul_(0.9).addcmul_(p.grad, p.grad, value=0.1)
+        return (m / (1 - 0.7**t)) / ((v / (1 - 0.9**t)).sqrt() + self.eps)
+
+
+@pytest.mark.parametrize("eps", [1e-20, 1e-45, 1e-120, 1e-140])
+def test_no_twin_says_plus_0_where_an_eps_can_be_fed(eps):
+    target = load(type("Deep", (DeepFloor,), {"eps": eps}), {"betas": (0.7, 0.9)})
+    about = probe(target, SHAPES)
+    assert (
+        find_twin(target, SHAPES, replace(about, floor=0.0, depth=1e-143)) is None
+    )  # it shows in the rehearsal itself
+    assert eps < about.floor < 1e3 * eps
+    target = load(type("Exact", (DeepFloor,), {"eps": 0.0}), {"betas": (0.7, 0.9)})
+    assert find_twin(target, SHAPES, probe(target, SHAPES)).optimizer == Adam(0.7, 0.9)
