@@ -97,6 +97,17 @@ ROUNDING_UNITS = named(
     "those read off the steps spread by a factor of 30 or so",
 )
 
+ROUNDINGS = named(
+    "ROUNDINGS", 4.0, "roundings of the weights", "by which two steps may differ: before and after each of them"
+)
+BLURRED = named(
+    "BLURRED",
+    1e-5,
+    "relative",
+    "rounding of the weights that still lets effects be told: float32's, at steps as long as the weights",
+    "a decay of 1e-4 of the weights shows with 6e-5, float32 blurs to 2e-6, bfloat16 to 1e-1",
+)
+
 # -- lab/probe/memory.py ------------------------------------------------------------------------------------------
 
 NEVER_FORGETS = named(

@@ -15,7 +15,7 @@ from maxmargin.verify.blackbox.learning_rate import GROUPS_LR, OUTSIDE
 from maxmargin.verify.blackbox.targets import TargetError
 from maxmargin.verify.lab.harness.sentence import Place, Sentence
 from maxmargin.verify.lab.harness.session import Session, last_step
-from maxmargin.verify.lab.probe.precision import format_of, granularity, state_formats, weight_format
+from maxmargin.verify.lab.probe.precision import blur, format_of, granularity, state_formats, weight_format
 from maxmargin.verify.thresholds.laboratory import HABIT_SEEN, RATE_HONOURED, WARM_STEPS
 
 
@@ -39,6 +39,7 @@ class Habits:
         order_dependence: Relative change of the step when the list of parameters is reversed.
         split_dependence: Relative change when every parameter has a group of its own.
         weight_format: Format to which the weights are rounded, if to a coarser one than their own.
+        blur: Relative difference of two steps that this rounding explains; 0 for true float64.
         update_granularity: Rounding unit through which the step seems to pass, 4e-3 for bfloat16; 0 for none.
         state_formats: State kept in low precision, "exp_avg in float32".
         unmoved: Parts of the weights that no step moves, in words.
@@ -58,6 +59,7 @@ class Habits:
     order_dependence: float | None = None
     split_dependence: float | None = None
     weight_format: str | None = None
+    blur: float = 0.0
     update_granularity: float = 0.0
     state_formats: tuple[str, ...] = ()
     unmoved: tuple[str, ...] = ()
@@ -112,6 +114,7 @@ def habits(
             _arranged(session, update, order, split=True) if steady and several and convention is PLAIN else None
         ),
         weight_format=rounded,
+        blur=blur(session, update),
         update_granularity=granularity(session, update) if steady and rounded is None else 0.0,
         state_formats=state_formats(handle, degrees),
         unmoved=tuple(name if mask.all() else Place.of(mask).listed(name) for name, mask in still[:8]),
@@ -129,6 +132,8 @@ def _loss_dependence(session: Session, update: Sequence[Tensor]) -> float:
     handle = session.open()
     assert handle.closure is not None
     handle.closure.factor = 2.0
+    if session.rate != 1.0:
+        handle.set_lr(session.rate)
     return difference(update, last_step(handle, session.gradients))
 
 
@@ -219,7 +224,7 @@ def _of_rate(found: Habits) -> Iterator[Sentence]:
             knob=found.lr_knob,
             error=found.lr_knob_error,
         )
-    elif error > RATE_HONOURED:
+    elif error > max(RATE_HONOURED, found.blur):
         yield say("Twice the learning rate, set on the way, does not move twice as far (error {by:.1e}).", by=error)
     elif not has_own:
         yield say("Its learning rate is found elsewhere: {knob}.", knob=found.lr_knob)
@@ -227,7 +232,11 @@ def _of_rate(found: Habits) -> Iterator[Sentence]:
 
 def _of_precision(found: Habits) -> Iterator[Sentence]:
     if found.weight_format is not None:
-        yield Sentence.of("It rounds the weights to {format}.", format=found.weight_format)
+        yield Sentence.of(
+            "It rounds the weights to {format}: what changes a step by less than {blur:.0e} is that rounding.",
+            format=found.weight_format,
+            blur=found.blur,
+        )
     if found.update_granularity > 0:
         name = format_of(found.update_granularity)
         yield Sentence.of(

@@ -24,7 +24,8 @@ from maxmargin.verify.lab.harness.session import Session
 from maxmargin.verify.lab.probe.floor import floor_of
 from maxmargin.verify.lab.probe.habits import Habits, habits
 from maxmargin.verify.lab.probe.memory import remembered
-from maxmargin.verify.thresholds.laboratory import EXACT_SCALE, OTHER_STEP, POWER_FITS
+from maxmargin.verify.lab.probe.precision import lengthen
+from maxmargin.verify.thresholds.laboratory import BLURRED, EXACT_SCALE, OTHER_STEP, POWER_FITS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,8 @@ class Probe(Habits):
     @property
     def exactly_invariant(self) -> bool:
         """Whether that rescaling is exact to rounding."""
-        return self.rescalable and max(self.defect, self.rescaling_error) <= EXACT_SCALE and self.floor == 0.0
+        rounding = max(EXACT_SCALE, min(self.blur, BLURRED))
+        return self.rescalable and max(self.defect, self.rescaling_error) <= rounding and self.floor == 0.0
 
 
 def _degree(small: object, large: object, c: float) -> float:
@@ -111,7 +113,9 @@ def probe(target: Target, shapes: Shapes, seed: int = 0) -> Probe:
         TargetError: when the optimizer cannot be built or stepped on them.
     """
     with seeded(0):
-        return _probe(Session(target, shapes, seed))
+        session = Session(target, shapes, seed)
+        lengthen(session)
+        return _probe(session)
 
 
 def _probe(session: Session) -> Probe:
@@ -127,7 +131,7 @@ def _probe(session: Session) -> Probe:
     floor, depth = floor_of(session, update, update_degree)
     lag, memory = remembered(session, degrees)
     random = max(difference(update, session.run(seed=s)[1]) for s in (0, 1))
-    lr_error = difference([2 * u for u in update], session.at_rate(2.0)) if handle.has_lr else nan
+    lr_error = difference([2 * u for u in session.at_rate(1.0)], session.at_rate(2.0)) if handle.has_lr else nan
     return Probe(
         update_degree=update_degree,
         state_degrees=degrees,
@@ -139,7 +143,7 @@ def _probe(session: Session) -> Probe:
         decay=handle.weight_decay(),
         value_dependence=difference(update, session.run(start_factor=3.0)[1]),
         random=random,
-        step_per_lr=size(update),
+        step_per_lr=size(update) / session.rate,
         coupling=_coupling(session, update),
         shared_state=any(leaf.parameter is None for leaf in large.values()),
         rescaling_error=_rescaling_error(session, degrees, update_degree, 1 / c),
@@ -190,7 +194,7 @@ def _rescaling_error(session: Session, degrees: Mapping[Path, float], degree: fl
     for leaf in scaled.leaves():
         if d := degrees.get(leaf.path, 0.0):
             leaf.multiply(c**d)
-    scaled.set_lr(c**-degree)
+    scaled.set_lr(session.rate * c**-degree)
     return difference(wanted, session.one_more(scaled, c))
 
 
