@@ -12,7 +12,7 @@ from maxmargin.models import problems
 from maxmargin.solvers.norms import Norm
 from maxmargin.verify.engine.devices import one_thread
 from maxmargin.verify.evidence.apartness import with_apartness
-from maxmargin.verify.evidence.hypotheses import Known, hypotheses_of
+from maxmargin.verify.evidence.hypotheses import Known, hypotheses_of, ordered
 from maxmargin.verify.evidence.measure import Effort, measure
 from maxmargin.verify.evidence.measured import Measured
 from maxmargin.verify.judging.facts import Facts
@@ -85,6 +85,8 @@ class Job:
         with one_thread():
             evidence = with_apartness(problem, norm, found.evidence.norms, exam.norms | {norm.name: norm})
             hypotheses = hypotheses_of(problem, trajectory, norm, self.known) | about_optimizer(exam.about, exam.twin)
+        if self.known is None and isinstance(self.training.trainee, Optimizer) and self.training.trainee.betas:
+            hypotheses |= ordered(self.training.trainee.betas)
         facts = Facts(
             norm.name,
             evidence,

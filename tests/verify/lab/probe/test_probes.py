@@ -499,3 +499,9 @@ def test_underflow_is_no_eps_and_ends_the_search(optimizer):
     assert found.floor == 0
     assert found.depth < 1e-40
     assert (found.depth < 1e-143) is (optimizer in (SignDescent, Custom))
+
+
+def test_two_moments_that_resonate_are_followed_more_slowly():
+    usual, odd = (probe(load("torch.optim:Adam", {"eps": 0.0, "betas": b}), SHAPES) for b in ((0.9, 0.9), (0.95, 0.9)))
+    assert usual.lag_limit == pytest.approx(0.05, rel=1e-3)
+    assert odd.lag_limit == pytest.approx(0.0177, rel=1e-2)
