@@ -9,7 +9,7 @@ from math import inf, isfinite, log
 from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.evidence.measured import Measured
 from maxmargin.verify.judging.facts import controls_of
-from maxmargin.verify.judging.wording import remarks, stand_in
+from maxmargin.verify.judging.wording import reach, remarks, stand_in
 from maxmargin.verify.results.candidates import CANDIDATES
 from maxmargin.verify.results.verdict import Outcome, ProblemVerdict
 from maxmargin.verify.thresholds.judging import (
@@ -118,6 +118,7 @@ def conclude(
             *blind,
             *_scope(found, outcome),
             *stand_in(found),
+            *reach(found),
         ),
         approximate=defect,
     )

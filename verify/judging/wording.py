@@ -139,6 +139,11 @@ def stand_in(found: Sequence[Measured]) -> list[str]:
     return [f"It {twin.text.rstrip('.')}{where}: the engine made the long runs in its place."]
 
 
+def reach(found: Sequence[Measured]) -> list[str]:
+    """How far what is said of the optimizer reaches: what our pacing undid, and what was not tried."""
+    return _once(sentence for m in found for sentence in m.exam.scope)
+
+
 def _worst(probes: Sequence[Probe]) -> Probe:
     """The largest of each finding over the problems' shapes."""
     first = probes[0]

@@ -11,6 +11,7 @@ from maxmargin.solvers.norms import Norm, ParameterNorm, get_norm
 from maxmargin.verify.blackbox.targets import Target, TargetError
 from maxmargin.verify.lab.faults.diagnosis import diagnose
 from maxmargin.verify.lab.faults.finding import Finding
+from maxmargin.verify.lab.harness.sentence import Sentence
 from maxmargin.verify.lab.norm.fingerprint import Fingerprint, Step, coupling_of, read
 from maxmargin.verify.lab.norm.preconditioners import preconditioners
 from maxmargin.verify.lab.norm.shape_law import shape_law
@@ -20,6 +21,7 @@ from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.lab.probe.strides import in_stride
 from maxmargin.verify.lab.twin.search import Search, Twin, search
 from maxmargin.verify.results.candidates import CANDIDATES
+from maxmargin.verify.thresholds.laboratory import OWN_CALLS
 
 PROBLEMS = ("blocks", "multiclass", "binary@relu2:h=8")
 """A tall, a wide and a square matrix with a vector; a wide matrix alone; two layers, one a vector (L = 3)."""
@@ -46,6 +48,7 @@ class Exam:
         findings: What is wrong with its steps, seen from the norm that is claimed or nearest.
         nonfinite: A step that is not finite on gradients that are, with a program that shows it, if one was found.
         notes: What is worth knowing of it whether or not something is wrong, in sentences.
+        scope: How far what is said of it reaches, in sentences that stand in every verdict.
         candidates: The norms to measure.
         claimed: Those of them whose matching KKT points are looked for.
     """
@@ -58,6 +61,7 @@ class Exam:
     findings: tuple[Finding, ...] = ()
     nonfinite: NonFinite | None = None
     notes: tuple[str, ...] = ()
+    scope: tuple[Sentence, ...] = ()
     candidates: tuple[Norm, ...] = ()
     claimed: tuple[Norm, ...] = ()
 
@@ -160,6 +164,7 @@ class Laboratory:
             findings=findings,
             nonfinite=broken,
             notes=() if about is None else tuple(_notes(subject, seen)),
+            scope=() if about is None else tuple(_scope(about, found.twin)),
             candidates=tuple({**suspects, **({} if nearest is None else {nearest.name: nearest})}.values()),
             claimed=() if expected is None else (expected,),
         )
@@ -174,6 +179,30 @@ def _notes(subject: Subject, seen: Fingerprint | None) -> Iterator[str]:
         for kind in sorted({p.kind for p in found}):
             blocks = ", ".join(p.block for p in found if p.kind == kind)
             yield f"It never forgets, and acts as {_PRECONDITIONERS[kind]} on {blocks}."
+
+
+def _scope(about: Probe, twin: Twin | None) -> Iterator[Sentence]:
+    """What the pacing undid, how long a twin was rehearsed, and how small gradients were tried."""
+    if about.own_schedule:
+        yield Sentence.of(
+            "Its own schedule was undone by our pacing: under constant gradients and a constant learning rate its "
+            "steps change like t^{power:.2g} (at most, over {calls} calls).",
+            power=about.own_schedule,
+            calls=OWN_CALLS,
+        )
+    if about.trust:
+        yield Sentence.of(
+            "Its steps are longer where the weights are (like ‖θ‖^{power:.1f}, a trust ratio), which our pacing undid.",
+            power=about.trust,
+        )
+    if twin is not None:
+        yield Sentence.of(
+            "What it does after {calls} calls of step(), or on gradients of norms below {depth:.0e}, was not seen.",
+            calls=twin.longest,
+            depth=about.depth,
+        )
+    elif about.depth < about.floor or (about.floor == 0 and about.depth < inf):
+        yield Sentence.of("Gradients of norms below {depth:.0e} were not tried.", depth=about.depth)
 
 
 def _is_general(norm: Norm) -> bool:

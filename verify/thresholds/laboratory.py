@@ -128,6 +128,13 @@ HABIT_SEEN = named(
     "HABIT_SEEN", 1e-9, "relative", "smaller differences are rounding in sums of another order", "float64"
 )
 
+# -- lab/probe/own_pace.py ----------------------------------------------------------------------------------------
+
+OWN_CALLS = named("OWN_CALLS", 400, "calls", "of step() on one gradient, whose lengths are watched")
+OWN_POWER = named(
+    "OWN_POWER", 0.1, "power of the call's number", "with which they change, that is more than averages filling up"
+)
+
 # -- lab/probe/finite.py ------------------------------------------------------------------------------------------
 
 FINITE_SCALES = named(

@@ -24,8 +24,9 @@ from maxmargin.verify.lab.harness.session import Session
 from maxmargin.verify.lab.probe.floor import floor_of
 from maxmargin.verify.lab.probe.habits import Habits, habits
 from maxmargin.verify.lab.probe.memory import remembered
+from maxmargin.verify.lab.probe.own_pace import own_schedule, trust_power
 from maxmargin.verify.lab.probe.precision import lengthen
-from maxmargin.verify.thresholds.laboratory import BLURRED, EXACT_SCALE, OTHER_STEP, POWER_FITS
+from maxmargin.verify.thresholds.laboratory import BLURRED, EXACT_SCALE, HABIT_SEEN, OTHER_STEP, POWER_FITS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,8 @@ class Probe(Habits):
         shared_state: Whether a group keeps state tensors of its own.
         rescaling_error: Relative error of a step before which gradient and state were rescaled together: large where
             an optimizer keeps state that cannot be seen in its ``state``.
+        own_schedule: Power of the call's number with which its steps change under constant gradients and rates.
+        trust: Power of the weights' length with which its steps' length goes: 1 for a trust ratio.
     """
 
     update_degree: float
@@ -65,6 +68,8 @@ class Probe(Habits):
     shared_state: bool = False
     rescaling_error: float = 0.0
     depth: float = inf
+    own_schedule: float = 0.0
+    trust: float = 0.0
 
     @property
     def findings(self) -> tuple[str, ...]:
@@ -138,6 +143,8 @@ def _probe(session: Session) -> Probe:
         defect=defect,
         floor=floor,
         depth=depth,
+        own_schedule=own_schedule(session, memory) if random <= HABIT_SEEN else 0.0,
+        trust=trust_power(session, size(update)),
         lag_limit=lag,
         memory=memory,
         decay=handle.weight_decay(),

@@ -14,7 +14,7 @@ eps) exclude a twin from the start; low-precision arithmetic and dependence on t
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 
 import torch
@@ -43,6 +43,7 @@ class Twin:
             it is another number each step.
         difference: The largest relative difference of a block's step.
         steps: Steps compared.
+        longest: Of these, those that one instance made in a row.
         text: For the report.
     """
 
@@ -51,6 +52,7 @@ class Twin:
     difference: float
     steps: int
     text: str
+    longest: int = 0
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,10 @@ def search(target: Target, shapes: Shapes, about: Probe, seed: int = 0, norms: S
             if last.broken is not None:
                 return Search(broken=last.broken)
             proof = _compare(optimizer, [*runs, last.moves], about.update_degree)
-            return Search(None if proof is None else _twin(optimizer, proof, about.update_degree))
+            if proof is None:
+                return Search()
+            longest = target.stride * max(len(run) for run in (*runs, last.moves))
+            return Search(replace(_twin(optimizer, proof, about.update_degree), longest=longest))
     except TargetError:
         return Search()  # it fails on gradients that a long run may well not show it
     return Search()
