@@ -143,7 +143,10 @@ class Opened(Protocol):
     """What :class:`~maxmargin.verify.blackbox.handle.Handle` offers here."""
 
     optimizer: Any
-    params: Sequence[Tensor]
+
+    @property
+    def params(self) -> Sequence[Tensor]:
+        """Its parameters."""
 
     def set_lr(self, factor: float) -> None:
         """Set the learning rate by the knob that it was opened with."""

@@ -185,7 +185,9 @@ def weights(case: Case) -> Iterator[Finding]:
     for name, x in case.start.items():
         usual, moved = case.usual[name], changed[name] - case.usual[name]
         size = _change(changed[name], usual)
-        noise = ROUNDINGS * unit * abs(OTHER_WEIGHTS) * float(np.linalg.norm(x) / max(np.linalg.norm(usual), 1e-300))
+        noise = (
+            ROUNDINGS * unit * abs(OTHER_WEIGHTS) * float(np.linalg.norm(x)) / max(float(np.linalg.norm(usual)), 1e-300)
+        )
         least = max(WEIGHT_DEPENDENT, noise)  # smaller changes may be the rounding of the weights
         facts: dict[str, float] = {}
         if size > DECAYED[0] and _cos(moved, x) > DECAYED[1]:

@@ -24,7 +24,7 @@ from maxmargin.solvers.norms import Norm
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.targets import Target, TargetError
 from maxmargin.verify.lab.probe.probes import Probe
-from maxmargin.verify.lab.twin.gradients import Move, absent, changing, late, low_rank, moves, tiny
+from maxmargin.verify.lab.twin.gradients import Gradients, Move, absent, changing, late, low_rank, moves, tiny
 from maxmargin.verify.lab.twin.guesses import candidates, single_norms, whole_norms
 from maxmargin.verify.optimizers.composite import Composite
 from maxmargin.verify.optimizers.core.base import Optimizer
@@ -93,7 +93,7 @@ def search(target: Target, shapes: Shapes, about: Probe, seed: int = 0, norms: S
     try:
         handle = Handle(target, [torch.nn.Parameter(torch.zeros(s, dtype=torch.float64)) for s in shapes.values()])
         runs: list[list[Move]] = []
-        kinds = [changing, low_rank, absent]
+        kinds: list[Gradients] = [changing, low_rank, absent]
         if about.depth < 1 and not (handle.rate.knob.outside and about.update_degree > 0):  # steps lost in the weights
             kinds.append(tiny(about.depth))
         for i, kind in enumerate(kinds):
