@@ -72,6 +72,39 @@ def adam_lag_discrete(r: float, b1: float, b2: float) -> float:
     return momentum_lag_discrete(r, b1) * sqrt((1 - b2 * exp(2 * r)) / (1 - b2))
 
 
+def resonance_limit(b1: float, b2: float, elasticity: float = 0.5) -> float:
+    """The pace from which on Adam's step outruns what it is meant to follow; inf where its step shrinks with the pace.
+
+    A learning rate that would change a log-gradient by c a step where κ = 1 changes it by r = c κ(r). Where the second
+    moment lags more than the first (β₁ ≤ √β₂, nearly), κ falls with r, and r settles below c. Where the first does, κ
+    grows: faster shrinkage makes longer steps, which make faster shrinkage. The relative growth r κ'(r)/κ(r) =
+    r (β₁eʳ/(1 − β₁eʳ) − β₂e²ʳ/(1 − β₂e²ʳ)) is the feedback's gain; at 1 the fixed point is lost, r runs to the edge
+    −ln β₁ and the run blows up.
+
+    Args:
+        b1: β₁.
+        b2: β₂.
+        elasticity: The gain that is admitted, below 1.
+
+    Returns:
+        c = r/κ(r) at the r where the gain is that.
+
+    Example:
+        >>> round(resonance_limit(0.95, 0.9), 4), resonance_limit(0.9, 0.95)
+        (0.0177, inf)
+    """
+
+    def gain(r: float) -> float:
+        return r * (b1 * exp(r) / (1 - b1 * exp(r)) - b2 * exp(2 * r) / (1 - b2 * exp(2 * r)))
+
+    if b1 <= b2:
+        return inf
+    edge = min(-log(b1), -log(b2) / 2 if b2 > 0 else inf)
+    rates = (edge * i / 10_000 for i in range(1, 10_000))  # it may rise and, close to the edge, fall again
+    first = next((r for r in rates if gain(r) >= elasticity), None)
+    return inf if first is None else first / adam_lag_discrete(first, b1, b2)
+
+
 @final
 @dataclass(frozen=True)
 class CriticalLaw:

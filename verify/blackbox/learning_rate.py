@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from maxmargin.verify.blackbox.difference import relative
+from maxmargin.verify.blackbox.difference import relative, rounding_unit, size
 from maxmargin.verify.thresholds.laboratory import RATE_BEFORE, RATE_HONOURED, RATE_PATIENCE, RATE_USABLE
 
 _RATE = re.compile(r"(lr|lrate|learning_rate|step_?size|.*_lr|lr_.*|.*_learning_rate)")
@@ -144,6 +144,10 @@ class Opened(Protocol):
 
     optimizer: Any
 
+    @property
+    def params(self) -> Sequence[Tensor]:
+        """Its parameters."""
+
     def set_lr(self, factor: float) -> None:
         """Set the learning rate by the knob that it was opened with."""
 
@@ -162,17 +166,27 @@ def find(opened: Callable[[Knob], Opened], gradients: Sequence[Tensor]) -> Rate:
         What was found.
     """
 
-    def run(knob: Knob, until: int | None) -> tuple[list[Tensor], int]:
+    def run(knob: Knob, until: int | None, base: float = 1.0, then: float = 2.0) -> tuple[list[Tensor], int]:
         handle = opened(knob)
-        handle.set_lr(1.0)
+        handle.set_lr(base)
         for step in range(RATE_BEFORE + RATE_PATIENCE):
             if step == (RATE_BEFORE if until is None else until):
-                handle.set_lr(2.0)
+                handle.set_lr(then * base)
             moved = handle.advance(gradients)
             if step >= RATE_BEFORE and (step == until or (until is None and any(bool((m != 0).any()) for m in moved))):
                 break
+        ends.append([p.detach().clone() for p in handle.params])
         return moved, step
 
+    def error_of(knob: Knob) -> float:
+        error = _doubling_error(plain, run(knob, moving)[0])
+        if error <= RATE_HONOURED or rounding_unit(ends[0]) == 0:
+            return error
+        # Weights that are rounded blur short steps, and no rate is to blame: make them as long as the weights.
+        base = size(ends[0]) / max(size(plain), 1e-300)
+        return min(error, _doubling_error(run(knob, moving, base, 1.0)[0], run(knob, moving, base)[0]))
+
+    ends: list[list[Tensor]] = []  # the weights after each run
     plain, moving = run(UNTOUCHED, None)
     optimizer = opened(UNTOUCHED).optimizer
     tried: list[Rate] = []
@@ -183,7 +197,7 @@ def find(opened: Callable[[Knob], Opened], gradients: Sequence[Tensor]) -> Rate:
         if not places or which in counted:
             continue
         counted.add(which)
-        error = _doubling_error(plain, run(knob, moving)[0])
+        error = error_of(knob)
         tried.append(Rate(knob, error))
         if error <= RATE_HONOURED:
             return tried[-1]

@@ -28,6 +28,7 @@ class Trajectory:
         separated_at: (B,) first step seen with q > 0; −1 if never.
         alive: (B,) whether the weights stayed finite.
         undefined: (B,) how many weights, at most in one step, an optimizer left undefined (0/0 := 0 was applied).
+        broken: (B,) the step that was not finite though its gradient was, from 1; 0 where all were finite.
 
     Raises:
         ValueError: arrays whose shapes do not fit together.
@@ -46,6 +47,7 @@ class Trajectory:
     separated_at: np.ndarray
     alive: np.ndarray | None = None
     undefined: np.ndarray | None = None
+    broken: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         lead = self.margin.shape
@@ -60,7 +62,7 @@ class Trajectory:
         for field in ("log_scale", "eta", "travelled"):
             if (shape := getattr(self, field).shape) != lead:
                 raise ValueError(f"Trajectory.{field} has shape {shape}, margin is {lead} = (T, B)")
-        for field in ("separated_at", "alive", "undefined"):
+        for field in ("separated_at", "alive", "undefined", "broken"):
             if (value := getattr(self, field)) is not None and value.shape != lead[1:]:
                 raise ValueError(f"Trajectory.{field} has shape {value.shape}, needed is one entry a run, {lead[1:]}")
 

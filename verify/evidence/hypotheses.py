@@ -16,7 +16,7 @@ from maxmargin.verify.evidence.kappa import BlockKappa, block_kappas, measured_w
 from maxmargin.verify.evidence.schedule_taken import Realized, admissibility_of, realized
 from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.results.verdict import Hypothesis
-from maxmargin.verify.thresholds.judging import LATE_CHECKPOINTS, RESTLESS, SETTLED, SHRINKS, STILL
+from maxmargin.verify.thresholds.judging import BLOWN_UP, LATE_CHECKPOINTS, RESTLESS, SETTLED, SHRINKS, STILL
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,11 @@ def hypotheses_of(
 ) -> dict[str, Hypothesis]:
     """Every hypothesis that a trajectory can show, by name.
 
-    Judged: ``separated`` (T1: the data are fitted), ``direction settles`` (T2), ``schedule`` (η = o(t^{1/L−1}) and
+    Judged: ``separated`` (T1: the data are fitted), ``finite steps`` (where one was not: its number; its run ends there
+    and is not evidence), ``direction settles`` (T2), ``schedule`` (η = o(t^{1/L−1}) and
     ∫η = ∞, as realized), ``schedule, symbolic`` (the same of η(t) itself, where it is known), ``smooth`` (M1), and
-    where Adam runs ``A1`` (no coordinate without gradient).
+    where Adam runs ``A1`` (no coordinate without gradient) and ``beta1 <= beta2``; ``margins resolved`` where they are
+    so large that float64 tells them apart no more (a run that has blown up).
 
     Informative, ``met`` is None: ``separation step`` (median), ``schedule interval`` (of the fitted exponent),
     ``kappa`` (‖Δθ‖/η at the end, the lag of the moments), ``kappa:BLOCK`` (the same on a block's significant
@@ -75,6 +77,8 @@ def hypotheses_of(
         return found
     runs = np.flatnonzero(good)
     taken = realized(problem.degree, trajectory, norm, runs)
+    if trajectory.broken is not None and trajectory.broken.any():
+        found["finite steps"] = Hypothesis(False, int(trajectory.broken[trajectory.broken > 0].min()))
     found["separation step"] = Hypothesis(None, float(np.median(trajectory.separated_at[runs])))
     found["direction settles"] = _settles(trajectory, runs)
     found |= _path(trajectory, runs)
@@ -86,7 +90,16 @@ def hypotheses_of(
     found |= _balance(problem, trajectory, norm, runs)
     if known.family == "adam":
         found["A1"] = _a1(trajectory, runs)
+    if known.betas is not None:
+        found |= ordered(known.betas)
+    if float(np.max(trajectory.margin[-1][runs])) > BLOWN_UP:
+        found["margins resolved"] = Hypothesis(False, float(np.max(trajectory.margin[-1][runs])))
     return found
+
+
+def ordered(betas: tuple[float, float]) -> dict[str, Hypothesis]:
+    """``beta1 <= beta2``, a hypothesis of the theorem on Adam (Gronich & Vardi 2602.16340)."""
+    return {"beta1 <= beta2": Hypothesis(betas[0] <= betas[1], f"{betas[0]:g}, {betas[1]:g}")}
 
 
 def _settles(trajectory: Trajectory, runs: np.ndarray) -> Hypothesis:

@@ -11,7 +11,7 @@ from maxmargin.verify.evidence.measured import Measured
 from maxmargin.verify.judging.facts import controls_of
 from maxmargin.verify.judging.guarantee import factor_of
 from maxmargin.verify.judging.no_norm import no_norm
-from maxmargin.verify.judging.wording import nearly, remarks, stand_in
+from maxmargin.verify.judging.wording import nearly, reach, remarks, stand_in
 from maxmargin.verify.results.answer import Answer, NoNorm
 from maxmargin.verify.results.candidates import CANDIDATES
 from maxmargin.verify.results.verdict import Factor, Outcome, ProblemVerdict
@@ -101,6 +101,18 @@ def conclude(
     blind = blind_spots(verdicts)
     if blind and outcome is Outcome.HOLDS:
         outcome = Outcome.INCONCLUSIVE
+    broken = next((m.exam.nonfinite for m in found if m.exam.nonfinite is not None), None)
+    if broken is not None:  # nothing that was seen of it beside says more, and much may be drawn from inf and NaN
+        shown = (broken.text, f"This shows it:\n{broken.reproducer.rstrip()}")
+        return Conclusion(
+            answer=Answer.NO_NORM,
+            norm=None,
+            claim=claim,
+            reasons=(*shown, *_outcomes(verdicts)),
+            approximate=None,
+            factor=None,
+            why=NoNorm.NOT_FINITE,
+        )
     why = None if outcome is Outcome.HOLDS else no_norm(found, verdicts)
     defect = _defect(found, verdicts) if outcome is Outcome.FAILS and why is None else None
     factor = factor_of(found, verdicts) if defect is not None else None
@@ -113,15 +125,20 @@ def conclude(
         reasons=(
             *nearly(name, defect, factor),
             *remarks(found, verdicts, tier),
-            *(f"{v.problem}: {'; '.join(v.reasons)}." for v in verdicts),
+            *_outcomes(verdicts),
             *blind,
             *_scope(found, outcome),
             *stand_in(found),
+            *reach(found),
         ),
         approximate=defect,
         factor=factor,
         why=why,
     )
+
+
+def _outcomes(verdicts: Sequence[ProblemVerdict]) -> list[str]:
+    return [f"{v.problem}: {'; '.join(v.reasons)}." for v in verdicts]
 
 
 def _scope(found: Sequence[Measured], outcome: Outcome) -> list[str]:

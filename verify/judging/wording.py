@@ -13,7 +13,7 @@ from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.lab.twin.search import Twin
 from maxmargin.verify.results.verdict import Factor, Hypothesis, Outcome, ProblemVerdict
 from maxmargin.verify.thresholds.judging import FINDINGS, INDEPENDENT
-from maxmargin.verify.thresholds.laboratory import EXACT_SCALE, OTHER_STEP
+from maxmargin.verify.thresholds.laboratory import BLURRED, EXACT_SCALE, OTHER_STEP
 
 
 def about_optimizer(about: Probe | None, twin: Twin | None = None) -> dict[str, Hypothesis]:
@@ -27,11 +27,18 @@ def about_optimizer(about: Probe | None, twin: Twin | None = None) -> dict[str, 
     return {
         "scale invariant": Hypothesis(invariant, about.floor or about.defect),
         "no weight decay": Hypothesis(about.decay == 0, about.decay),
-        "independent of the weights": Hypothesis(about.value_dependence <= INDEPENDENT, about.value_dependence),
+        "independent of the weights": Hypothesis(_none(about.value_dependence, about.blur), about.value_dependence),
         "deterministic": Hypothesis(about.random <= INDEPENDENT, about.random),
-        "learning rate honoured": Hypothesis(about.lr_knob_error <= INDEPENDENT, about.lr_knob_error),
+        "learning rate honoured": Hypothesis(_none(about.lr_knob_error, about.blur), about.lr_knob_error),
         "forgets": Hypothesis(about.memory < inf, about.memory),
     }
+
+
+def _none(effect: float, blur: float) -> bool | None:
+    """Whether an effect is none; rounding of the weights may explain it, or be so coarse that nobody can tell."""
+    if effect <= INDEPENDENT:
+        return True
+    return False if effect > blur else True if blur <= BLURRED else None
 
 
 def nearly(norm: str, defect: Mapping[str, float] | None, factor: Factor | None) -> list[str]:
@@ -155,12 +162,17 @@ def stand_in(found: Sequence[Measured]) -> list[str]:
     return [f"It {twin.text.rstrip('.')}{where}: the engine made the long runs in its place."]
 
 
+def reach(found: Sequence[Measured]) -> list[str]:
+    """How far what is said of the optimizer reaches: what our pacing undid, and what was not tried."""
+    return _once(sentence for m in found for sentence in m.exam.scope)
+
+
 def _worst(probes: Sequence[Probe]) -> Probe:
     """The largest of each finding over the problems' shapes."""
     first = probes[0]
     largest = {
         name: max(getattr(p, name) for p in probes)
-        for name in ("defect", "floor", "memory", "decay", "value_dependence", "random", "rescaling_error")
+        for name in ("defect", "floor", "memory", "decay", "value_dependence", "random", "rescaling_error", "blur")
     }
     degrees = [p.update_degree for p in probes]
     return replace(
@@ -191,12 +203,12 @@ def _warnings(found: Sequence[Measured]) -> list[str]:
             f"Weight decay {about.decay:g} is set in its parameter groups, which changes the limit point; "
             "pass --kw weight_decay=0."
         )
-    elif about.value_dependence > INDEPENDENT:
+    elif max(INDEPENDENT, about.blur) < about.value_dependence < inf:
         out.append(
             f"Its update changes by {about.value_dependence:.1e} (relative) when the weights are tripled: "
             "a hidden decay or a trust ratio."
         )
-    if about.random > INDEPENDENT:
+    if INDEPENDENT < about.random < inf:
         out.append(f"It is random: two runs with different seeds differ by {about.random:.1e}.")
     if OTHER_STEP < about.rescaling_error < inf:
         out.append(

@@ -11,17 +11,20 @@ from maxmargin.solvers.norms import Norm, ParameterNorm, get_norm
 from maxmargin.verify.blackbox.targets import Target, TargetError
 from maxmargin.verify.lab.faults.diagnosis import diagnose
 from maxmargin.verify.lab.faults.finding import Finding
+from maxmargin.verify.lab.harness.sentence import Sentence
 from maxmargin.verify.lab.knobs import DeadKnob, dead_knobs
 from maxmargin.verify.lab.norm.fingerprint import Fingerprint, Step, coupling_of, read
 from maxmargin.verify.lab.norm.preconditioners import preconditioners
 from maxmargin.verify.lab.norm.shape_law import shape_law
 from maxmargin.verify.lab.norm.subject import Subject
 from maxmargin.verify.lab.paths import CodePaths, code_paths
+from maxmargin.verify.lab.probe.finite import NonFinite, again, nonfinite
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.lab.probe.strides import in_stride
 from maxmargin.verify.lab.regimes import Regimes, regimes
-from maxmargin.verify.lab.twin.search import Twin, find_twin
+from maxmargin.verify.lab.twin.search import Search, Twin, search
 from maxmargin.verify.results.candidates import CANDIDATES
+from maxmargin.verify.thresholds.laboratory import OWN_CALLS
 
 PROBLEMS = ("blocks", "multiclass", "binary@relu2:h=8")
 """A tall, a wide and a square matrix with a vector; a wide matrix alone; two layers, one a vector (L = 3)."""
@@ -46,9 +49,11 @@ class Exam:
         fingerprint: The norm that steps under spread gradients follow; None where some block never moved.
         twin: The engine's recursion that the optimizer was proved to follow, if any.
         findings: What is wrong with its steps, seen from the norm that is claimed or nearest.
+        nonfinite: A step that is not finite on gradients that are, with a program that shows it, if one was found.
         notes: What is worth knowing of it whether or not something is wrong, in sentences.
         knobs: Arguments that have no effect; the same on every problem.
         paths: Whether its code paths agree; the same on every problem.
+        scope: How far what is said of it reaches, in sentences that stand in every verdict.
         candidates: The norms to measure.
         claimed: Those of them whose matching KKT points are looked for.
     """
@@ -59,9 +64,11 @@ class Exam:
     fingerprint: Fingerprint | None = None
     twin: Twin | None = None
     findings: tuple[Finding, ...] = ()
+    nonfinite: NonFinite | None = None
     notes: tuple[str, ...] = ()
     knobs: tuple[DeadKnob, ...] = ()
     paths: CodePaths = field(default_factory=CodePaths)
+    scope: tuple[Sentence, ...] = ()
     candidates: tuple[Norm, ...] = ()
     claimed: tuple[Norm, ...] = ()
 
@@ -83,6 +90,8 @@ class Laboratory:
     def __init__(self, target: Target, seed: int = 0) -> None:
         self.target, self.seed = target, seed
         self._subjects: dict[tuple[tuple[str, tuple[int, ...]], ...], Subject] = {}
+        self._whole: Laboratory | None = None
+        self._code: tuple[tuple[DeadKnob, ...], CodePaths] | None = None
 
     def on(self, name: str) -> Subject:
         """The optimizer on a problem's shapes."""
@@ -128,8 +137,7 @@ class Laboratory:
         if native is not None and native.norm is not None and _is_general(native.norm):
             general.insert(0, native.norm)
         suspects = {n: get_norm(n) for n in CANDIDATES} | {n.name: n for n in general}
-        shapes = registry.get(names[0]).shapes
-        knobs, paths = dead_knobs(self.target, shapes, self.seed), code_paths(self.target, shapes, self.seed)
+        knobs, paths = self.code(names)
         return [replace(self._exam(name, prints[name], suspects, claim), knobs=knobs, paths=paths) for name in names]
 
     def regimes(self, names: Sequence[str]) -> Regimes | None:
@@ -149,6 +157,21 @@ class Laboratory:
         self._put_in_stride(names)
         subject = self.on(names[0])
         return regimes(self.target, subject.shapes, subject.probe, self.seed)
+
+    def within(self, regime: Target) -> Laboratory:
+        """The laboratory of one of its regimes, which shares what does not depend on the gradient's size."""
+        part = Laboratory(regime, self.seed)
+        part._whole = self
+        return part
+
+    def code(self, names: Sequence[str]) -> tuple[tuple[DeadKnob, ...], CodePaths]:
+        """Arguments without effect and code paths, of the optimizer whole, on the first problem's shapes."""
+        if self._whole is not None:
+            return self._whole.code(names)
+        if self._code is None:
+            shapes = registry.get(names[0]).shapes
+            self._code = dead_knobs(self.target, shapes, self.seed), code_paths(self.target, shapes, self.seed)
+        return self._code
 
     def _put_in_stride(self, names: Sequence[str]) -> None:
         if self.target.native is None and self.target.units is None and self.target.stride == 1:
@@ -171,14 +194,23 @@ class Laboratory:
         if about is not None and expected is not None:
             findings = diagnose(subject, expected, about.floor)
         suspect = () if seen is None else (seen.norm,)
+        broken, found = None, Search()
+        if about is not None:
+            target, shapes = subject.target, subject.shapes
+            broken = nonfinite(replace(target, units=None), shapes)
+            found = search(target, shapes, about, self.seed, suspect) if broken is None else found
+            if found.broken is not None:
+                broken = again(target, shapes, found.broken * target.stride)
         return Exam(
             problem=name,
             about=about,
             signature=subject.signature,
             fingerprint=seen,
-            twin=None if about is None else find_twin(self.target, subject.shapes, about, self.seed, suspect),
+            twin=found.twin,
             findings=findings,
+            nonfinite=broken,
             notes=() if about is None else tuple(_notes(subject, seen)),
+            scope=() if about is None else tuple(_scope(about, found.twin)),
             candidates=tuple({**suspects, **({} if nearest is None else {nearest.name: nearest})}.values()),
             claimed=() if expected is None else (expected,),
         )
@@ -193,6 +225,32 @@ def _notes(subject: Subject, seen: Fingerprint | None) -> Iterator[str]:
         for kind in sorted({p.kind for p in found}):
             blocks = ", ".join(p.block for p in found if p.kind == kind)
             yield f"It never forgets, and acts as {_PRECONDITIONERS[kind]} on {blocks}."
+
+
+def _scope(about: Probe, twin: Twin | None) -> Iterator[Sentence]:
+    """What the pacing undid, how long a twin was rehearsed, and how small gradients were tried."""
+    if about.own_schedule:
+        yield Sentence.of(
+            "Its own schedule was undone by our pacing: under constant gradients and a constant learning rate its "
+            "steps change like t^{power:.2g} (at most, over {calls} calls).",
+            power=about.own_schedule,
+            calls=OWN_CALLS,
+        )
+    if about.trust:
+        yield Sentence.of(
+            "Its steps are longer where the weights are (like ‖θ‖^{power:.1f}, a trust ratio), which our pacing undid.",
+            power=about.trust,
+        )
+    if twin is not None and about.depth == 0:
+        yield Sentence.of("What it does after {calls} calls of step() was not seen.", calls=twin.longest)
+    elif twin is not None:
+        yield Sentence.of(
+            "What it does after {calls} calls of step(), or on gradients of norms below {depth:.0e}, was not seen.",
+            calls=twin.longest,
+            depth=about.depth,
+        )
+    elif about.depth < about.floor or (about.floor == 0 and about.depth < inf):
+        yield Sentence.of("Gradients of norms below {depth:.0e} were not tried.", depth=about.depth)
 
 
 def _is_general(norm: Norm) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from maxmargin.models.blocks import Blocks
+from maxmargin.solvers.schedules.lag import resonance_limit
 from maxmargin.verify.optimizers.core.base import Facts, Optimizer, State, check_betas, check_eps, register
 from maxmargin.verify.optimizers.core.logscale import Scaled, combine, combine_rms, safe_ratio, zeros_like
 
@@ -52,7 +53,7 @@ class Adam(Optimizer):
             ),
             source="Gronich & Vardi 2602.16340, theorem on Adam; Zhang, Zou & Cao 2406.10650 for linear models",
             memory=1.0 / (1.0 - max(self.beta1, self.beta2)),
-            lag_limit=min(1.0 - self.beta1, (1.0 - self.beta2) / 2),
+            lag_limit=min(1.0 - self.beta1, (1.0 - self.beta2) / 2, resonance_limit(self.beta1, self.beta2)),
             betas=(self.beta1, self.beta2) if exact else None,
         )
 

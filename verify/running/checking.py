@@ -126,7 +126,7 @@ def _trials(
     elif claims:
         wanted[main_regime(two.floor)] = claims[0]
     return [
-        Trial.of(Laboratory(part, plan.seed), names, norm, plan, f", {size} gradients")
+        Trial.of(laboratory.within(part), names, norm, plan, f", {size} gradients")
         for part, norm, size in zip((two.above, two.below), wanted, ("large", "small"), strict=True)
     ]
 
@@ -195,12 +195,26 @@ def _probe_json(laboratory: Laboratory, names: Sequence[str], two: Regimes | Non
 
 def _findings_json(exams: Sequence[Exam]) -> tuple[dict[str, Any], ...]:
     knobs, paths = exams[0].knobs, exams[0].paths.differences
+    broken = (
+        {
+            "problem": e.problem,
+            "block": n.block,
+            "kind": "not finite",
+            "text": n.text,
+            "size": n.norm,
+            "reproducer": n.reproducer,
+        }
+        for e in exams
+        if (n := e.nonfinite) is not None
+    )
+    faults = (
+        {"problem": e.problem, "block": f.block, "kind": f.kind, "text": f.text, "size": f.size}
+        for e in exams
+        for f in e.findings
+    )
     return (
-        *(
-            {"problem": e.problem, "block": f.block, "kind": f.kind, "text": f.text, "size": f.size}
-            for e in exams
-            for f in e.findings
-        ),
+        *broken,
+        *faults,
         *({"problem": "", "block": "", "kind": "dead argument", "text": k.text, "size": k.value} for k in knobs),
         *({"problem": "", "block": p.block, "kind": "code path", "text": p.text, "size": p.difference} for p in paths),
     )

@@ -12,7 +12,7 @@ from maxmargin.models import problems
 from maxmargin.solvers.norms import Norm
 from maxmargin.verify.engine.devices import one_thread
 from maxmargin.verify.evidence.apartness import with_apartness
-from maxmargin.verify.evidence.hypotheses import Known, hypotheses_of
+from maxmargin.verify.evidence.hypotheses import Known, hypotheses_of, ordered
 from maxmargin.verify.evidence.measure import Effort, measure
 from maxmargin.verify.evidence.measured import Measured
 from maxmargin.verify.judging.facts import Facts
@@ -74,6 +74,8 @@ class Job:
             trajectory = self.training.run(problem, seed=self.seed, device=self.device, share=share, progress=progress)
             seconds = time.perf_counter() - started
             effort = self.effort if share == 1.0 else replace(self.effort, match=False)
+            if exam.nonfinite is None and (broken := self.training.nonfinite(problem, trajectory)) is not None:
+                exam = replace(exam, nonfinite=broken)
             evidence = measure(problem, trajectory, exam.candidates, claimed=exam.claimed, effort=effort)
         return Measured(problem, trajectory, evidence, exam, seconds, self.training.full_steps, self.training.short_of)
 
@@ -83,6 +85,8 @@ class Job:
         with one_thread():
             evidence = with_apartness(problem, norm, found.evidence.norms, exam.norms | {norm.name: norm})
             hypotheses = hypotheses_of(problem, trajectory, norm, self.known) | about_optimizer(exam.about, exam.twin)
+        if self.known is None and isinstance(self.training.trainee, Optimizer) and self.training.trainee.betas:
+            hypotheses |= ordered(self.training.trainee.betas)
         facts = Facts(
             norm.name,
             evidence,

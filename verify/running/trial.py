@@ -81,7 +81,8 @@ class Trial:
         claim = self.claim.name if self.claim is not None else None
         concluded = conclude(found, verdicts, claim=claim, tier=self.tier)
         norm = family(concluded.norm) if concluded.norm is not None else None
-        return Judged(self, replace(concluded, norm=norm), verdicts)
+        seen = replace(self, exams=[m.exam for m in found])  # a long run may have found what a short one had not
+        return Judged(seen, replace(concluded, norm=norm), verdicts)
 
 
 @dataclass(frozen=True)

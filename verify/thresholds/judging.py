@@ -184,6 +184,13 @@ AUTOCORRELATION = named(
 LAST_CHECKPOINTS = named(
     "LAST_CHECKPOINTS", 3, "checkpoints", "whose median alignment is judged; one checkpoint's fluctuates"
 )
+BLOWN_UP = named(
+    "BLOWN_UP",
+    4.5e13,
+    "margin",
+    "above, float64 rounds differences of margins to 0.01 and more: a run has blown up",
+    "2^−52 of it is 0.01; paced runs reach 1e3 to 1e5",
+)
 LATE_CHECKPOINTS = named("LATE_CHECKPOINTS", 5, "checkpoints", "at the end, over which κ is measured")
 SIGNIFICANT = named(
     "SIGNIFICANT",

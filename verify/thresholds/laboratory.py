@@ -50,6 +50,22 @@ POWER_FITS = named("POWER_FITS", 0.5, "relative", "a smaller difference lets a p
 STEP_LOST = named("STEP_LOST", 1e-13, "of the weights", "shorter steps lose more than 0.1 % to rounding", "float64")
 OTHER_STEP = named("OTHER_STEP", 0.1, "relative", "a change of the update that is no longer the same optimizer")
 
+# -- lab/probe/floor.py -------------------------------------------------------------------------------------------
+
+FED_USUAL = named(
+    "FED_USUAL", 120, "2^−k", "down to which gradients are tried rung by rung", "every eps in use; float32 ends there"
+)
+FED_DEEPEST = named(
+    "FED_DEEPEST", 480, "2^−k", "down to which gradients are fed", "squares underflow from 2^−500 on: float64"
+)
+UNDERFLOWN = named(
+    "UNDERFLOWN", 8, "2^−k", "below where a step changes, after which arithmetic that underflows leaves nothing"
+)
+TINY_NUMBER = named(
+    "TINY_NUMBER", 1e-100, "a constructor's number", "a smaller one is tried enlarged: no gradient shows it"
+)
+RAISED_TO = named("RAISED_TO", (1e-60, 1e-80), "a constructor's number", "that is tried in place of a tiny one")
+
 # -- lab/probe/strides.py -----------------------------------------------------------------------------------------
 
 CALLS_WATCHED = named("CALLS_WATCHED", 40, "calls", "of step() in which the blocks' moves are watched")
@@ -81,6 +97,17 @@ ROUNDING_UNITS = named(
     "those read off the steps spread by a factor of 30 or so",
 )
 
+ROUNDINGS = named(
+    "ROUNDINGS", 4.0, "roundings of the weights", "by which two steps may differ: before and after each of them"
+)
+BLURRED = named(
+    "BLURRED",
+    1e-5,
+    "relative",
+    "rounding of the weights that still lets effects be told: float32's, at steps as long as the weights",
+    "a decay of 1e-4 of the weights shows with 6e-5, float32 blurs to 2e-6, bfloat16 to 1e-1",
+)
+
 # -- lab/probe/memory.py ------------------------------------------------------------------------------------------
 
 NEVER_FORGETS = named(
@@ -99,6 +126,27 @@ MEMORY_SETTLING = named(
 
 HABIT_SEEN = named(
     "HABIT_SEEN", 1e-9, "relative", "smaller differences are rounding in sums of another order", "float64"
+)
+
+# -- lab/probe/own_pace.py ----------------------------------------------------------------------------------------
+
+OWN_CALLS = named("OWN_CALLS", 400, "calls", "of step() on one gradient, whose lengths are watched")
+OWN_POWER = named(
+    "OWN_POWER", 0.1, "power of the call's number", "with which they change, that is more than averages filling up"
+)
+
+# -- lab/probe/finite.py ------------------------------------------------------------------------------------------
+
+FINITE_SCALES = named(
+    "FINITE_SCALES",
+    tuple(10.0**k for k in range(-8, 9)),
+    "size of the gradients' entries",
+    "at which every step must be finite",
+    "what training shows an optimizer; squares of them are far from the ends of float32",
+)
+FINITE_CALLS = named("FINITE_CALLS", 8, "calls", "of step() at each of these sizes", "most failures show in the first")
+FINITE_LONGEST = named(
+    "FINITE_LONGEST", 20_000, "calls", "most after which a step that failed elsewhere is looked for again", "time"
 )
 
 # -- lab/norm/signature.py ----------------------------------------------------------------------------------------
@@ -292,9 +340,12 @@ SAME_STEP = named(
     "SAME_STEP", 1e-10, "of each block's step", "a difference below is rounding: the two are one recursion", "float64"
 )
 ROUNDING_SHARE = named(
-    "ROUNDING_SHARE", 1e-11, "of a step", "rounding in θ must be below for the step to count", "float64"
+    "ROUNDING_SHARE",
+    1e-8,
+    "of a block's step",
+    "where rounding in θ is more, in any one step, nothing is proved",
+    "float64; Adam's, RMSprop's and AMSGrad's worst step of 2,260 has 1e-10",
 )
-STEPS_COUNTED = named("STEPS_COUNTED", 0.5, "of a block's steps", "at least so many must count")
 RATIO_TIE = named("RATIO_TIE", 1e-9, "relative", "closer ratios of learning rates are one", "float64")
 
 # -- lab/rehearsal.py, lab/side_by_side.py ------------------------------------------------------------------------

@@ -141,6 +141,8 @@ class _Runs:
         self.offset = torch.zeros(runs, dtype=torch.float64)  # the scales, for the look
         self.travelled = [0.0] * runs
         self.undefined = [0] * runs  # weights, at most in one step, that were 0/0
+        self.taken = 0
+        self.broken = [0] * runs  # the step that was not finite, from 1; 0 where all were
         self.now = self.weights.flat.clone()
         self.gradient = torch.zeros_like(self.now)
         self.margins = torch.zeros(runs, problem.n_margins, dtype=torch.float64)
@@ -158,6 +160,7 @@ class _Runs:
                 defined, count = self.weights.settle(run, self.now[run], self.gradient[run])
                 self.undefined[run] = max(self.undefined[run], count)
                 if not defined:
+                    self.broken[run] = self.taken
                     self.instances.drop(run)
             found = self._look(self.weights.flat, self.now, self.margins, self.offset)
             rows = found[2].tolist()
@@ -181,6 +184,7 @@ class _Runs:
 
     def step(self, step: int) -> None:
         """Rescale, choose the learning rates from the speeds seen, and step; ``step`` counts from 1."""
+        self.taken = step
         for run in self.instances.active:
             row, controller, scale = self.rows[run], self.controllers[run], self.scales[run]
             if step > 1:
@@ -267,4 +271,5 @@ def _trajectory(problem: Problem, spec: str, steps: np.ndarray, kept: list[dict[
         separated_at=np.where(separated.any(axis=0), steps[separated.argmax(axis=0)], -1),
         alive=np.asarray([run in batch.instances.active for run in range(margin.shape[1])]),
         undefined=np.asarray(batch.undefined),
+        broken=np.asarray(batch.broken),
     )

@@ -15,6 +15,7 @@ from maxmargin.verify.engine.schedules import Paced
 from maxmargin.verify.engine.snapshots import SnapshotError
 from maxmargin.verify.engine.trajectory import Trajectory
 from maxmargin.verify.lab.examine import Exam
+from maxmargin.verify.lab.probe.finite import NonFinite, again
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.progress.report import StepProgress
@@ -101,6 +102,14 @@ class Training:
                 return trained()
             self.snapshot.unlink(missing_ok=True)
         return trained()
+
+    def nonfinite(self, problem: Problem, trajectory: Trajectory) -> NonFinite | None:
+        """A step that broke a black box's run off, as a program shows it; None without one."""
+        if isinstance(self.trainee, Optimizer) or trajectory.broken is None or not trajectory.broken.any():
+            return None
+        target = self.trainee[0]
+        first = int(trajectory.broken[trajectory.broken > 0].min())
+        return again(target, problem.shapes, first * target.stride)
 
 
 def training_of(target: Target, problem: Problem, exam: Exam, tier: str) -> Training:

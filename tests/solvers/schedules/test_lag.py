@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import exp, log, sqrt
+from math import exp, inf, log, sqrt
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from maxmargin.solvers.schedules.lag import (
     critical_law,
     momentum_lag,
     momentum_lag_discrete,
+    resonance_limit,
 )
 
 
@@ -124,3 +125,27 @@ def test_two_estimates_close_in_on_the_law_from_both_sides(eta0: float, degree: 
 def test_the_critical_law_is_refused_where_the_momentum_falls_behind_first() -> None:
     with pytest.raises(LagError, match="falls"):
         critical_law(5.0, 0.99, 0.5, degree=1, gamma=100.0)
+
+
+@pytest.mark.parametrize(("b1", "b2"), [(0.95, 0.9), (0.99, 0.9), (0.948, 0.9), (0.9, 0.5), (0.99, 0.95)])
+def test_below_the_resonance_the_shrinkage_settles_and_far_above_it_runs_away(b1, b2):
+    """The feedback r ← c κ(r), iterated: a fixed point below the limit, none at three times it."""
+    limit = resonance_limit(b1, b2)
+
+    def settles(c):
+        r = 0.0
+        for _ in range(10_000):
+            try:
+                before, r = r, c * adam_lag_discrete(r, b1, b2)
+            except LagError:
+                return False
+        return abs(r - before) < 1e-9 * c
+
+    assert settles(limit)
+    if b1 > b2**0.5:
+        assert not settles(3 * limit)
+
+
+@pytest.mark.parametrize(("b1", "b2"), [(0.9, 0.999), (0.9, 0.95), (0.9, 0.9), (0.0, 0.9), (0.93, 0.9), (0.0, 0.0)])
+def test_where_the_second_moment_lags_more_nothing_changes(b1, b2):
+    assert resonance_limit(b1, b2) == inf

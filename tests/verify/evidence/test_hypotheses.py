@@ -50,6 +50,12 @@ def _power(a):
     return lambda t: 0.1 * t**-a
 
 
+def test_a_run_that_broke_off_is_a_hypothesis_unmet_though_others_went_on():
+    found = _measured(_trajectory(_power(0.0), broken=np.array([0, 700]), alive=np.array([True, False])))
+    assert (found["finite steps"].met, found["finite steps"].value) == (False, 700)
+    assert "finite steps" not in _measured(_trajectory(_power(0.0), broken=np.array([0, 0])))
+
+
 # -- The schedule -------------------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 import torch
 
+from maxmargin.models import problems
+from maxmargin.solvers.norms import get_norm
+from maxmargin.verify.engine.run import run, starts
+from maxmargin.verify.engine.schedules import Paced
+from maxmargin.verify.evidence.hypotheses import Known, hypotheses_of
+from maxmargin.verify.evidence.measure import Effort, measure
 from maxmargin.verify.optimizers import get_optimizer
+from maxmargin.verify.optimizers.adam import Adam
 from maxmargin.verify.optimizers.core.logscale import Scaled
 
 SHAPES = {"W": (3, 2), "a": (3,)}
@@ -253,3 +260,26 @@ def test_margins_of_a_million_against_mpmath(kind, path):
     np.testing.assert_allclose(got, want, rtol=1e-8, atol=1e-300)  # a log-scale of 1e6 rounds at 1e-10
     assert logs.min() < -1e5
     assert np.abs(got[1]).min() > 1e-3  # and not 0 = 0
+
+
+@pytest.mark.parametrize(("limit", "gap"), [(None, 0.02), (0.05, None)])
+def test_beyond_the_theorem_the_gap_closes_at_a_pace_below_the_resonance(limit, gap):
+    """β₁ > √β₂: at the pace that either moment alone could follow the run blows up; below the resonance it does not."""
+    problem, adam = problems.get("multiclass@linear"), Adam(0.95, 0.9)
+    pace = Paced.following(limit or adam.lag_limit)
+    found = run(problem, adam, starts(problem, 1, seed=0, scale=0.01), steps=100_000, schedule=pace)
+    hypotheses = hypotheses_of(problem, found, get_norm("linf"), Known(betas=adam.betas))
+    assert hypotheses["beta1 <= beta2"].met is False
+    measured = measure(problem, found, [get_norm("linf")], effort=Effort(match=False)).norms["linf"]
+    if gap is None:
+        assert hypotheses["margins resolved"].met is False
+        assert measured.kkt_gap > 0.1
+    else:
+        assert "margins resolved" not in hypotheses
+        assert measured.kkt_gap < gap
+
+
+def test_the_pace_of_usual_betas_is_as_it_was():
+    assert Adam(0.9, 0.95).lag_limit == pytest.approx(0.025)
+    assert Adam(0.9, 0.999).lag_limit == pytest.approx(5e-4)
+    assert Adam(0.95, 0.9).lag_limit == pytest.approx(0.0177, rel=1e-2)

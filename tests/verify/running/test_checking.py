@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from maxmargin.solvers.norms import NormError
 from maxmargin.verify.judging.facts import Facts
 from maxmargin.verify.judging.rules import decide, hopeless
+from maxmargin.verify.lab.twin.search import Search
 from maxmargin.verify.results.answer import Answer, NoNorm
 from maxmargin.verify.results.verdict import Hypothesis, NormEvidence, Outcome, ProblemVerdict
 from maxmargin.verify.running.checking import check
@@ -134,7 +135,7 @@ def test_a_hopeless_claim_is_given_up_early_and_only_a_claim(steps_of):
 
 
 def test_a_claim_that_may_hold_is_never_judged_early(steps_of, monkeypatch):
-    monkeypatch.setattr("maxmargin.verify.lab.examine.find_twin", lambda *_, **__: None)
+    monkeypatch.setattr("maxmargin.verify.lab.examine.search", lambda *_, **__: Search())
     check("torch.optim:SGD", claim="l2", problems=["multiclass"])
     assert steps_of == [SCOUT, 1.0]
 

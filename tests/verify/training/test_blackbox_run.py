@@ -385,6 +385,7 @@ def test_an_optimizer_that_breaks_down_is_stopped_and_not_separated():
     problem, theta0 = _start(LINEAR, 5.0)
     got = _run(BreaksAt, problem, theta0, 160, {"at": 60}, checkpoints=40)
     assert got.alive.tolist() == [False]
+    assert got.broken.tolist() == [60]
     assert got.separated.tolist() == [False]
     assert (got.margin > 0).all()  # it was: what is lost is the optimizer
     for k in got.theta:
@@ -410,6 +411,7 @@ def test_zero_over_zero_stays_where_it_is_and_is_counted():
     want = run_blackbox(load(Descent), absent, theta0, about, steps=80, pace=FAST, checkpoints=6)
     assert got.undefined.tolist() == [3]
     assert got.alive.all()
+    assert not got.broken.any()
     np.testing.assert_array_equal(
         got.theta["W"][:, 0, :, 2], np.broadcast_to(theta0["W"][0, :, 2], (len(got.steps), 3))
     )

@@ -12,7 +12,7 @@ import numpy as np
 
 from maxmargin.models.blocks import Blocks, inner
 from maxmargin.solvers.norms import get_block_norm
-from maxmargin.verify.blackbox.difference import relative
+from maxmargin.verify.blackbox.difference import relative, rounding_unit_of
 from maxmargin.verify.lab.faults.case import Case, Change
 from maxmargin.verify.lab.faults.finding import Finding, Kind
 from maxmargin.verify.lab.norm.signature import opened
@@ -30,6 +30,7 @@ from maxmargin.verify.thresholds.laboratory import (
     NULL_SPACE,
     OTHER_WEIGHTS,
     RANDOM_STEP,
+    ROUNDINGS,
     SIGNATURE_STEPS,
     TIED_ENTRIES,
     TURNED,
@@ -180,17 +181,22 @@ def weights(case: Case) -> Iterator[Finding]:
     changed = case.run(case.history, other)
     tiny = [{n: g / LOUD_GRADIENT for n, g in row.items()} for row in case.history]
     small = _changes(case.run(tiny), case.run(tiny, other))
+    unit = rounding_unit_of(case.subject.probe.weight_format)
     for name, x in case.start.items():
         usual, moved = case.usual[name], changed[name] - case.usual[name]
         size = _change(changed[name], usual)
+        noise = (
+            ROUNDINGS * unit * abs(OTHER_WEIGHTS) * float(np.linalg.norm(x)) / max(float(np.linalg.norm(usual)), 1e-300)
+        )
+        least = max(WEIGHT_DEPENDENT, noise)  # smaller changes may be the rounding of the weights
         facts: dict[str, float] = {}
         if size > DECAYED[0] and _cos(moved, x) > DECAYED[1]:
             facts["rate"] = float(np.linalg.norm(moved) / ((1 - OTHER_WEIGHTS) * np.linalg.norm(x)))
             form = "{block} is decayed by {rate:.2g} of itself each step at the optimizer's own learning rate"
-        elif size > WEIGHT_DEPENDENT and _cos(changed[name], usual) > 1 - WEIGHT_DEPENDENT:
+        elif size > least and _cos(changed[name], usual) > 1 - WEIGHT_DEPENDENT:
             facts["ratio"] = float(np.linalg.norm(changed[name]) / np.linalg.norm(usual))
             form = "the step on {block} is {ratio:.3g} times as long when the weights are doubled: a trust ratio"
-        elif max(size, small[name]) > WEIGHT_DEPENDENT:
+        elif max(size, small[name]) > least:
             facts = {"other": OTHER_WEIGHTS, "gradients": 1 / LOUD_GRADIENT}
             form = (
                 "the step on {block} depends on the weights: it changes by {size:.2g} (relative) with weights "

@@ -37,10 +37,12 @@ class Session:
         still: Which weights no step of that run moved a bit.
         end: Its last weights.
         norm: The gradients' l2 norm.
+        rate: The factor of the learning rate in every run but the first.
     """
 
     def __init__(self, target: Target, shapes: Shapes, seed: int) -> None:
-        self.target, self.shapes = target, shapes
+        self.target, self.shapes, self.seed = target, shapes, seed
+        self.rate = 1.0
         generator = torch.Generator().manual_seed(seed)
 
         def draw() -> list[Tensor]:
@@ -87,7 +89,7 @@ class Session:
         """The warm steps on c·g, the first block's gradient times ``first`` besides; the handle, and the last step."""
         handle = self.open(start_factor)
         seed_all(seed)
-        handle.set_lr(lr)
+        handle.set_lr(lr * self.rate)
 
         def fed(gradients: Sequence[Tensor]) -> list[Tensor]:
             scaled = [c * g * (first if i == 0 else 1.0) for i, g in enumerate(gradients)]
@@ -113,7 +115,7 @@ class Session:
 
         def fed() -> Iterable[Sequence[Tensor]]:
             for step, gradients in enumerate(self.gradients, start=1):
-                handle.set_lr(factor if step == self.warm else 1.0)
+                handle.set_lr(self.rate * (factor if step == self.warm else 1.0))
                 yield gradients
 
         return last_step(handle, fed())
@@ -124,6 +126,8 @@ class Session:
         params = [torch.nn.Parameter(b.clone()) for b in self.start]
         handle = Handle(self.target, [params[i] for i in order], convention=convention)
         seed_all(0)
+        if self.rate != 1.0:
+            handle.set_lr(self.rate)
         moved = last_step(handle, ([gradients[i] for i in order] for gradients in self.gradients))
         return [moved[list(order).index(i)] for i in range(len(order))]
 

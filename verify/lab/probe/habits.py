@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from maxmargin.verify.blackbox.learning_rate import GROUPS_LR, OUTSIDE
 from maxmargin.verify.blackbox.targets import TargetError
 from maxmargin.verify.lab.harness.sentence import Place, Sentence
 from maxmargin.verify.lab.harness.session import Session, last_step
-from maxmargin.verify.lab.probe.precision import format_of, granularity, state_formats, weight_format
+from maxmargin.verify.lab.probe.precision import blur, format_of, granularity, state_formats, weight_format
 from maxmargin.verify.thresholds.laboratory import HABIT_SEEN, RATE_HONOURED, WARM_STEPS
 
 
@@ -38,6 +39,7 @@ class Habits:
         order_dependence: Relative change of the step when the list of parameters is reversed.
         split_dependence: Relative change when every parameter has a group of its own.
         weight_format: Format to which the weights are rounded, if to a coarser one than their own.
+        blur: Relative difference of two steps that this rounding explains; 0 for true float64.
         update_granularity: Rounding unit through which the step seems to pass, 4e-3 for bfloat16; 0 for none.
         state_formats: State kept in low precision, "exp_avg in float32".
         unmoved: Parts of the weights that no step moves, in words.
@@ -57,6 +59,7 @@ class Habits:
     order_dependence: float | None = None
     split_dependence: float | None = None
     weight_format: str | None = None
+    blur: float = 0.0
     update_granularity: float = 0.0
     state_formats: tuple[str, ...] = ()
     unmoved: tuple[str, ...] = ()
@@ -111,6 +114,7 @@ def habits(
             _arranged(session, update, order, split=True) if steady and several and convention is PLAIN else None
         ),
         weight_format=rounded,
+        blur=blur(session, update),
         update_granularity=granularity(session, update) if steady and rounded is None else 0.0,
         state_formats=state_formats(handle, degrees),
         unmoved=tuple(name if mask.all() else Place.of(mask).listed(name) for name, mask in still[:8]),
@@ -128,6 +132,8 @@ def _loss_dependence(session: Session, update: Sequence[Tensor]) -> float:
     handle = session.open()
     assert handle.closure is not None
     handle.closure.factor = 2.0
+    if session.rate != 1.0:
+        handle.set_lr(session.rate)
     return difference(update, last_step(handle, session.gradients))
 
 
@@ -137,6 +143,11 @@ def _arranged(session: Session, update: Sequence[Tensor], order: list[int], *, s
     except TargetError:  # it wants one group, or its parameters in this order
         return None
     return 0.0 if found <= HABIT_SEEN else found
+
+
+def _seen(change: float | None, rounding: float = HABIT_SEEN) -> bool:
+    """Whether a change is more than rounding, and a number: where a step is not finite, none of its changes is."""
+    return change is not None and rounding < change < inf
 
 
 def _remarks(found: Habits) -> Iterator[Sentence]:
@@ -153,12 +164,12 @@ def _remarks(found: Habits) -> Iterator[Sentence]:
     if found.unmoved:
         yield say("It never moves {parts}.", parts="; ".join(found.unmoved))
     yield from _of_rate(found)
-    if found.reinitialised > 0:
+    if _seen(found.reinitialised, 0.0):
         yield say(
             "Its constructor changes the weights (by {by:.1e}, relative): runs start from there.",
             by=found.reinitialised,
         )
-    if found.eval_shift:
+    if _seen(found.eval_shift, 0.0):
         yield say(
             "eval() swaps the weights (by {by:.1e}, relative, after a few steps): the model that it returns is not "
             "the one that its steps move.",
@@ -169,14 +180,14 @@ def _remarks(found: Habits) -> Iterator[Sentence]:
             "It evaluates its closure {calls} times a step; here every evaluation gives one gradient.",
             calls=found.closure_calls,
         )
-    if found.loss_dependence is not None and found.loss_dependence > HABIT_SEEN:
+    if _seen(found.loss_dependence):
         yield say(
             "Its step depends on the loss value (twice the loss: {by:.1e}); the gradient's norm is shown in its place.",
             by=found.loss_dependence,
         )
-    if found.order_dependence:
+    if _seen(found.order_dependence):
         yield say("Its step changes by {by:.1e} when the list of parameters is reversed.", by=found.order_dependence)
-    if found.split_dependence:
+    if _seen(found.split_dependence):
         yield say(
             "Its step changes by {by:.1e} when every parameter has a group of its own: what it computes is shared over "
             "a group.",
@@ -197,6 +208,8 @@ def _of_rate(found: Habits) -> Iterator[Sentence]:
     say, has_own = Sentence.of, found.lr_error == found.lr_error
     unheard = "Setting lr in its parameter groups is not honoured (error {own:.1e})"
     error = max(found.lr_knob_error, found.lr_error if has_own else 0.0)
+    if error == inf:
+        return
     if found.lr_knob == OUTSIDE.name and has_own:
         yield say(
             f"{unheard}, nor anything else that looks like a learning rate; its steps are scaled from outside.",
@@ -211,7 +224,7 @@ def _of_rate(found: Habits) -> Iterator[Sentence]:
             knob=found.lr_knob,
             error=found.lr_knob_error,
         )
-    elif error > RATE_HONOURED:
+    elif error > max(RATE_HONOURED, found.blur):
         yield say("Twice the learning rate, set on the way, does not move twice as far (error {by:.1e}).", by=error)
     elif not has_own:
         yield say("Its learning rate is found elsewhere: {knob}.", knob=found.lr_knob)
@@ -219,7 +232,11 @@ def _of_rate(found: Habits) -> Iterator[Sentence]:
 
 def _of_precision(found: Habits) -> Iterator[Sentence]:
     if found.weight_format is not None:
-        yield Sentence.of("It rounds the weights to {format}.", format=found.weight_format)
+        yield Sentence.of(
+            "It rounds the weights to {format}: what changes a step by less than {blur:.0e} is that rounding.",
+            format=found.weight_format,
+            blur=found.blur,
+        )
     if found.update_granularity > 0:
         name = format_of(found.update_granularity)
         yield Sentence.of(

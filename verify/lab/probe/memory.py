@@ -8,6 +8,7 @@ from math import inf, prod
 
 import torch
 
+from maxmargin.solvers.schedules.lag import resonance_limit
 from maxmargin.verify.blackbox.handle import Handle, Path
 from maxmargin.verify.lab.harness.session import Session
 from maxmargin.verify.thresholds.laboratory import (
@@ -40,6 +41,7 @@ def remembered(session: Session, degrees: Mapping[Path, float]) -> tuple[float, 
         return [row.get(path, 0.0) for row in sizes[: until + 1]]
 
     lag, memory = 1.0, 1.0
+    first_moments, second_moments = [0.0], [0.0]  # what those of degree 1 and 2 keep in a step
     for path, d in degrees.items():
         first = watch(path, 3)
         if d != d or d <= 0 or path not in sizes[3] or first[2] == 0:
@@ -51,8 +53,12 @@ def remembered(session: Session, degrees: Mapping[Path, float]) -> tuple[float, 
         if kept >= NEVER_FORGETS:
             memory = inf
             continue
+        if d in (1.0, 2.0):
+            (first_moments if d == 1.0 else second_moments).append(kept)
         lag = min(lag, (1 - kept) / d)
         memory = max(memory, 1 / (1 - kept))
+    if len(second_moments) > 1:  # a momentum that lags behind the second moment lengthens steps as they speed up
+        lag = min(lag, resonance_limit(max(first_moments), min(second_moments[1:])))
     return lag, memory
 
 

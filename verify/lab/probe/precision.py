@@ -13,7 +13,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from maxmargin.verify.blackbox.difference import difference, size
+from maxmargin.verify.blackbox.difference import difference, rounded_to, rounding_unit_of, size
 from maxmargin.verify.blackbox.handle import Handle, Path
 from maxmargin.verify.lab.harness.session import Session
 from maxmargin.verify.thresholds.laboratory import (
@@ -25,20 +25,33 @@ from maxmargin.verify.thresholds.laboratory import (
     LEAST_ANSWER,
     MOSTLY_UNEVEN,
     ROUNDING_UNITS,
+    ROUNDINGS,
     SMOOTH_RUNGS,
     UNEVEN,
 )
 
-_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
-
 
 def weight_format(session: Session) -> str | None:
     """The coarsest format that holds all weights after the warm steps, exactly; None if they are true float64."""
-    weights = torch.cat([b.reshape(-1) for b in session.end])
-    moved = weights[weights != torch.cat([b.reshape(-1) for b in session.start])]
-    if moved.numel() < 2:
-        return None
-    return next((n for n, d in _DTYPES.items() if bool((moved.to(d).double() == moved).all())), None)
+    moved = [e[e != s] for e, s in zip(session.end, session.start, strict=True)]
+    return rounded_to(moved)
+
+
+def lengthen(session: Session) -> None:
+    """Make the session's steps as long as the weights where these are rounded: short steps would be lost in that."""
+    if weight_format(session) is None or session.open().rate.knob.outside:
+        return  # what is scaled from outside was rounded before
+    if (length := size(session.run()[1])) > 0:
+        session.rate = max(1.0, size(session.start) / length)
+
+
+def blur(session: Session, update: Sequence[Tensor]) -> float:
+    """How much two steps may differ, relatively, by the rounding of weights that are up to three times as large."""
+    name = weight_format(session)
+    if name is None or size(update) == 0:
+        return 0.0
+    weights = max(3.0 * size(session.start), size(session.start) + session.warm * size(update))
+    return ROUNDINGS * rounding_unit_of(name) * weights / size(update)
 
 
 def state_formats(handle: Handle, degrees: Mapping[Path, float]) -> tuple[str, ...]:

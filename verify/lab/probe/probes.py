@@ -21,9 +21,12 @@ from maxmargin.verify.blackbox.feeding import seeded
 from maxmargin.verify.blackbox.handle import Path
 from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.lab.harness.session import Session
+from maxmargin.verify.lab.probe.floor import floor_of
 from maxmargin.verify.lab.probe.habits import Habits, habits
 from maxmargin.verify.lab.probe.memory import remembered
-from maxmargin.verify.thresholds.laboratory import EXACT_SCALE, OTHER_STEP, POWER_FITS, STEP_LOST
+from maxmargin.verify.lab.probe.own_pace import own_schedule, trust_power
+from maxmargin.verify.lab.probe.precision import lengthen
+from maxmargin.verify.thresholds.laboratory import BLURRED, EXACT_SCALE, HABIT_SEEN, OTHER_STEP, POWER_FITS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +38,7 @@ class Probe(Habits):
         state_degrees: Degree of each state leaf; NaN where no power law fits.
         defect: Relative error of that scaling at c = 2^-20.
         floor: Gradient norm below which the update departs from it by more than 10 %; 0 if none was found.
+        depth: The smallest gradient norm at which it was seen not to; inf where it was not looked for.
         lag_limit: Change of the log-gradient in one step that the state can follow; 1 without memory.
         memory: Steps that its slowest moment remembers; inf where a state never forgets (Adagrad).
         decay: Largest weight decay declared in the parameter groups.
@@ -46,6 +50,8 @@ class Probe(Habits):
         shared_state: Whether a group keeps state tensors of its own.
         rescaling_error: Relative error of a step before which gradient and state were rescaled together: large where
             an optimizer keeps state that cannot be seen in its ``state``.
+        own_schedule: Power of the call's number with which its steps change under constant gradients and rates.
+        trust: Power of the weights' length with which its steps' length goes: 1 for a trust ratio.
     """
 
     update_degree: float
@@ -61,6 +67,9 @@ class Probe(Habits):
     coupling: float | None = None
     shared_state: bool = False
     rescaling_error: float = 0.0
+    depth: float = inf
+    own_schedule: float = 0.0
+    trust: float = 0.0
 
     @property
     def findings(self) -> tuple[str, ...]:
@@ -80,7 +89,8 @@ class Probe(Habits):
     @property
     def exactly_invariant(self) -> bool:
         """Whether that rescaling is exact to rounding."""
-        return self.rescalable and max(self.defect, self.rescaling_error) <= EXACT_SCALE and self.floor == 0.0
+        rounding = max(EXACT_SCALE, min(self.blur, BLURRED))
+        return self.rescalable and max(self.defect, self.rescaling_error) <= rounding and self.floor == 0.0
 
 
 def _degree(small: object, large: object, c: float) -> float:
@@ -108,7 +118,9 @@ def probe(target: Target, shapes: Shapes, seed: int = 0) -> Probe:
         TargetError: when the optimizer cannot be built or stepped on them.
     """
     with seeded(0):
-        return _probe(Session(target, shapes, seed))
+        session = Session(target, shapes, seed)
+        lengthen(session)
+        return _probe(session)
 
 
 def _probe(session: Session) -> Probe:
@@ -121,20 +133,24 @@ def _probe(session: Session) -> Probe:
         path: _degree(small[path].value, leaf.value, c) if path in small else nan for path, leaf in large.items()
     }
     update_degree, defect = _update_degree(session, update, c)
+    floor, depth = floor_of(session, update, update_degree)
     lag, memory = remembered(session, degrees)
     random = max(difference(update, session.run(seed=s)[1]) for s in (0, 1))
-    lr_error = difference([2 * u for u in update], session.at_rate(2.0)) if handle.has_lr else nan
+    lr_error = difference([2 * u for u in session.at_rate(1.0)], session.at_rate(2.0)) if handle.has_lr else nan
     return Probe(
         update_degree=update_degree,
         state_degrees=degrees,
         defect=defect,
-        floor=_floor(session, update, update_degree),
+        floor=floor,
+        depth=depth,
+        own_schedule=own_schedule(session, memory) if random <= HABIT_SEEN else 0.0,
+        trust=trust_power(session, size(update)),
         lag_limit=lag,
         memory=memory,
         decay=handle.weight_decay(),
         value_dependence=difference(update, session.run(start_factor=3.0)[1]),
         random=random,
-        step_per_lr=size(update),
+        step_per_lr=size(update) / session.rate,
         coupling=_coupling(session, update),
         shared_state=any(leaf.parameter is None for leaf in large.values()),
         rescaling_error=_rescaling_error(session, degrees, update_degree, 1 / c),
@@ -185,28 +201,8 @@ def _rescaling_error(session: Session, degrees: Mapping[Path, float], degree: fl
     for leaf in scaled.leaves():
         if d := degrees.get(leaf.path, 0.0):
             leaf.multiply(c**d)
-    scaled.set_lr(c**-degree)
+    scaled.set_lr(session.rate * c**-degree)
     return difference(wanted, session.one_more(scaled, c))
-
-
-def _floor(session: Session, update: Sequence[Tensor], degree: float) -> float:
-    """The largest gradient norm, to a factor of 2 and down to 2^-120, at which the update has changed by 10 %."""
-    if session.target.units is not None:
-        return 0.0  # a regime, which was found with both its ends
-    if degree != degree:
-        return session.norm
-
-    def changed(k: int) -> bool:
-        return difference(update, session.at_scale(2.0**-k, degree)) > OTHER_STEP
-
-    deepest = 120
-    if session.open().rate.knob.outside and degree > 0:
-        # No learning rate makes up for steps that shrink with the gradient: look no further than weights can hold.
-        deepest = int(log2(max(1.0, size(update) / (STEP_LOST * size(session.start)))) / degree)
-    coarse = next((k for k in range(0, deepest + 1, 5) if changed(k)), None)
-    if coarse is None:
-        return 0.0
-    return session.norm * 2.0 ** -next(k for k in range(coarse - 4, coarse + 1) if k == coarse or changed(k))
 
 
 def _coupling(session: Session, update: Sequence[Tensor]) -> float | None:

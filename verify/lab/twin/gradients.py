@@ -1,13 +1,14 @@
 """Prescribed gradients for a black box, and the steps it made on them: what a native twin has to repeat.
 
 Sizes stay where a plain float64 loop is exact and cover what a long run shows an optimizer: there the gradient is
-rescaled to stay within 2^±20 of order one, so scales far beyond never reach it, however large the margins. Four
-sequences, each fed to an instance of its own:
+rescaled to stay within 2^±20 of order one. Beyond, the engine goes on exactly as the recursion says; that the black
+box does too is seen as far down as it can be fed. Five sequences, each fed to an instance of its own:
 
 - *changing*: directions drawn anew, sizes that wander and jump over eight decades, blocks out of step with each other;
   then nearly one direction that shrinks, as late in training; then reversals and growth;
 - *low rank*: the momentum's null directions must stay null, where a polar factor of rounding noise would move;
 - *absent*: rows, columns and entries that are exactly 0 (dead neurons, absent features), after 0/0 := 0;
+- *tiny*: as small as it was seen to be itself, down to 2^-480: an eps may rule there that nothing larger shows;
 - *late*: two thousand steps of slowly drifting gradients, for what changes with the step count.
 
 In all but the last the weights are drawn anew before each step, which a recursion in the gradients cannot notice and
@@ -27,9 +28,28 @@ from maxmargin.models.blocks import Shapes
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.lab.probe.probes import Probe
-from maxmargin.verify.thresholds.laboratory import TWIN_CHANGING, TWIN_LATE, TWIN_LONG_SHARE, TWIN_SHARE, TWIN_SPECIAL
+from maxmargin.verify.thresholds.laboratory import (
+    TWIN_CHANGING,
+    TWIN_LATE,
+    TWIN_LONG_SHARE,
+    TWIN_SHARE,
+    TWIN_SPECIAL,
+)
 
 Blocks = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a black box did on one sequence.
+
+    Attributes:
+        moves: Its steps, up to the first that is not finite.
+        broken: The call of ``step()`` that was not finite, from 1; None where all were.
+    """
+
+    moves: list[Move]
+    broken: int | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +75,9 @@ class Draw:
     def normal(self) -> float:
         """A Gaussian number."""
         return float(torch.randn((), generator=self.generator, dtype=torch.float64))
+
+
+Gradients = Callable[[Draw], Iterator[Blocks]]
 
 
 def changing(draw: Draw) -> Iterator[Blocks]:
@@ -122,14 +145,22 @@ def late(draw: Draw) -> Iterator[Blocks]:
         yield {k: 10.0**log_size * b for k, b in base.items()}
 
 
-Gradients = Callable[[Draw], Iterator[Blocks]]
+def tiny(depth: float) -> Gradients:
+    """As small as the optimizer was seen to be itself, for an eps that nothing larger would show."""
+
+    def gradients(draw: Draw) -> Iterator[Blocks]:
+        for _ in range(TWIN_SPECIAL):
+            size = 10.0 ** abs(draw.normal())
+            yield {k: depth * size * b for k, b in draw.blocks().items()}
+
+    return gradients
 
 
-def moves(target: Target, shapes: Shapes, about: Probe, gradients: Gradients, seed: int) -> list[Move]:
+def moves(target: Target, shapes: Shapes, about: Probe, gradients: Gradients, seed: int) -> Rehearsal:
     """Let a fresh instance of the black box make steps on these gradients, at learning rates changed on the way.
 
     Returns:
-        Its moves; as far as they are finite.
+        Its moves, which prove nothing where they are cut short.
     """
     draw = Draw(shapes, seed)
     params = [torch.nn.Parameter(0.3 * b) for b in draw.blocks().values()]
@@ -162,10 +193,10 @@ def moves(target: Target, shapes: Shapes, about: Probe, gradients: Gradients, se
                 u[undefined] = 0.0
             rounding.append(4e-16 * float(torch.maximum(p.detach().abs(), b.abs()).norm()))
         if not all(bool(torch.isfinite(u).all()) for u in update):
-            break
+            return Rehearsal(found, len(found) + 1)
         names = list(shapes)
         found.append(Move(g, factor, dict(zip(names, update, strict=True)), dict(zip(names, rounding, strict=True))))
-    return found
+    return Rehearsal(found)
 
 
 def _size(blocks: Iterable[Tensor]) -> float:

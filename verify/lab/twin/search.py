@@ -14,7 +14,8 @@ eps) exclude a twin from the start; low-precision arithmetic and dependence on t
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import isfinite
 
 import torch
 
@@ -23,13 +24,13 @@ from maxmargin.solvers.norms import Norm
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.targets import Target, TargetError
 from maxmargin.verify.lab.probe.probes import Probe
-from maxmargin.verify.lab.twin.gradients import Move, absent, changing, late, low_rank, moves
+from maxmargin.verify.lab.twin.gradients import Gradients, Move, absent, changing, late, low_rank, moves, tiny
 from maxmargin.verify.lab.twin.guesses import candidates, single_norms, whole_norms
 from maxmargin.verify.optimizers.composite import Composite
 from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.optimizers.core.blockwise import Blockwise, Part
 from maxmargin.verify.optimizers.core.logscale import scaled
-from maxmargin.verify.thresholds.laboratory import EXACT_SCALE, RATIO_TIE, ROUNDING_SHARE, SAME_STEP, STEPS_COUNTED
+from maxmargin.verify.thresholds.laboratory import EXACT_SCALE, RATIO_TIE, ROUNDING_SHARE, SAME_STEP
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Twin:
             it is another number each step.
         difference: The largest relative difference of a block's step.
         steps: Steps compared.
+        longest: Of these, those that one instance made in a row.
         text: For the report.
     """
 
@@ -50,10 +52,31 @@ class Twin:
     difference: float
     steps: int
     text: str
+    longest: int = 0
+
+
+@dataclass(frozen=True)
+class Search:
+    """What came of it.
+
+    Attributes:
+        twin: The twin; None where none was proved.
+        broken: The call of ``step()`` that was not finite in a rehearsal, from 1; None where all were.
+    """
+
+    twin: Twin | None = None
+    broken: int | None = None
 
 
 def find_twin(target: Target, shapes: Shapes, about: Probe, seed: int = 0, norms: Sequence[Norm] = ()) -> Twin | None:
-    """Return the engine's recursion that a black box follows on these shapes, if it follows one.
+    """Return the engine's recursion that a black box follows on these shapes, if it follows one; see :func:`search`."""
+    return search(target, shapes, about, seed, norms).twin
+
+
+def search(target: Target, shapes: Shapes, about: Probe, seed: int = 0, norms: Sequence[Norm] = ()) -> Search:
+    """Look for the engine's recursion that a black box follows on these shapes.
+
+    It is proved over all steps of all rehearsals, or not at all: one that fails, or is not finite, leaves no twin.
 
     Args:
         target: The black box.
@@ -63,28 +86,40 @@ def find_twin(target: Target, shapes: Shapes, about: Probe, seed: int = 0, norms
         norms: Suspects for the steepest-descent family, besides the usual ones.
 
     Returns:
-        The twin; None where none was proved.
+        The twin if one was proved, and whether a step was not finite.
     """
     if target.native is not None or not _eligible(about):
-        return None
+        return Search()
     try:
         handle = Handle(target, [torch.nn.Parameter(torch.zeros(s, dtype=torch.float64)) for s in shapes.values()])
-        runs = [moves(target, shapes, about, kind, seed + i) for i, kind in enumerate((changing, low_rank, absent))]
+        runs: list[list[Move]] = []
+        kinds: list[Gradients] = [changing, low_rank, absent]
+        if about.depth < 1 and not (handle.rate.knob.outside and about.update_degree > 0):  # steps lost in the weights
+            kinds.append(tiny(about.depth))
+        for i, kind in enumerate(kinds):
+            rehearsal = moves(target, shapes, about, kind, seed + i)
+            if rehearsal.broken is not None:
+                return Search(broken=rehearsal.broken)
+            runs.append(rehearsal.moves)
         for optimizer in _guesses(target, handle, shapes, about, runs, norms):
-            proof = _compare(optimizer, runs, about.update_degree)
-            if proof is None:
+            if _compare(optimizer, runs, about.update_degree) is None:
                 continue
-            whole = [*runs, moves(target, shapes, about, late, seed + len(runs))]
-            proof = _compare(optimizer, whole, about.update_degree)
-            return None if proof is None else _twin(optimizer, proof, about.update_degree)
+            last = moves(target, shapes, about, late, seed + len(runs))
+            if last.broken is not None:
+                return Search(broken=last.broken)
+            proof = _compare(optimizer, [*runs, last.moves], about.update_degree)
+            if proof is None:
+                return Search()
+            longest = target.stride * max(len(run) for run in (*runs, last.moves))
+            return Search(replace(_twin(optimizer, proof, about.update_degree), longest=longest))
     except TargetError:
-        return None  # it fails on gradients that a long run may well not show it
-    return None
+        return Search()  # it fails on gradients that a long run may well not show it
+    return Search()
 
 
 def _eligible(about: Probe) -> bool:
     free = about.floor == 0 and about.defect <= EXACT_SCALE and about.update_degree in (0.0, 1.0)
-    return free and about.decay == 0 and about.random == 0
+    return free and about.decay == 0 and about.random == 0 and about.step_per_lr > 0
 
 
 def _twin(optimizer: Optimizer, proof: _Proof, degree: float) -> Twin:
@@ -184,7 +219,6 @@ def _compare(optimizer: Optimizer, runs: Sequence[list[Move]], degree: float) ->
 
 def _follows(optimizer: Optimizer, run: Sequence[Move], degree: float, proof: _Proof) -> bool:
     state = optimizer.init({k: torch.zeros_like(g) for k, g in run[0].gradient.items()})
-    counted = dict.fromkeys(run[0].gradient, 0)
     for t, move in enumerate(run, start=1):
         gradient = scaled(move.gradient)
         u, state = optimizer.direction(state, gradient, torch.tensor(float(t), dtype=torch.float64))
@@ -199,13 +233,15 @@ def _follows(optimizer: Optimizer, run: Sequence[Move], degree: float, proof: _P
         for k, b in u.items():
             want = ratio * move.factor * b
             length = max(float(want.norm()), float(move.update[k].norm()))
-            apart = max(0.0, float((move.update[k] - want).norm()) - move.rounding[k])
-            if not apart <= SAME_STEP * length:
-                return False
+            apart = float((move.update[k] - want).norm()) - move.rounding[k]
             if length == 0:
-                counted[k] += 1  # neither moves the block
-            elif length * ROUNDING_SHARE >= move.rounding[k]:
-                counted[k] += 1
-                proof.difference = max(proof.difference, apart / length)
+                continue  # neither moves the block
+            if (
+                not isfinite(length)
+                or not apart <= SAME_STEP * length
+                or not move.rounding[k] <= ROUNDING_SHARE * length
+            ):
+                return False
+            proof.difference = max(proof.difference, apart / length, 0.0)
         proof.steps += 1
-    return all(n >= STEPS_COUNTED * len(run) for n in counted.values())
+    return True

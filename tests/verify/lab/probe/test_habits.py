@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import math
 import random
+from math import inf
 
 import numpy as np
 import pytest
 import torch
 from toys import Momentum
 
+from maxmargin.solvers.norms import get_norm
 from maxmargin.verify.blackbox.targets import load
+from maxmargin.verify.judging.wording import about_optimizer
+from maxmargin.verify.lab.faults.diagnosis import diagnose
+from maxmargin.verify.lab.norm.subject import Subject
+from maxmargin.verify.lab.probe.habits import Habits
 from maxmargin.verify.lab.probe.probes import probe
 
 SHAPES = {"W": (4, 3), "V": (3, 5), "a": (4,)}
@@ -404,7 +410,7 @@ def test_state_in_low_precision():
 def test_weights_in_low_precision():
     found = _probe(CastWeights)
     assert found.weight_format == "float32"
-    assert "It rounds the weights to float32." in found.findings
+    assert any(f.startswith("It rounds the weights to float32: ") for f in found.findings)
 
 
 # -- Hands ----------------------------------------------------------------------------------------------------------
@@ -430,3 +436,61 @@ def test_an_optimizer_that_fails_on_small_gradients_is_probed():
     found = _probe(Fails)
     assert found.update_degree == 0
     assert 1e-20 < found.floor < 1e-18
+
+
+def test_nothing_is_said_of_what_is_not_a_number():
+    seen = Habits(reinitialised=inf, eval_shift=inf, loss_dependence=inf, order_dependence=inf, split_dependence=inf)
+    assert [r.text for r in (*seen.remarks, *Habits(lr_error=inf, lr_knob_error=inf).remarks)] == []
+
+
+# -- Rounding of the weights is no broken hypothesis ---------------------------------------------------------------
+
+
+class Rounds(Sign):
+    """Signs of an average; the weights are kept in a format of their own, and decay a little, if asked."""
+
+    def __init__(self, params, lr=1e-4, dtype=torch.float32, hidden=0.0, power=1.0):
+        super().__init__(params, lr)
+        self.dtype, self.hidden, self.power = dtype, hidden, power
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                lr = 1e-4 * (group["lr"] / 1e-4) ** self.power
+                moved = p - lr * (self.direction(p, self.state[p]) + self.hidden * p)
+                p.copy_(moved.to(self.dtype).double())
+
+
+@pytest.mark.parametrize("lr", [1e-5, 1e-4, 1e-2])
+def test_weights_rounded_to_float32_break_no_hypothesis(lr):
+    found = _probe(Rounds, lr=lr)
+    said = about_optimizer(found)
+    assert found.weight_format == "float32"
+    assert 1e-7 < found.blur < 1e-5
+    assert said["independent of the weights"].met
+    assert said["learning rate honoured"].met
+    assert said["scale invariant"].met
+    assert found.step_per_lr == pytest.approx(lr * 31**0.5, rel=1e-2)
+
+
+def test_a_true_decay_shows_through_the_rounding():
+    said = about_optimizer(_probe(Rounds, hidden=1e-4))
+    assert said["independent of the weights"].met is False
+    assert 1e-5 < said["independent of the weights"].value < 1e-3
+    assert about_optimizer(_probe(Rounds, power=1.001))["learning rate honoured"].met is False
+
+
+def test_what_a_coarse_format_hides_nobody_can_tell():
+    said = about_optimizer(_probe(Rounds, dtype=torch.bfloat16, lr=1e-2))
+    assert said["independent of the weights"].met is None
+
+
+def test_rounding_is_no_fault_of_the_steps():
+    class Case(Rounds):
+        pass
+
+    subject = Subject(load(Case, {"lr": 1e-5}), SHAPES)
+    assert [f for f in diagnose(subject, get_norm("linf")) if f.kind == "weights"] == []
+    subject = Subject(load(Case, {"lr": 1e-2, "hidden": 0.01}), SHAPES)
+    assert [f for f in diagnose(subject, get_norm("linf")) if f.kind == "weights"]

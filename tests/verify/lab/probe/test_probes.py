@@ -8,6 +8,7 @@ import weakref
 import pytest
 import torch
 from toys import Descent as Custom
+from toys import SignDescent
 
 from maxmargin.verify.blackbox.targets import TargetError, load
 from maxmargin.verify.lab.probe.probes import probe
@@ -452,3 +453,55 @@ def test_an_optimizer_that_refuses_is_a_target_error():
     with pytest.raises(TargetError, match="only 2-D parameters"):
         _probe(MatricesOnly)
     assert _probe(MatricesOnly, {"W": (3, 2)}).update_degree == 1
+
+
+# -- An eps, as deep as it can be fed ------------------------------------------------------------------------------
+
+
+class FifthPower(SignDescent):
+    """Right in the reals, for any gradient; in float64 the fifth power of 1e-65 is 0, which no method is blamed for."""
+
+    def direction(self, p, state):
+        power = p.grad.abs() ** 5 * p.grad.sign()
+        return power / power.abs().max()
+
+
+class ToFloat32(SignDescent):
+    """A cast: gradients below 1e-45 are gone."""
+
+    def direction(self, p, state):
+        return super().direction(p, state) if p.grad.float().abs().max() > 0 else torch.zeros_like(p)
+
+
+@pytest.mark.parametrize("eps", [1e-8, 1e-45, 1e-100, 1e-140, 1e-200, 1e-300])
+@pytest.mark.parametrize("optimizer", ["Adam", "RMSprop"])
+def test_an_eps_of_any_size_is_found(optimizer, eps):
+    found = probe(load(f"torch.optim:{optimizer}", {"eps": eps}), {"W": (3, 4)})
+    assert eps < found.floor < 1e4 * eps
+
+
+def test_an_eps_inside_the_root_is_scaled_back_by_its_own_power():
+    class Inside(SignDescent):
+        def __init__(self, params, lr=1e-2, tiny=1e-250):
+            super().__init__(params, lr)
+            self.tiny = tiny
+
+        def direction(self, p, state):
+            return p.grad / (p.grad.square() + self.tiny).sqrt()
+
+    found = probe(load(Inside), {"W": (3, 4)})
+    assert 1e-126 < found.floor < 1e-122
+
+
+@pytest.mark.parametrize("optimizer", [FifthPower, ToFloat32, SignDescent, Custom])
+def test_underflow_is_no_eps_and_ends_the_search(optimizer):
+    found = probe(load(optimizer), {"W": (3, 4)})
+    assert found.floor == 0
+    assert found.depth < 1e-40
+    assert (found.depth < 1e-143) is (optimizer in (SignDescent, Custom))
+
+
+def test_two_moments_that_resonate_are_followed_more_slowly():
+    usual, odd = (probe(load("torch.optim:Adam", {"eps": 0.0, "betas": b}), SHAPES) for b in ((0.9, 0.9), (0.95, 0.9)))
+    assert usual.lag_limit == pytest.approx(0.05, rel=1e-3)
+    assert odd.lag_limit == pytest.approx(0.0177, rel=1e-2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 
 import numpy as np
@@ -14,9 +15,9 @@ from maxmargin.verify.blackbox.targets import load
 from maxmargin.verify.engine.run import run, starts
 from maxmargin.verify.lab.probe.probes import probe
 from maxmargin.verify.lab.twin import gradients
-from maxmargin.verify.lab.twin.gradients import Draw, changing, low_rank
+from maxmargin.verify.lab.twin.gradients import Draw, changing, low_rank, moves
 from maxmargin.verify.lab.twin.guesses import retentions
-from maxmargin.verify.lab.twin.search import find_twin
+from maxmargin.verify.lab.twin.search import _compare, find_twin, search
 from maxmargin.verify.optimizers import OptimizerError, get_optimizer
 from maxmargin.verify.optimizers.adam import Adam
 from maxmargin.verify.optimizers.composite import Composite
@@ -483,3 +484,94 @@ def test_a_change_after_thousands_of_steps_is_no_twin(monkeypatch):
     assert _twin(Turns) is not None  # not seen in the first 500
     monkeypatch.setattr(gradients, "TWIN_LATE", TWIN_LATE)
     assert _twin(Turns) is None
+
+
+# -- All of the rehearsal, or nothing ------------------------------------------------------------------------------
+
+
+class NotFinite(Signum):
+    """Signum, of whose steps one is not a number."""
+
+    at = 700
+
+    def direction(self, p, state, group):
+        u = super().direction(p, state, group)
+        return u * float("nan") if state["step"] == self.at else u
+
+
+class GivesUp(Signum):
+    """Signum, which raises at one of its calls."""
+
+    at = 400
+
+    def direction(self, p, state, group):
+        if state["step"] == self.at:
+            raise RuntimeError("no more")
+        return super().direction(p, state, group)
+
+
+@pytest.mark.parametrize("at", [1, 20, 150, 300, 400])
+def test_a_rehearsal_that_is_cut_short_proves_nothing(at):
+    class Late(NotFinite):
+        pass
+
+    Late.at = at
+    assert _twin(Late) is None
+
+
+def test_the_call_that_was_not_finite_is_known():
+    class Late(NotFinite):
+        at = 300
+
+    target = load(Late)
+    found = search(target, SHAPES, probe(target, SHAPES))
+    assert (found.twin, found.broken) == (None, 300)
+
+
+def test_an_optimizer_that_raises_in_the_rehearsal_has_no_twin():
+    assert _twin(GivesUp) is None
+
+
+@pytest.mark.parametrize(("rounding", "proved"), [(1e-10, True), (1e-2, False)])
+def test_every_step_counts(rounding, proved):
+    """Steps that rounding in the weights hides are no evidence, however many others there are."""
+    target = load(Signum)
+    run = moves(target, SHAPES, probe(target, SHAPES), changing, 0).moves
+    blurred = [
+        replace(m, rounding={k: rounding * float(u.norm()) for k, u in m.update.items()}) if t % 3 == 0 else m
+        for t, m in enumerate(run)
+    ]
+    signum = MomentumSteepestDescent(get_norm("linf"), 0.8)
+    assert (_compare(signum, [blurred], 0.0) is not None) is proved
+
+
+def test_steps_too_small_or_too_large_to_be_compared_prove_nothing():
+    """Adadelta with a tiny eps makes steps of 1e-100, which no weights show; enlarged, they overflow any comparison."""
+    assert _twin("torch.optim:Adadelta", {"eps": 1e-200}) is None
+    target = load(Signum)
+    run = moves(target, SHAPES, probe(target, SHAPES), changing, 0).moves
+    huge = [replace(m, update={k: 1e200 * u for k, u in m.update.items()}, factor=1e200 * m.factor) for m in run]
+    assert _compare(MomentumSteepestDescent(get_norm("linf"), 0.3), [huge], 0.0) is None
+
+
+class DeepFloor(Rule):
+    """Adam's recursion, with an eps that no usual gradient shows."""
+
+    eps = 1e-45
+
+    def direction(self, p, state, group):
+        m, t = self.average(p, state, 0.7), state["step"]
+        v = state.setdefault("v", torch.zeros_like(p)).mul_(0.9).addcmul_(p.grad, p.grad, value=0.1)
+        return (m / (1 - 0.7**t)) / ((v / (1 - 0.9**t)).sqrt() + self.eps)
+
+
+@pytest.mark.parametrize("eps", [1e-20, 1e-45, 1e-120, 1e-140])
+def test_no_twin_says_plus_0_where_an_eps_can_be_fed(eps):
+    target = load(type("Deep", (DeepFloor,), {"eps": eps}), {"betas": (0.7, 0.9)})
+    about = probe(target, SHAPES)
+    assert (
+        find_twin(target, SHAPES, replace(about, floor=0.0, depth=1e-143)) is None
+    )  # it shows in the rehearsal itself
+    assert eps < about.floor < 1e3 * eps
+    target = load(type("Exact", (DeepFloor,), {"eps": 0.0}), {"betas": (0.7, 0.9)})
+    assert find_twin(target, SHAPES, probe(target, SHAPES)).optimizer == Adam(0.7, 0.9)
