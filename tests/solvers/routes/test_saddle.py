@@ -39,6 +39,7 @@ ALONE = [
     (ClarabelOther, "entrywise:1.5", 1e-8),
     (Scs, "spectral", 1e-8),
 ]
+NAMES = [f"{route.__name__}-{get_norm(spec).name}" for route, spec, _ in ALONE]
 
 
 def instance(seed: int, n: int = 14, p: int = 27) -> np.ndarray:
