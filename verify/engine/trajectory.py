@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from maxmargin.verify.engine.response import Response
+
 
 @dataclass(frozen=True)
 class Trajectory:
@@ -28,6 +30,7 @@ class Trajectory:
         separated_at: (B,) first step seen with q > 0; −1 if never.
         alive: (B,) whether the weights stayed finite.
         undefined: (B,) how many weights, at most in one step, an optimizer left undefined (0/0 := 0 was applied).
+        responses: What the next steps made of gradients a decade before the end and at the end, where that was asked.
 
     Raises:
         ValueError: arrays whose shapes do not fit together.
@@ -46,6 +49,7 @@ class Trajectory:
     separated_at: np.ndarray
     alive: np.ndarray | None = None
     undefined: np.ndarray | None = None
+    responses: tuple[Response, ...] = ()
 
     def __post_init__(self) -> None:
         lead = self.margin.shape

@@ -9,7 +9,9 @@ from math import inf, isfinite, log
 from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.evidence.measured import Measured
 from maxmargin.verify.judging.facts import controls_of
+from maxmargin.verify.judging.own_norm import OwnNorm, own_norm, own_norm_missing
 from maxmargin.verify.judging.wording import remarks, stand_in
+from maxmargin.verify.results.answer import Answer
 from maxmargin.verify.results.candidates import CANDIDATES
 from maxmargin.verify.results.verdict import Outcome, ProblemVerdict
 from maxmargin.verify.thresholds.judging import (
@@ -32,12 +34,15 @@ class Conclusion:
         norm: The norm that may be named, or None.
         reasons: Most important first.
         approximate: {"signature", "alignment", "margin_lost"} where the norm is nearest but not reached.
+        own: The metric of its own state whose margin it maximizes, where that was established: then it is
+            ``Answer.DATA_DEPENDENT`` (with a claim, refuted).
     """
 
     outcome: Outcome
     norm: str | None
     reasons: tuple[str, ...]
     approximate: dict[str, float] | None
+    own: OwnNorm | None = None
 
 
 def nearest_norm(found: Sequence[Measured]) -> Norm:
@@ -84,6 +89,10 @@ def conclude(
     """
     name = verdicts[0].norm
     outcome = Outcome.of_all(v.outcome for v in verdicts)
+    own = own_norm(found, tier) if outcome is not Outcome.HOLDS else None
+    if own is not None and (claim is None or claim in own.told_from):
+        reasons = (own.text, *remarks(found, verdicts, name, tier), *_scope(found), *stand_in(found))
+        return Conclusion(Answer.DATA_DEPENDENT.outcome, None, reasons, None, own)
     blind = blind_spots(verdicts)
     if blind and outcome is Outcome.HOLDS:
         outcome = Outcome.INCONCLUSIVE
@@ -111,17 +120,18 @@ def conclude(
             *first,
             *remarks(found, verdicts, name, tier),
             *(f"{v.problem}: {'; '.join(v.reasons)}." for v in verdicts),
+            *own_norm_missing(found, tier),
             *blind,
-            *_scope(found, outcome),
+            *(_scope(found) if outcome is Outcome.HOLDS else ()),
             *stand_in(found),
         ),
         approximate=defect,
     )
 
 
-def _scope(found: Sequence[Measured], outcome: Outcome) -> list[str]:
-    """Say how far a pass reaches where few problems were asked for."""
-    if outcome is not Outcome.HOLDS or len(found) >= ENOUGH:
+def _scope(found: Sequence[Measured]) -> list[str]:
+    """Say how far a definite answer reaches where few problems were asked for."""
+    if len(found) >= ENOUGH:
         return []
     return [
         f"That is said of {'this problem' if len(found) == 1 else 'these problems'} alone: a verdict on the optimizer "

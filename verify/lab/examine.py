@@ -141,12 +141,14 @@ class Laboratory:
         if about is not None and expected is not None:
             findings = diagnose(subject, expected, about.floor)
         suspect = () if seen is None else (seen.norm,)
+        # The metric that a state settles on is read off the optimizer's own instance, so no other stands in for it.
+        forgets = about is not None and about.memory < inf
         return Exam(
             problem=name,
             about=about,
             signature=subject.signature,
             fingerprint=seen,
-            twin=None if about is None else find_twin(self.target, subject.shapes, about, self.seed, suspect),
+            twin=find_twin(self.target, subject.shapes, about, self.seed, suspect) if forgets else None,
             findings=findings,
             notes=() if about is None else tuple(_notes(subject, seen)),
             candidates=tuple({**suspects, **({} if nearest is None else {nearest.name: nearest})}.values()),
