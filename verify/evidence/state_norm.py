@@ -23,6 +23,7 @@ from maxmargin.solvers.norms import NormError
 from maxmargin.solvers.norms.metric import Metric
 from maxmargin.verify.engine.response import Response
 from maxmargin.verify.engine.trajectory import Trajectory
+from maxmargin.verify.evidence.measure import Effort
 from maxmargin.verify.results.alignment import alignment
 from maxmargin.verify.results.verdict import NormEvidence
 from maxmargin.verify.thresholds.judging import LAST_CHECKPOINTS
@@ -68,8 +69,8 @@ class StateNorm:
     accumulated: bool
     fixed: Mapping[str, float]
 
-    def shortfalls(self, bounds: Bounds) -> tuple[str, ...]:
-        """What keeps the metric from being the optimizer's norm here, in words; none where nothing does."""
+    def foreign(self, bounds: Bounds) -> tuple[str, ...]:
+        """What keeps late steps from being steepest descent in a metric that stands still, in words."""
         found = {
             f"the next steps are not linear in the gradient (relative error {self.error:.1e})": not (
                 self.error <= RESPONSE_LINEAR
@@ -83,18 +84,23 @@ class StateNorm:
             f"its eigenvalues still change (by {self.drift:.1e} in the last decade of steps)": not (
                 self.drift <= METRIC_SETTLED
             ),
-            f"its gap is {self.gap:.1e}": not self.gap <= bounds.gap,
             f"late steps are {self.alignment:.3f} aligned with it": not self.alignment >= bounds.alignment,
         }
-        return tuple(text for text, short in found.items() if short)
+        return tuple(text for text, there in found.items() if there)
+
+    def shortfalls(self, bounds: Bounds) -> tuple[str, ...]:
+        """What keeps the metric from being the optimizer's norm here, in words; none where nothing does."""
+        wide = () if self.gap <= bounds.gap else (f"its gap is {self.gap:.1e}",)
+        return self.foreign(bounds) + wide
 
     def told_from(self, bounds: Bounds) -> frozenset[str]:
-        """The fixed norms whose gap is so much larger that the metric says more than they."""
-        return frozenset(name for name, gap in self.fixed.items() if gap >= bounds.ratio * max(self.gap, bounds.gap))
+        """The fixed norms whose gap is beyond the bound, and so much larger that the metric says more than they."""
+        least = max(bounds.ratio * self.gap, bounds.gap)  # in this order, so that NaN stays
+        return frozenset(name for name, gap in self.fixed.items() if gap > least)
 
 
 def measure_state(
-    problem: Problem, trajectory: Trajectory, norms: Mapping[str, NormEvidence], runs: int
+    problem: Problem, trajectory: Trajectory, norms: Mapping[str, NormEvidence], effort: Effort
 ) -> StateNorm | None:
     """Measure the metric that the state of a trajectory's optimizer settled on.
 
@@ -102,12 +108,12 @@ def measure_state(
         problem: The problem.
         trajectory: The runs, with their responses.
         norms: The evidence under fixed norms.
-        runs: How many to measure, at most.
+        effort: How much to measure.
 
     Returns:
         What was found; None where responses were not asked for, or no run separates the data.
     """
-    chosen = np.flatnonzero(trajectory.separated)[:runs]
+    chosen = np.flatnonzero(trajectory.separated)[: effort.runs]
     if not len(trajectory.responses) or not len(chosen):
         return None
     each = [_of_run(problem, trajectory, int(run)) for run in chosen]

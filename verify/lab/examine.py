@@ -142,7 +142,7 @@ class Laboratory:
             findings = diagnose(subject, expected, about.floor)
         suspect = () if seen is None else (seen.norm,)
         # The metric that a state settles on is read off the optimizer's own instance, so no other stands in for it.
-        forgets = about is not None and about.memory < inf
+        forgets = about is not None and not about.stays
         return Exam(
             problem=name,
             about=about,

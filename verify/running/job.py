@@ -76,7 +76,7 @@ class Job:
             seconds = time.perf_counter() - started
             effort = self.effort if share == 1.0 else replace(self.effort, match=False)
             evidence = measure(problem, trajectory, exam.candidates, claimed=exam.claimed, effort=effort)
-            state = measure_state(problem, trajectory, evidence.norms, effort.runs)
+            state = measure_state(problem, trajectory, evidence.norms, effort)
         training = self.training
         return Measured(problem, trajectory, evidence, exam, seconds, training.full_steps, training.short_of, state)
 

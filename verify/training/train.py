@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
 
 from maxmargin.models.problem import Problem
@@ -81,7 +80,7 @@ class Training:
         if not isinstance(self.trainee, Optimizer):
             target, about = self.trainee
             return run_blackbox(
-                target, problem, start, about, steps=steps, pace=self.pace, keeps=about.memory == inf, progress=progress
+                target, problem, start, about, steps=steps, pace=self.pace, keeps=about.stays, progress=progress
             )
         where = resolve(device)
         data, trainee = problem.to(where), self.trainee

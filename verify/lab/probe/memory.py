@@ -26,8 +26,8 @@ from maxmargin.verify.thresholds.laboratory import (
 )
 
 
-def remembered(session: Session, degrees: Mapping[Path, float]) -> tuple[float, float]:
-    """Return (lag limit, memory) of the state after the warm steps.
+def remembered(session: Session, degrees: Mapping[Path, float]) -> tuple[float, float, bool]:
+    """Return (lag limit, memory, stays) of the state after the warm steps.
 
     A state that never forgets counts where it shapes the steps' direction: one that sets only their common length (the
     distance that D-Adaptation estimates) is a learning rate. Beside one that counts, only moments of degree one have
@@ -40,7 +40,8 @@ def remembered(session: Session, degrees: Mapping[Path, float]) -> tuple[float, 
 
     Returns:
         The change of the log-gradient in one step that the state can follow, 1 without memory; and the steps that the
-        slowest of its tensors remembers, inf where one never forgets.
+        slowest of its tensors remembers, inf where one never forgets; and whether that one stands still under small
+        gradients (a sum, a maximum) rather than fall ever more slowly (an average over all steps).
     """
     handle, _ = session.run()
     sizes = [_state_sizes(handle)]
@@ -51,28 +52,31 @@ def remembered(session: Session, degrees: Mapping[Path, float]) -> tuple[float, 
             sizes.append(_state_sizes(handle))
         return [row.get(path, 0.0) for row in sizes[: until + 1]]
 
-    lags, memory = [(1.0, 1.0)], 1.0
+    lags, memory, stays = [(1.0, 1.0)], 1.0, False
+
+    def stands(path: Path) -> bool:
+        seen = watch(path, DROP_TURNS)
+        return seen[-1] >= NEVER_FORGETS * seen[len(seen) // 2] > 0
+
     for path, d in degrees.items():
         first = watch(path, 3)
         if d <= 0 or path not in sizes[3] or first[2] == 0:
             continue
         if d != d:
-            seen = watch(path, DROP_TURNS) if first[3] > 0 else first
-            stays = seen[-1] >= NEVER_FORGETS * seen[len(seen) // 2]
-            if memory < inf and stays and own_sum(session, path) and shapes_steps(session, path):
-                memory = inf
+            if not stays and stands(path) and own_sum(session, path) and shapes_steps(session, path):
+                memory, stays = inf, True
             continue
         gone = first[0] * 2.0 ** (-50 * d)
         if first[3] <= gone:
             continue  # it holds the last gradient, small like it, and nothing older
         kept = _kept(partial(watch, path), gone)
         if kept >= NEVER_FORGETS:
-            if memory < inf and shapes_steps(session, path):
-                memory = inf
+            if not stays and shapes_steps(session, path):
+                memory, stays = inf, stands(path)
             continue
         lags.append((d, (1 - kept) / d))
         memory = max(memory, 1 / (1 - kept))
-    return min(lag for d, lag in lags if memory < inf or d <= 1), memory
+    return min(lag for d, lag in lags if not stays or d <= 1), memory, stays
 
 
 def own_sum(session: Session, path: Path) -> bool:
