@@ -7,7 +7,7 @@ from typing import final
 import numpy as np
 
 from maxmargin.models.blocks import flatten, unflatten
-from maxmargin.solvers.norms.metric import Metric
+from maxmargin.solvers.norms.measured.metric import Metric
 from maxmargin.solvers.norms.schatten import Schatten
 from maxmargin.solvers.routes.flat import FlatNorm
 

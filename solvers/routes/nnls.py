@@ -10,7 +10,7 @@ from scipy.linalg import solve_triangular
 from scipy.optimize import nnls
 from typing_extensions import override
 
-from maxmargin.solvers.norms.metric import Metric
+from maxmargin.solvers.norms.measured.metric import Metric
 from maxmargin.solvers.routes.flat import FlatNorm
 from maxmargin.solvers.routes.route import Pair, Route, RouteError, WeightedRoute
 

@@ -20,7 +20,7 @@ from maxmargin.models.blocks import Shapes, size
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.kkt.gap import GapEvaluator
 from maxmargin.solvers.norms import NormError
-from maxmargin.solvers.norms.metric import Metric
+from maxmargin.solvers.norms.measured.metric import Metric
 from maxmargin.verify.engine.response import Response
 from maxmargin.verify.engine.trajectory import Trajectory
 from maxmargin.verify.evidence.measure import Effort

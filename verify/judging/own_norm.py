@@ -130,6 +130,11 @@ def _bounds(m: Measured, tier: str) -> Bounds:
 
 
 def _disturbed(m: Measured) -> bool:
-    """Whether its steps depend on more than gradients: a decay, the weights, chance."""
+    """Whether some run did not separate the data, or steps depend on more than gradients: a decay, weights, chance."""
     about = m.exam.about
-    return about is None or about.decay > 0 or max(about.value_dependence, about.random) > INDEPENDENT
+    return (
+        about is None
+        or not m.trajectory.separated.all()
+        or about.decay > 0
+        or max(about.value_dependence, about.random) > INDEPENDENT
+    )

@@ -10,7 +10,7 @@ from maxmargin.solvers.linear.optimum import solve_margin
 from maxmargin.solvers.norms import NormError, get_norm
 from maxmargin.solvers.norms import laws as law
 from maxmargin.solvers.norms.laws import LawError, Sample, check_laws
-from maxmargin.solvers.norms.metric import Metric
+from maxmargin.solvers.norms.measured.metric import Metric
 from maxmargin.solvers.routes.conic import Clarabel
 from maxmargin.solvers.routes.nnls import NearestInMetric
 from maxmargin.solvers.routes.saddle import design, inner_solver, within

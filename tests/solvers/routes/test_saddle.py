@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from maxmargin.solvers.norms import NormError, get_norm
-from maxmargin.solvers.norms.metric import Metric
+from maxmargin.solvers.norms.measured.metric import Metric
 from maxmargin.solvers.routes.compression import Compression
 from maxmargin.solvers.routes.conic import Clarabel, ClarabelOther, Polyhedral, Scs
 from maxmargin.solvers.routes.flat import FlatNorm
