@@ -482,7 +482,7 @@ def test_a_mean_of_all_gradients_never_forgets():
 def test_a_running_maximum_never_forgets():
     found = _probe("torch.optim:Adam", eps=0.0, betas=(0.9, 0.95), amsgrad=True)
     assert found.memory == math.inf
-    assert found.lag_limit == pytest.approx(0.025, rel=1e-6)
+    assert found.lag_limit == pytest.approx(0.1, rel=1e-6)  # the mean follows; the squares need not
 
 
 @pytest.mark.parametrize(
