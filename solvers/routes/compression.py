@@ -7,6 +7,7 @@ from typing import final
 import numpy as np
 
 from maxmargin.models.blocks import flatten, unflatten
+from maxmargin.solvers.norms.measured.metric import Metric
 from maxmargin.solvers.norms.schatten import Schatten
 from maxmargin.solvers.routes.flat import FlatNorm
 
@@ -30,7 +31,8 @@ class Compression:
         blocks = unflatten(A, dict(flat.shapes))
         self._bases = {}
         for name, shape in flat.shapes:
-            if len(shape) == 2 and isinstance(flat.norm.block(name, shape)[0], Schatten):
+            whole = isinstance(flat.norm, Metric)  # no choice block by block
+            if len(shape) == 2 and not whole and isinstance(flat.norm.block(name, shape)[0], Schatten):
                 bases = _basis(blocks[name].transpose(1, 0, 2)), _basis(blocks[name].transpose(2, 0, 1))
                 if any(basis is not None for basis in bases):
                     L, R = self._bases[name] = [

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import final
+from dataclasses import dataclass
+from typing import Self, final
 
 import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.optimize import nnls
 from typing_extensions import override
 
-from maxmargin.solvers.routes.route import Pair, RouteError, WeightedRoute
+from maxmargin.solvers.norms.measured.metric import Metric
+from maxmargin.solvers.routes.flat import FlatNorm
+from maxmargin.solvers.routes.route import Pair, Route, RouteError, WeightedRoute
 
 
 @final
@@ -26,30 +29,62 @@ class NearestPoint(WeightedRoute):
 
     @override
     def solve(self, A: np.ndarray, tol: float) -> Pair:
-        B = A / self.weights
-        rows = np.linalg.norm(B, axis=1)
-        if rows.min() == 0:
-            return np.zeros(B.shape[1]), np.eye(len(B))[int(rows.argmin())]
-        # Column i of the least-squares matrix is (b_i, c) normalized: (b_i, c) λ ≈ (0, c) is solved by a multiple
-        # of the wanted λ for every c > 0; the smallest row's length keeps both parts visible.
-        c = rows.min()
-        length = np.hypot(rows, c)
-        E = np.vstack([B.T, np.full(len(B), c)]) / length
-        f = np.zeros(E.shape[0])
-        f[-1] = c
-        try:
-            u, _ = nnls(E, f, maxiter=20 * E.shape[1] + 200)
-        except RuntimeError as error:
-            raise RouteError(f"nnls: {error}") from error
-        lam = u / length
-        if not lam.sum() > 0:
-            raise RouteError("nnls: no support")
-        lam /= lam.sum()
-        theta = lam @ B
-        polished = _polish(B, lam)
-        if polished is not None and _quality(B, *polished) < _quality(B, theta, lam):
-            theta, lam = polished
+        theta, lam = nearest(A / self.weights)
         return theta / self.weights, lam
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class NearestInMetric(Route):
+    """For ‖θ‖ = √(θᵀ P θ), P = Q diag(w²) Qᵀ: the same in the coordinates w Qᵀθ, where the norm is ℓ2."""
+
+    norm: Metric
+    name = "nnls"
+
+    @classmethod
+    @override
+    def build(cls, flat: FlatNorm) -> Self | None:
+        return cls(flat.norm) if isinstance(flat.norm, Metric) and dict(flat.shapes) == flat.norm.shapes else None
+
+    @override
+    def solve(self, A: np.ndarray, tol: float) -> Pair:
+        basis, lengths = self.norm.basis, self.norm.lengths
+        theta, lam = nearest(A @ basis / lengths)
+        return basis @ (theta / lengths), lam
+
+
+def nearest(B: np.ndarray) -> Pair:
+    """The point of least ℓ2 norm in the convex hull of the rows of B (n, p), and its λ.
+
+    Returns:
+        θ (p,) and λ (n,).
+
+    Raises:
+        RouteError: the numbers broke down.
+    """
+    rows = np.linalg.norm(B, axis=1)
+    if rows.min() == 0:
+        return np.zeros(B.shape[1]), np.eye(len(B))[int(rows.argmin())]
+    # Column i of the least-squares matrix is (b_i, c) normalized: (b_i, c) λ ≈ (0, c) is solved by a multiple
+    # of the wanted λ for every c > 0; the smallest row's length keeps both parts visible.
+    c = rows.min()
+    length = np.hypot(rows, c)
+    E = np.vstack([B.T, np.full(len(B), c)]) / length
+    f = np.zeros(E.shape[0])
+    f[-1] = c
+    try:
+        u, _ = nnls(E, f, maxiter=20 * E.shape[1] + 200)
+    except RuntimeError as error:
+        raise RouteError(f"nnls: {error}") from error
+    lam = u / length
+    if not lam.sum() > 0:
+        raise RouteError("nnls: no support")
+    lam /= lam.sum()
+    theta = lam @ B
+    polished = _polish(B, lam)
+    if polished is not None and _quality(B, *polished) < _quality(B, theta, lam):
+        theta, lam = polished
+    return theta, lam
 
 
 def _polish(B: np.ndarray, lam: np.ndarray) -> Pair | None:

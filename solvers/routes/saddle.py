@@ -21,11 +21,12 @@ import numpy as np
 from maxmargin.solvers.norms import Norm, NormError
 from maxmargin.solvers.routes.conic import Clarabel, ClarabelOther, Polyhedral, Scs
 from maxmargin.solvers.routes.flat import FlatNorm
-from maxmargin.solvers.routes.nnls import NearestPoint
+from maxmargin.solvers.routes.nnls import NearestInMetric, NearestPoint
 from maxmargin.solvers.routes.route import Route, RouteError
 from maxmargin.solvers.routes.simplex import Box, CrossPolytope
 
 ROUTES: tuple[type[Route], ...] = (
+    NearestInMetric,
     NearestPoint,
     Box,
     CrossPolytope,

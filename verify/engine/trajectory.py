@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from maxmargin.verify.engine.response import Response
+
 
 @dataclass(frozen=True)
 class Trajectory:
@@ -29,6 +31,7 @@ class Trajectory:
         alive: (B,) whether the weights stayed finite.
         undefined: (B,) how many weights, at most in one step, an optimizer left undefined (0/0 := 0 was applied).
         broken: (B,) the step that was not finite though its gradient was, from 1; 0 where all were finite.
+        responses: What the next steps made of gradients a decade before the end and at the end, where that was asked.
 
     Raises:
         ValueError: arrays whose shapes do not fit together.
@@ -48,6 +51,7 @@ class Trajectory:
     alive: np.ndarray | None = None
     undefined: np.ndarray | None = None
     broken: np.ndarray | None = None
+    responses: tuple[Response, ...] = ()
 
     def __post_init__(self) -> None:
         lead = self.margin.shape

@@ -11,6 +11,7 @@ from maxmargin.models.problem import Problem
 from maxmargin.solvers.norms import Norm
 from maxmargin.verify.engine.trajectory import Trajectory
 from maxmargin.verify.evidence.measure import Evidence
+from maxmargin.verify.evidence.state_norm import StateNorm
 from maxmargin.verify.results.alignment import alignment
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Measured:
         seconds: That the training took.
         full_steps: Steps that the full tier would take.
         short_of: How many times more steps its memory asks for than this tier gives.
+        state: The metric that its own state settled on, where that was looked for.
     """
 
     problem: Problem
@@ -38,6 +40,7 @@ class Measured:
     seconds: float = 0.0
     full_steps: int = 0
     short_of: float = 1.0
+    state: StateNorm | None = None
 
     def steady(self, norm: Norm) -> float | None:
         """Mean alignment with ``norm`` of its steps under constant gradients; None where none were taken."""

@@ -11,6 +11,7 @@ from maxmargin.verify.evidence.measured import Measured
 from maxmargin.verify.judging.facts import controls_of
 from maxmargin.verify.judging.guarantee import factor_of
 from maxmargin.verify.judging.no_norm import no_norm
+from maxmargin.verify.judging.own_norm import OwnNorm, own_norm, own_norm_missing
 from maxmargin.verify.judging.wording import nearly, reach, remarks, stand_in
 from maxmargin.verify.results.answer import Answer, NoNorm
 from maxmargin.verify.results.candidates import CANDIDATES
@@ -38,6 +39,8 @@ class Conclusion:
         approximate: {"signature", "alignment", "margin_lost"} where the norm is nearest but not reached.
         factor: What its steps guarantee, for an answer to a factor.
         why: For an answer of no norm.
+        own: The metric of its own state whose margin it maximizes, where that was established: then it is
+            ``Answer.DATA_DEPENDENT`` (with a claim, refuted).
     """
 
     answer: Answer
@@ -47,6 +50,7 @@ class Conclusion:
     approximate: dict[str, float] | None = None
     factor: Factor | None = None
     why: NoNorm | None = None
+    own: OwnNorm | None = None
 
     @property
     def outcome(self) -> Outcome:
@@ -109,10 +113,12 @@ def conclude(
             norm=None,
             claim=claim,
             reasons=(*shown, *_outcomes(verdicts)),
-            approximate=None,
-            factor=None,
             why=NoNorm.NOT_FINITE,
         )
+    own = own_norm(found, tier) if outcome is not Outcome.HOLDS else None
+    if own is not None and (claim is None or claim in own.told_from):
+        reasons = (own.text, *remarks(found, verdicts, tier), *_scope(found), *stand_in(found), *reach(found))
+        return Conclusion(Answer.DATA_DEPENDENT, None, claim, reasons, own=own)
     why = None if outcome is Outcome.HOLDS else no_norm(found, verdicts)
     defect = _defect(found, verdicts) if outcome is Outcome.FAILS and why is None else None
     factor = factor_of(found, verdicts) if defect is not None else None
@@ -126,8 +132,9 @@ def conclude(
             *nearly(name, defect, factor),
             *remarks(found, verdicts, tier),
             *_outcomes(verdicts),
+            *own_norm_missing(found, tier),
             *blind,
-            *_scope(found, outcome),
+            *(_scope(found) if outcome is Outcome.HOLDS else ()),
             *stand_in(found),
             *reach(found),
         ),
@@ -141,9 +148,9 @@ def _outcomes(verdicts: Sequence[ProblemVerdict]) -> list[str]:
     return [f"{v.problem}: {'; '.join(v.reasons)}." for v in verdicts]
 
 
-def _scope(found: Sequence[Measured], outcome: Outcome) -> list[str]:
-    """Say how far a pass reaches where few problems were asked for."""
-    if outcome is not Outcome.HOLDS or len(found) >= ENOUGH:
+def _scope(found: Sequence[Measured]) -> list[str]:
+    """Say how far a definite answer reaches where few problems were asked for."""
+    if len(found) >= ENOUGH:
         return []
     return [
         f"That is said of {'this problem' if len(found) == 1 else 'these problems'} alone: a verdict on the optimizer "

@@ -196,7 +196,7 @@ def _warnings(found: Sequence[Measured]) -> list[str]:
             "(clipping, a floor, a cast): "
             "what it does at one scale says nothing of another."
         )
-    elif about.floor > 0:
+    elif about.floor > 0 and not about.stays:  # beside a state that stays, gradients shrink without an eps, too
         out.append(_floor_text(about.floor))
     if about.decay > 0:
         out.append(

@@ -109,11 +109,11 @@ def _found(scales: _Scales) -> Regimes | None:
         return None
 
     gains = (max(0, top + REGIME_FAR), top - REGIME_FAR)
-    far = [
+    large, small = (
         replace(scales.target, units=Units(gain, round(-gain * degree)))
         for gain, (_, degree) in zip(gains, (above, below), strict=True)
-    ]
-    return Regimes(scales.session.norm * 2.0**top, *far, degrees=(above[1], below[1]))
+    )
+    return Regimes(scales.session.norm * 2.0**top, large, small, degrees=(above[1], below[1]))
 
 
 def _end(scales: _Scales, sizes: range, other: tuple[int, float] | None = None) -> tuple[int, float] | None:

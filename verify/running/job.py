@@ -15,6 +15,7 @@ from maxmargin.verify.evidence.apartness import with_apartness
 from maxmargin.verify.evidence.hypotheses import Known, hypotheses_of, ordered
 from maxmargin.verify.evidence.measure import Effort, measure
 from maxmargin.verify.evidence.measured import Measured
+from maxmargin.verify.evidence.state_norm import measure_state
 from maxmargin.verify.judging.facts import Facts
 from maxmargin.verify.judging.rules import decide, hopeless
 from maxmargin.verify.judging.wording import about_optimizer
@@ -77,7 +78,9 @@ class Job:
             if exam.nonfinite is None and (broken := self.training.nonfinite(problem, trajectory)) is not None:
                 exam = replace(exam, nonfinite=broken)
             evidence = measure(problem, trajectory, exam.candidates, claimed=exam.claimed, effort=effort)
-        return Measured(problem, trajectory, evidence, exam, seconds, self.training.full_steps, self.training.short_of)
+            state = measure_state(problem, trajectory, evidence.norms, effort)
+        training = self.training
+        return Measured(problem, trajectory, evidence, exam, seconds, training.full_steps, training.short_of, state)
 
     def judge(self, found: Measured, norm: Norm) -> ProblemVerdict:
         """Judge what was measured for one of the norms."""

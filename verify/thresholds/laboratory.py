@@ -113,6 +113,25 @@ BLURRED = named(
 NEVER_FORGETS = named(
     "NEVER_FORGETS", 1 - 1e-12, "per step", "a state that keeps more of itself does not decay", "float64"
 )
+SHAPED_STEPS = named(
+    "SHAPED_STEPS",
+    16,
+    "steps",
+    "whose directions are compared after a part of the state that never forgets was changed",
+)
+SMALL = named(
+    "SMALL",
+    2.0**-12,
+    "of the gradient",
+    "gradients beside which a sum of larger ones stands still, and whose steps rounding still leaves nine digits",
+)
+SAME_SHAPE = named(
+    "SAME_SHAPE",
+    1e-4,
+    "relative",
+    "a smaller change of steps' directions is rounding, or a mixture of moments: that state sets their length alone",
+    "Adagrad's sum and a maximum: 2e-2 and more; DAdaptSGD's first norm: 1e-11",
+)
 DROP_TURNS = named("DROP_TURNS", 64, "steps", "after the gradient's drop, in which every state has had its turn")
 MEMORY_WATCHED = named("MEMORY_WATCHED", 4096, "steps", "that a state is watched at most")
 MEMORY_SETTLED = named(

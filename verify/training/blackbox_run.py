@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import isfinite, log
 from typing import Any
@@ -23,6 +23,7 @@ from maxmargin.models.blocks import flatten, unflatten
 from maxmargin.models.problem import Problem
 from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.engine.losses import LOSSES, scaled_gradient
+from maxmargin.verify.engine.response import Response
 from maxmargin.verify.engine.run import log_spaced
 from maxmargin.verify.engine.schedules import Paced
 from maxmargin.verify.engine.tracing import traced
@@ -32,6 +33,7 @@ from maxmargin.verify.progress.report import StepProgress
 from maxmargin.verify.thresholds.training import DRIFT, REACH, SPOKEN
 from maxmargin.verify.training.instances import Instances, Weights
 from maxmargin.verify.training.pacing import Controller, pace_of
+from maxmargin.verify.training.rewind import response_of
 from maxmargin.verify.training.shared_instance import arrange
 
 LOG_SCALE, CHANGE, LENGTH, MOVED, MARGIN = range(5)  # the numbers of a look, one row a run
@@ -40,8 +42,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class _Scale:
-    """The units in which one run's optimizer sees the gradient: times 2^−scale2."""
+    """The units in which one run's optimizer sees the gradient: times 2^−scale2.
 
+    Where the optimizer ``keeps`` what it has seen for ever, these are the gradient's own: its state must not be moved.
+    Below 2^−REACH, where squares would underflow, all gradients are nothing beside that state, and stay at this size.
+    """
+
+    keeps: bool = False
     scale2: int = 0
     started: bool = False
     exponent: float = 0.0  # log₂ of what it is fed now, per unit of the gradient's mantissa
@@ -52,6 +59,12 @@ class _Scale:
         Returns:
             Whether the scale was moved.
         """
+        if self.keeps:
+            moves = log2_scale - self.scale2 < -REACH - DRIFT
+            if moves:
+                self.scale2 = round(log2_scale + REACH)
+            self.exponent = log2_scale - self.scale2
+            return moves
         moves = not self.started or abs(log2_scale - self.scale2) > DRIFT
         if not self.started:
             self.scale2, self.started = round(log2_scale), True
@@ -72,6 +85,7 @@ def run_blackbox(
     loss: str = "cross-entropy",
     checkpoints: int = 32,
     joint: bool | None = None,
+    keeps: bool = False,
     progress: StepProgress | None = None,
 ) -> Trajectory:
     """Train B runs of a black-box optimizer side by side, and keep log-spaced checkpoints.
@@ -89,6 +103,9 @@ def run_blackbox(
         joint: Whether one instance serves all runs; by default it does where
             :func:`maxmargin.verify.training.shared_instance.arrange` finds that this changes nothing (what it finds
             is logged).
+        keeps: Whether its state never forgets. Then its gradients come at their true scale, as in anybody's training,
+            with learning rates that make up for it, and how its steps answer to gradients is measured at the end and a
+            decade of steps before.
         progress: Called with (steps done, steps): at every checkpoint, and now and then between them.
 
     Returns:
@@ -99,14 +116,18 @@ def run_blackbox(
         joint, why = arrange(target, problem.shapes, runs, probe)
         _log.info("%s on %s: %s", target.spec, problem.name, why)
     start = {k: theta0[k].to(torch.float64) for k in problem.shapes}
-    batch = _Runs(target, problem, start, probe, pace or pace_of(probe), loss, joint)
+    batch = _Runs(target, problem, start, probe, pace or pace_of(probe), loss, joint, keeps)
     marks = sorted(set(log_spaced(steps, checkpoints)) | {0})
     kept: list[dict[str, Any]] = []
+    asked = {min(marks, key=lambda mark: abs(mark - steps / 10)), marks[-1]} if keeps else set()
+    responses = []
     batch.look()
     for done in range(marks[-1] + 1):
         wanted = done == marks[len(kept)]
         if wanted:
             kept.append(batch.record())
+        if done in asked:
+            responses.append(batch.response(done))
         batch.step(done + 1)
         if wanted:
             kept[-1]["eta"] = [controller.factor for controller in batch.controllers]
@@ -116,7 +137,7 @@ def run_blackbox(
             kept[-1]["update"] = batch.now - before
         if progress is not None and (wanted or done % SPOKEN == 0):
             progress(done, marks[-1])
-    return _trajectory(problem, target.spec, np.asarray(marks), kept, batch)
+    return _trajectory(problem, target.spec, np.asarray(marks), kept, batch, tuple(responses))
 
 
 class _Runs:
@@ -131,20 +152,24 @@ class _Runs:
         pace: Paced,
         loss: str,
         joint: bool,
+        keeps: bool,
     ) -> None:
-        self.shapes, self.degree, self.state_degrees = problem.shapes, probe.update_degree, probe.state_degrees
+        self.shapes, self.state_degrees = problem.shapes, probe.state_degrees
+        # Of steps beside a state that stays, nothing is known beforehand: the controller sees how they shrink.
+        self.degree = 0.0 if keeps else probe.update_degree
         self.weights = Weights(start, problem.shapes)
         self.instances = Instances(target, self.weights.params, joint)
         runs = len(self.weights.flat)
         self.controllers = [Controller(pace, not problem.linear, probe.step_per_lr) for _ in range(runs)]
-        self.scales = [_Scale() for _ in range(runs)]
+        self.scales = [_Scale(keeps) for _ in range(runs)]
         self.offset = torch.zeros(runs, dtype=torch.float64)  # the scales, for the look
         self.travelled = [0.0] * runs
+        self.keeps = keeps
         self.undefined = [0] * runs  # weights, at most in one step, that were 0/0
         self.taken = 0
         self.broken = [0] * runs  # the step that was not finite, from 1; 0 where all were
         self.now = self.weights.flat.clone()
-        self.gradient = torch.zeros_like(self.now)
+        self.gradient, self.squares = torch.zeros_like(self.now), torch.zeros_like(self.now)
         self.margins = torch.zeros(runs, problem.n_margins, dtype=torch.float64)
         self.fed: list[list[Tensor]] = []
         self.rows: list[list[float]] = []
@@ -197,9 +222,18 @@ class _Runs:
             self.travelled[run] += factor
             # An update of degree d shrinks with the gradient it is fed; its learning rate makes up for that.
             self.instances.set_lr(run, factor / 2.0 ** (self.degree * scale.exponent))
+        if self.keeps:
+            shifts = torch.tensor([scale.exponent for scale in self.scales], dtype=torch.float64)
+            self.squares += (torch.exp2(shifts).unsqueeze(1) * self.gradient) ** 2
         if self.instances.active:
             self.instances.step(self.fed)
             self.weights.gather()
+
+    def response(self, done: int) -> Response:
+        """How the next steps answer to changes of their gradients; zero for a run that was given up."""
+        fed = torch.stack([flatten(dict(zip(self.shapes, blocks, strict=True)), self.shapes) for blocks in self.fed])
+        found = response_of(self.instances, self.weights, self.shapes, fed, done)
+        return replace(found, squares=self.squares.numpy().copy())
 
     def _rescale(self, run: int, move: int) -> int:
         return self.instances.rescale(run, move, self.state_degrees)
@@ -251,7 +285,14 @@ def _looker(problem: Problem, loss: str, *example: Tensor) -> Callable[..., tupl
     return call
 
 
-def _trajectory(problem: Problem, spec: str, steps: np.ndarray, kept: list[dict[str, Any]], batch: _Runs) -> Trajectory:
+def _trajectory(
+    problem: Problem,
+    spec: str,
+    steps: np.ndarray,
+    kept: list[dict[str, Any]],
+    batch: _Runs,
+    responses: tuple[Response, ...],
+) -> Trajectory:
     def stack(name: str) -> np.ndarray:
         return np.stack([np.asarray(row[name]) for row in kept])
 
@@ -272,4 +313,5 @@ def _trajectory(problem: Problem, spec: str, steps: np.ndarray, kept: list[dict[
         alive=np.asarray([run in batch.instances.active for run in range(margin.shape[1])]),
         undefined=np.asarray(batch.undefined),
         broken=np.asarray(batch.broken),
+        responses=responses,
     )

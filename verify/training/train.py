@@ -80,7 +80,9 @@ class Training:
         start = starts(problem, self.runs, seed=seed, scale=self.scale)
         if not isinstance(self.trainee, Optimizer):
             target, about = self.trainee
-            return run_blackbox(target, problem, start, about, steps=steps, pace=self.pace, progress=progress)
+            return run_blackbox(
+                target, problem, start, about, steps=steps, pace=self.pace, keeps=about.stays, progress=progress
+            )
         where = resolve(device)
         data, trainee = problem.to(where), self.trainee
 

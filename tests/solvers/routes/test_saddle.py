@@ -6,15 +6,19 @@ import numpy as np
 import pytest
 
 from maxmargin.solvers.norms import NormError, get_norm
+from maxmargin.solvers.norms.measured.metric import Metric
 from maxmargin.solvers.routes.compression import Compression
 from maxmargin.solvers.routes.conic import Clarabel, ClarabelOther, Polyhedral, Scs
 from maxmargin.solvers.routes.flat import FlatNorm
-from maxmargin.solvers.routes.nnls import NearestPoint
+from maxmargin.solvers.routes.nnls import NearestInMetric, NearestPoint
 from maxmargin.solvers.routes.saddle import ROUTES, InnerSolver, within
 from maxmargin.solvers.routes.simplex import Box, CrossPolytope
 
 SHAPES = {"A": (3, 5), "v": (4,), "B": (4, 2)}
+_ROOT = np.random.default_rng(0).standard_normal((27, 27)) + 2 * np.eye(27)
+METRIC = Metric.of("metric", _ROOT @ _ROOT.T, SHAPES)
 ALONE = [
+    (NearestInMetric, METRIC, 1e-12),
     (NearestPoint, "l2", 1e-13),
     (NearestPoint, "blocks:A=2*l2,v=0.5*l2,B=l2;l2", 1e-13),
     (Box, "linf", 1e-11),
@@ -35,6 +39,7 @@ ALONE = [
     (ClarabelOther, "entrywise:1.5", 1e-8),
     (Scs, "spectral", 1e-8),
 ]
+NAMES = [f"{route.__name__}-{get_norm(spec).name}" for route, spec, _ in ALONE]
 
 
 def instance(seed: int, n: int = 14, p: int = 27) -> np.ndarray:
@@ -46,7 +51,9 @@ def instance(seed: int, n: int = 14, p: int = 27) -> np.ndarray:
     return A + np.maximum(0, 1 - A @ teacher)[:, None] * teacher
 
 
-@pytest.mark.parametrize(("route", "spec", "accuracy"), ALONE, ids=[f"{r.__name__}-{s}" for r, s, _ in ALONE])
+@pytest.mark.parametrize(
+    ("route", "spec", "accuracy"), ALONE, ids=[f"{r.__name__}-{get_norm(s).name}" for r, s, _ in ALONE]
+)
 @pytest.mark.parametrize("size", [1.0, 1e-8, 1e8])
 def test_each_route_alone(route, spec, accuracy, size):
     solver = InnerSolver(get_norm(spec), SHAPES)
@@ -57,7 +64,7 @@ def test_each_route_alone(route, spec, accuracy, size):
         assert bounds.gap <= accuracy
 
 
-@pytest.mark.parametrize("spec", sorted({spec for _, spec, _ in ALONE}))
+@pytest.mark.parametrize("spec", sorted({spec for _, spec, _ in ALONE}, key=str))
 @pytest.mark.parametrize("size", [1.0, 1e-8, 1e8])
 def test_the_fast_routes_together_reach_nine_digits(spec, size):
     fast = tuple(route for route in ROUTES if route is not Scs)

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 import maxmargin.verify as package
-from maxmargin.verify.thresholds import judging, laboratory, training
+from maxmargin.verify.thresholds import judging, laboratory, state_norm, training
 from maxmargin.verify.thresholds.table import THRESHOLDS, Bounds, named
 
 ROOT = Path(next(iter(package.__path__)))
-TABLES = (judging, training, laboratory)
+TABLES = (judging, training, laboratory, state_norm)
 
 
 LAYERS = ("judging", "evidence", "running", "claims", "training", "lab", "blackbox")

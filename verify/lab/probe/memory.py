@@ -7,9 +7,13 @@ from functools import partial
 from math import inf, prod
 
 import torch
+from torch import Tensor
 
 from maxmargin.solvers.schedules.lag import resonance_limit
-from maxmargin.verify.blackbox.handle import Handle, Path
+from maxmargin.verify.blackbox.difference import difference, size
+from maxmargin.verify.blackbox.feeding import seeded
+from maxmargin.verify.blackbox.handle import Handle, Leaf, Path
+from maxmargin.verify.blackbox.targets import TargetError
 from maxmargin.verify.lab.harness.session import Session
 from maxmargin.verify.thresholds.laboratory import (
     DROP_TURNS,
@@ -17,19 +21,28 @@ from maxmargin.verify.thresholds.laboratory import (
     MEMORY_SETTLING,
     MEMORY_WATCHED,
     NEVER_FORGETS,
+    SAME_SHAPE,
+    SHAPED_STEPS,
+    SMALL,
 )
 
 
-def remembered(session: Session, degrees: Mapping[Path, float]) -> tuple[float, float]:
-    """Return (lag limit, memory) of the state after the warm steps.
+def remembered(session: Session, degrees: Mapping[Path, float]) -> tuple[float, float, bool]:
+    """Return (lag limit, memory, stays) of the state after the warm steps.
+
+    A state that never forgets counts where it shapes the steps' direction: one that sets only their common length (the
+    distance that D-Adaptation estimates) is a learning rate. Beside one that counts, only moments of degree one have
+    to follow the gradient: squares are then not meant to.
 
     Args:
         session: The target's.
-        degrees: Of its state's tensors; those without a positive one are left out.
+        degrees: Of its state's tensors. Those of degree 0 or less are left out; one without a degree (a sum that did
+            not begin at 0) is looked at only for whether it forgets, and then without the weights' own copies.
 
     Returns:
         The change of the log-gradient in one step that the state can follow, 1 without memory; and the steps that the
-        slowest of its tensors remembers, inf where one never forgets.
+        slowest of its tensors remembers, inf where one never forgets; and whether that one stands still under small
+        gradients (a sum, a maximum) rather than fall ever more slowly (an average over all steps).
     """
     handle, _ = session.run()
     sizes = [_state_sizes(handle)]
@@ -40,26 +53,83 @@ def remembered(session: Session, degrees: Mapping[Path, float]) -> tuple[float, 
             sizes.append(_state_sizes(handle))
         return [row.get(path, 0.0) for row in sizes[: until + 1]]
 
-    lag, memory = 1.0, 1.0
+    lags, memory, stays = [(1.0, 1.0)], 1.0, False
     first_moments, second_moments = [0.0], [0.0]  # what those of degree 1 and 2 keep in a step
+
+    def stands(path: Path) -> bool:
+        seen = watch(path, DROP_TURNS)
+        return seen[-1] >= NEVER_FORGETS * seen[len(seen) // 2] > 0
+
     for path, d in degrees.items():
         first = watch(path, 3)
-        if d != d or d <= 0 or path not in sizes[3] or first[2] == 0:
+        if d <= 0 or path not in sizes[3] or first[2] == 0:
+            continue
+        if d != d:
+            if not stays and stands(path) and own_sum(session, path) and shapes_steps(session, path):
+                memory, stays = inf, True
             continue
         gone = first[0] * 2.0 ** (-50 * d)
         if first[3] <= gone:
             continue  # it holds the last gradient, small like it, and nothing older
         kept = _kept(partial(watch, path), gone)
         if kept >= NEVER_FORGETS:
-            memory = inf
+            if not stays and shapes_steps(session, path):
+                memory, stays = inf, stands(path)
             continue
         if d in (1.0, 2.0):
             (first_moments if d == 1.0 else second_moments).append(kept)
-        lag = min(lag, (1 - kept) / d)
+        lags.append((d, (1 - kept) / d))
         memory = max(memory, 1 / (1 - kept))
+    lag = min(lag for d, lag in lags if not stays or d <= 1)
     if len(second_moments) > 1:  # a momentum that lags behind the second moment lengthens steps as they speed up
         lag = min(lag, resonance_limit(max(first_moments), min(second_moments[1:])))
-    return lag, memory
+    return lag, memory, stays
+
+
+def own_sum(session: Session, path: Path) -> bool:
+    """Whether a tensor of the state is of one parameter, and made of gradients alone, not of weights."""
+    here, there = (_leaf(session.run(start_factor=c)[0], path) for c in (1.0, 3.0))
+    if here is None or there is None or here.parameter is None:
+        return False
+    a, b = (torch.as_tensor(leaf.value, dtype=torch.float64).reshape(-1) for leaf in (here, there))
+    return a.shape == b.shape and a.numel() > 1 and difference([a], [b]) <= SAME_SHAPE
+
+
+def shapes_steps(session: Session, path: Path) -> bool:
+    """Whether the direction of the next steps, under small gradients, changes when a part of the state is changed.
+
+    Every entry of it is multiplied by a factor of its own, between 1/2 and 2; what stands for itself is doubled.
+
+    Returns:
+        Whether it does; True where the optimizer refuses a state so changed.
+    """
+    generator = torch.Generator().manual_seed(0)
+
+    def directions(change: bool) -> list[list[Tensor]]:
+        handle, _ = session.run()
+        small = [SMALL * g for g in session.gradients[-1]]
+        handle.set_lr(1 / SMALL)  # whatever the state, steps that are long enough to be seen
+        handle.step(small)
+        if change and (leaf := _leaf(handle, path)) is not None:
+            value = leaf.value
+            if isinstance(value, Tensor) and value.numel() > 1:
+                drawn = 2.0 ** (2 * torch.rand(value.shape, generator=generator, dtype=torch.float64) - 1)
+                value.mul_(drawn.to(value.dtype))
+            else:
+                leaf.multiply(2.0)
+        moves = [handle.advance(small) for _ in range(SHAPED_STEPS)]
+        return [[m / (size(move) or 1.0) for m in move] for move in moves]
+
+    with seeded(0):
+        try:
+            pairs = zip(directions(False), directions(True), strict=True)
+            return max(difference(a, b) for a, b in pairs) > SAME_SHAPE
+        except TargetError:
+            return True
+
+
+def _leaf(handle: Handle, path: Path) -> Leaf | None:
+    return next((leaf for leaf in handle.leaves() if leaf.path == path), None)
 
 
 def _kept(watch: Callable[[int], list[float]], gone: float) -> float:

@@ -41,6 +41,7 @@ class Probe(Habits):
         depth: The smallest gradient norm at which it was seen not to; inf where it was not looked for.
         lag_limit: Change of the log-gradient in one step that the state can follow; 1 without memory.
         memory: Steps that its slowest moment remembers; inf where a state never forgets (Adagrad).
+        stays: Whether a state that never forgets stands still under small gradients, as a sum or a maximum does.
         decay: Largest weight decay declared in the parameter groups.
         value_dependence: Relative change of the update when the weights are tripled and the gradients are not.
         random: Relative difference of two runs with different random seeds.
@@ -65,6 +66,7 @@ class Probe(Habits):
     random: float
     step_per_lr: float
     coupling: float | None = None
+    stays: bool = False
     shared_state: bool = False
     rescaling_error: float = 0.0
     depth: float = inf
@@ -134,7 +136,7 @@ def _probe(session: Session) -> Probe:
     }
     update_degree, defect = _update_degree(session, update, c)
     floor, depth = floor_of(session, update, update_degree)
-    lag, memory = remembered(session, degrees)
+    lag, memory, stays = remembered(session, degrees)
     random = max(difference(update, session.run(seed=s)[1]) for s in (0, 1))
     lr_error = difference([2 * u for u in session.at_rate(1.0)], session.at_rate(2.0)) if handle.has_lr else nan
     return Probe(
@@ -147,6 +149,7 @@ def _probe(session: Session) -> Probe:
         trust=trust_power(session, size(update)),
         lag_limit=lag,
         memory=memory,
+        stays=stays,
         decay=handle.weight_decay(),
         value_dependence=difference(update, session.run(start_factor=3.0)[1]),
         random=random,
