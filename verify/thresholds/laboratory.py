@@ -138,11 +138,47 @@ NEWTON_SCHULZ_FITS = named(
     "rounding to bf16 leaves 0.02",
 )
 
+# -- lab/norm/powers.py -------------------------------------------------------------------------------------------
+
+POWER_CLEAR = named(
+    "POWER_CLEAR",
+    0.02,
+    "of what the power explains",
+    "residual of a line that is a power law: log |step| beyond a sign's or a gradient's",
+    "an exact one leaves 1e-12; a soft sign, one Newton–Schulz step and an eps leave 0.1 and more",
+)
+POWER_ERRORS = named("POWER_ERRORS", 3.0, "standard errors", "within which a power is a simple one")
+POWER_ROUNDING = named("POWER_ROUNDING", 1e-8, "exponent", "what rounding makes of one at most", "float64")
+SIMPLE_POWER = named("SIMPLE_POWER", 4, "denominator", "at most, of a simple P: 3/2, 3, 7/4")
+OWN_DIRECTIONS = named(
+    "OWN_DIRECTIONS", 1e-3, "of the step", "outside the gradient's singular pairs or rows, that is still rounding"
+)
+LARGEST_TAKEN_APART = named(
+    "LARGEST_TAKEN_APART", 1e7, "numbers", "held for a block's singular pairs or rows; larger blocks are not taken apart"
+)
+
+# -- lab/norm/reading.py ------------------------------------------------------------------------------------------
+
+BLOCK_TIE = named("BLOCK_TIE", 2e-3, "alignment", "closer block norms are tied at most; the simpler one is named")
+DEFICIT_TIE = named(
+    "DEFICIT_TIE", 1.0, "of the best one's deficit of alignment", "closer norms are tied: exact steps tell them apart"
+)
+ROUNDED = named("ROUNDED", 1e-10, "relative", "what rounding leaves of an alignment or a length", "float64")
+
+# -- lab/norm/weights.py ------------------------------------------------------------------------------------------
+
+WEIGHT_TIE = named(
+    "WEIGHT_TIE", 0.05, "relative", "closer weights may be equal where steps only nearly follow a norm"
+)
+WEIGHT_BLUR = named("WEIGHT_BLUR", 0.3, "of the deficit of alignment", "the same, where that is more")
+WEIGHT_ERRORS = named("WEIGHT_ERRORS", 3.0, "standard errors", "over the gradients, by which equal weights may differ")
+WEIGHT_DIGITS = named("WEIGHT_DIGITS", (4, 10), "digits", "of a weight, at least and at most")
+
 # -- lab/norm/fingerprint.py --------------------------------------------------------------------------------------
 
-BLOCK_TIE = named("BLOCK_TIE", 2e-3, "alignment", "closer block norms are tied; the simpler one is named")
-WHOLE_TIE = named("WHOLE_TIE", 5e-3, "alignment", "closer norms of whole steps are tied; the simpler one is named")
-WEIGHT_TIE = named("WEIGHT_TIE", 0.05, "relative", "closer weights are equal")
+WHOLE_TIE = named(
+    "WHOLE_TIE", 5e-3, "alignment", "closer norms of whole steps are tied at most; the simpler one is named"
+)
 
 # -- lab/norm/symmetry.py -----------------------------------------------------------------------------------------
 
