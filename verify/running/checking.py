@@ -20,7 +20,6 @@ from maxmargin.verify.lab.examine import Exam, Laboratory
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.progress.joint import JointProgress
 from maxmargin.verify.progress.report import Progress
-from maxmargin.verify.results.candidates import family
 from maxmargin.verify.results.verdict import CheckVerdict, Outcome, ProblemVerdict
 from maxmargin.verify.running.job import Job, run_all
 from maxmargin.verify.thresholds.judging import CHECK_LINEAR, CHECK_NETWORK, CHECKPOINTS
@@ -85,7 +84,7 @@ def check(
         target=loaded.spec,
         kwargs=loaded.kwargs,
         outcome=answer.outcome,
-        norm=family(answer.norm) if answer.norm is not None else None,
+        norm=answer.norm,
         blocks=print_of.to_json() if print_of is not None else {},
         claim=wanted.name if wanted is not None else None,
         reasons=answer.reasons,
@@ -124,14 +123,24 @@ def _judge_all(jobs: Sequence[Job], found: Sequence[Measured], claim: Norm | Non
     def judged(norms: Sequence[Norm]) -> tuple[ProblemVerdict, ...]:
         return tuple(job.judge(m, norm) for job, m, norm in zip(jobs, found, norms, strict=True))
 
-    verdicts = judged([claim or nearest_norm(found)] * len(jobs))
+    if claim is not None:
+        return judged([claim] * len(jobs))
+    nearest = nearest_norm(found)
     exams = [job.exam for job in jobs]
     seen = [e.fingerprint for e in exams if e.fingerprint is not None and e.about is not None]
-    failed = claim is None and any(v.outcome is Outcome.FAILS for v in verdicts)
     # Per-block weights make a different norm on each problem's shapes; it is one family if its name is one.
-    if failed and len(seen) == len(found) and len({f.family for f in seen}) == 1:
-        return judged([f.norm for f in seen])
-    return verdicts
+    own = [f.norm for f in seen] if len(seen) == len(found) and len({f.family for f in seen}) == 1 else None
+    if own is not None and seen[0].family == nearest.name and any(f.weighted for f in seen):
+        verdicts = judged(own)
+        if not _failed(verdicts) or _failed(plain := judged([nearest] * len(jobs))):
+            return verdicts
+        return plain
+    verdicts = judged([nearest] * len(jobs))
+    return judged(own) if own is not None and _failed(verdicts) else verdicts
+
+
+def _failed(verdicts: Sequence[ProblemVerdict]) -> bool:
+    return any(v.outcome is Outcome.FAILS for v in verdicts)
 
 
 def _probe_json(about: Probe | None) -> dict[str, Any] | None:

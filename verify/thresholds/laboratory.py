@@ -154,7 +154,10 @@ OWN_DIRECTIONS = named(
     "OWN_DIRECTIONS", 1e-3, "of the step", "outside the gradient's singular pairs or rows, that is still rounding"
 )
 LARGEST_TAKEN_APART = named(
-    "LARGEST_TAKEN_APART", 1e7, "numbers", "held for a block's singular pairs or rows; larger blocks are not taken apart"
+    "LARGEST_TAKEN_APART",
+    1e7,
+    "numbers",
+    "held for a block's singular pairs or rows; larger blocks are not taken apart",
 )
 
 # -- lab/norm/reading.py ------------------------------------------------------------------------------------------
@@ -163,21 +166,43 @@ BLOCK_TIE = named("BLOCK_TIE", 2e-3, "alignment", "closer block norms are tied a
 DEFICIT_TIE = named(
     "DEFICIT_TIE", 1.0, "of the best one's deficit of alignment", "closer norms are tied: exact steps tell them apart"
 )
-ROUNDED = named("ROUNDED", 1e-10, "relative", "what rounding leaves of an alignment or a length", "float64")
+ROUNDED = named("ROUNDED", 1e-9, "relative", "what rounding leaves of an alignment or a length", "float64")
 
 # -- lab/norm/weights.py ------------------------------------------------------------------------------------------
 
-WEIGHT_TIE = named(
-    "WEIGHT_TIE", 0.05, "relative", "closer weights may be equal where steps only nearly follow a norm"
-)
+WEIGHT_TIE = named("WEIGHT_TIE", 0.05, "relative", "closer weights may be equal where steps only nearly follow a norm")
 WEIGHT_BLUR = named("WEIGHT_BLUR", 0.3, "of the deficit of alignment", "the same, where that is more")
 WEIGHT_ERRORS = named("WEIGHT_ERRORS", 3.0, "standard errors", "over the gradients, by which equal weights may differ")
-WEIGHT_DIGITS = named("WEIGHT_DIGITS", (4, 10), "digits", "of a weight, at least and at most")
+WEIGHT_DIGITS = named("WEIGHT_DIGITS", (4, 13), "digits", "of a weight, at least and at most")
 
 # -- lab/norm/fingerprint.py --------------------------------------------------------------------------------------
 
 WHOLE_TIE = named(
     "WHOLE_TIE", 5e-3, "alignment", "closer norms of whole steps are tied at most; the simpler one is named"
+)
+
+# -- lab/norm/large_shapes.py -------------------------------------------------------------------------------------
+
+LARGE_DRAWS = named("LARGE_DRAWS", 2, "gradients", "whose steps are read at realistic shapes", "a second a check")
+SMALL_DRAWS = named("SMALL_DRAWS", 12, "gradients", "whose steps are read on the small blocks beside them")
+LARGE_START = named(
+    "LARGE_START", 3e-3, "size", "of the random weights there: beside many entries a declared decay would show"
+)
+SMALL_SIZES = named(
+    "SMALL_SIZES",
+    {2: 0.25, 1: 0.4},
+    "root mean square",
+    "of the gradient's entries, by dimensions: a 6 × 4 matrix's and a vector's of five, so that an eps weighs the same",
+)
+LARGE_APART = named(
+    "LARGE_APART",
+    0.05,
+    "alignment",
+    "by which steps at a realistic shape must miss the small blocks' norm",
+    "a sign read as a polar factor is 0.3 off; the same rule differs by less than 0.03",
+)
+SAME_DIRECTION = named(
+    "SAME_DIRECTION", 0.999, "cosine", "of a convolution's step with the flattened matrix's, of one rule"
 )
 
 # -- lab/norm/symmetry.py -----------------------------------------------------------------------------------------

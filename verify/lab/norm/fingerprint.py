@@ -126,8 +126,9 @@ def _candidates(
 def _powers(blocks: Mapping[str, BlockReading], coupling: float | None) -> set[float]:
     """The P of block norms that were read from a power, and that of the measured coupling: they may join blocks."""
     own = {get_block_norm(b.norm).aggregation for b in blocks.values() if b.power is not None}
-    between = coupling is not None and SAME_POWER < coupling < 2 and abs(coupling - 1) > SAME_POWER
-    return own | ({1.0 + float(1 / Fraction(coupling).limit_denominator(SIMPLE_POWER))} if between and coupling else set())
+    if coupling is None or not SAME_POWER < coupling < 2 or abs(coupling - 1) <= SAME_POWER:
+        return own
+    return own | {float(Fraction(1.0 + 1.0 / coupling).limit_denominator(SIMPLE_POWER))}
 
 
 def _joined(

@@ -155,9 +155,7 @@ def beside(steps: Sequence[Step], norm: Norm) -> dict[str, Level]:
     ideal = [norm.lmo(step.gradient) for step in steps]
     logs, deficits = {}, {}
     for name in steps[0].update:
-        own = [
-            alignment(norm, {name: step.gradient[name]}, {name: step.update[name]}) for step in steps
-        ]
+        own = [alignment(norm, {name: step.gradient[name]}, {name: step.update[name]}) for step in steps]
         moved = np.array([-float((s.gradient[name] * s.update[name]).sum()) for s in steps])
         wanted = np.array([-float((s.gradient[name] * e[name]).sum()) for s, e in zip(steps, ideal, strict=True)])
         if min(moved.min(), wanted.min()) > 0 and np.mean(own) >= FOLLOWS_NORM:

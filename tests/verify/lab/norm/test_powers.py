@@ -20,9 +20,7 @@ SHAPES = {"W1": (5, 4), "W2": (3, 6), "a": (4,)}
 
 def _steps(norm, shapes=SHAPES, seed=0):
     rng, norm = np.random.default_rng(seed), get_norm(norm)
-    gradients = [
-        {k: np.exp(rng.normal()) * spread_gradient(rng, s) for k, s in shapes.items()} for _ in range(24)
-    ]
+    gradients = [{k: np.exp(rng.normal()) * spread_gradient(rng, s) for k, s in shapes.items()} for _ in range(24)]
     return [Step(g, norm.lmo(g), 1.0) for g in gradients]
 
 

@@ -43,7 +43,7 @@ def test_exact_steps_give_exact_weights(norm, factor):
     weight = factor if np.isinf(p) else factor ** ((p - 1) / p)
     assert found.weighted
     assert found.family == norm
-    assert _weights(found) == pytest.approx({"W1": weight, "W2": weight, "a": 1.0}, rel=1e-9)
+    assert _weights(found) == pytest.approx({"W1": weight, "W2": weight, "a": 1.0}, rel=1e-11)
     assert found.alignment > 1 - 1e-9
 
 
@@ -93,7 +93,7 @@ def test_a_twin_has_the_same_weights():
     twin = find_twin(target, SHAPES, subject.probe, 0, (seen.norm,))
     exact = {"W1": (5 / 4) ** 0.5, "W2": 0.5**0.5, "a": 1.04}
     top = max(exact.values())
-    assert _weights(seen) == pytest.approx({k: top / v for k, v in exact.items()}, rel=1e-9)
+    assert _weights(seen) == pytest.approx({k: top / v for k, v in exact.items()}, rel=1e-11)
     assert twin is not None
 
 
