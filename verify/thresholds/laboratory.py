@@ -185,6 +185,13 @@ WHOLE_TIE = named(
 
 LARGE_DRAWS = named("LARGE_DRAWS", 2, "gradients", "whose steps are read at realistic shapes", "a second a check")
 SMALL_DRAWS = named("SMALL_DRAWS", 12, "gradients", "whose steps are read on the small blocks beside them")
+LARGE_PATIENCE = named(
+    "LARGE_PATIENCE",
+    1_030,
+    "steps",
+    "of a matrix whose state is of another kind than a small one's: what it keeps may not act before",
+    "ScalableShampoo computes its first roots in step 1,000",
+)
 LARGE_START = named(
     "LARGE_START", 3e-3, "size", "of the random weights there: beside many entries a declared decay would show"
 )

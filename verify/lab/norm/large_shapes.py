@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 
 import numpy as np
@@ -32,6 +33,7 @@ from maxmargin.verify.thresholds.laboratory import (
     FOLLOWS_NORM,
     LARGE_APART,
     LARGE_DRAWS,
+    LARGE_PATIENCE,
     LARGE_START,
     LENGTH_EXACT,
     SAME_DIRECTION,
@@ -39,8 +41,11 @@ from maxmargin.verify.thresholds.laboratory import (
     SIGNATURE_STEPS,
     SMALL_DRAWS,
     SMALL_SIZES,
+    STATE_DEPTH,
 )
 
+LONGEST_WATCHED = "middle"
+"""The block of LARGE that is watched for longer where its state is of another kind than a small one's."""
 LARGE: Shapes = {
     "tall": (160, 144),
     "middle": (64, 48),
@@ -75,6 +80,7 @@ class Large:
         factor: How many times as far a block of more axes moves as the matrix that it flattens to, along the same
             step; None where the step is another one, or that matrix is refused.
         other_state: Its optimizer state, in words, where it is of another kind than a small block's; else "".
+        steps: After how many that was seen.
     """
 
     block: str
@@ -86,6 +92,7 @@ class Large:
     own: tuple[float, float]
     factor: float | None = None
     other_state: str = ""
+    steps: int = SIGNATURE_STEPS
 
     @property
     def apart(self) -> bool:
@@ -121,7 +128,8 @@ class Large:
     def text(self) -> str:
         """What it does, in words, without a full stop."""
         view = f", {self.view}" if self.view else ""
-        says = f"a {self.size} block follows {self.norm}{view} (alignment {self.alignment:.3f})"
+        when = f", after {self.steps} steps," if self.steps > SIGNATURE_STEPS else ""
+        says = f"a {self.size} block{when} follows {self.norm}{view} (alignment {self.alignment:.3f})"
         if self.apart:
             says += f", where a small one follows {self.expected[0]} ({self.expected[1]:.3f}; here {self.own[0]:.3f})"
         if self.scaled:
@@ -149,14 +157,18 @@ class LargeShapes:
     @property
     def stands(self) -> tuple[tuple[int, ...], ...]:
         """The shapes for which what is found on small blocks stands."""
-        return tuple(b.shape for b in self.blocks if b.same)
+        return tuple(b.shape for b in self.blocks if self._stands(b))
+
+    def _stands(self, b: Large) -> bool:
+        """Whether a block is like a small one, as far as was watched: not where a like state acts later elsewhere."""
+        return b.same and not (b.other_state and any(other.other_state for other in self.disagreements))
 
     @property
     def text(self) -> str:
         """For which shapes a verdict stands, in a sentence."""
-        stands = ", ".join(b.size for b in self.blocks if b.same) or "none of those that were tried"
+        stands = ", ".join(b.size for b in self.blocks if self._stands(b)) or "none of those that were tried"
         says = f"Under constant gradients it follows the same norm at realistic shapes: {stands}"
-        others = "; ".join(b.text for b in self.blocks if not b.same)
+        others = "; ".join(b.text for b in self.blocks if not self._stands(b))
         refused = ", ".join(" × ".join(map(str, shape)) for shape in self.refused)
         return says + (f"; but {others}" if others else "") + (f"; it refuses {refused}" if refused else "") + "."
 
@@ -186,7 +198,21 @@ def large_shapes(target: Target, seed: int = 0) -> LargeShapes:
             refused[shape] = seen
         elif not isinstance(beside, str):
             blocks.append(_compared(name, shape, seen, beside))
-    return LargeShapes(tuple(blocks), refused)
+    return LargeShapes(tuple(map(partial(_later, target, seed), blocks)), refused)
+
+
+def _later(target: Target, seed: int, seen: Large) -> Large:
+    """A matrix whose state is of another kind is watched for longer: what is kept there may not act at once."""
+    if seen.block != LONGEST_WATCHED or not seen.other_state or seen.apart:
+        return seen
+    pair = [
+        _seen(target, shape, seed, draws=LARGE_DRAWS, steps=LARGE_PATIENCE) for shape in (seen.shape, SMALL[seen.block])
+    ]
+    here, there = pair
+    if isinstance(here, str) or isinstance(there, str):
+        return seen
+    late = _compared(seen.block, seen.shape, here, there)
+    return replace(late, steps=LARGE_PATIENCE) if late.apart else seen
 
 
 @dataclass(frozen=True)
@@ -199,27 +225,32 @@ class _Seen:
 
 
 def _seen(
-    target: Target, shape: tuple[int, ...], seed: int, drawn: tuple[int, ...] | None = None, draws: int = LARGE_DRAWS
+    target: Target,
+    shape: tuple[int, ...],
+    seed: int,
+    drawn: tuple[int, ...] | None = None,
+    draws: int = LARGE_DRAWS,
+    steps: int = SIGNATURE_STEPS,
 ) -> _Seen | str:
     """Steps on one block, of gradients that are drawn in another shape; the optimizer's words where it refuses."""
     rng = np.random.default_rng(seed)
     rows: list[Alignments] = []
-    steps, state = [], Counter[str]()
+    updates, state = [], Counter[str]()
     for _ in range(draws):
         gradient, start = (x.reshape(shape) for x in _drawn(rng, drawn or shape))
         torch.manual_seed(0)
         try:
             handle = Handle(target, [torch.nn.Parameter(torch.tensor(start))], knob=GROUPS_LR)
-            (moved,) = last_step(handle, [[torch.as_tensor(gradient)]] * SIGNATURE_STEPS)
+            (moved,) = last_step(handle, [[torch.as_tensor(gradient)]] * steps)
         except TargetError as refusal:
             return str(refusal)
         step = moved.numpy()
         if not np.isfinite(step).all() or not step.any():
             return "its step is not finite" if step.any() else "it does not move"
         rows.append({key: alignment(norm, g, u) for key, norm, g, u in _views(gradient, step)})
-        steps.append(step)
+        updates.append(step)
         state = Counter(_kinds(handle, shape))
-    return _Seen({key: float(np.mean([row[key] for row in rows])) for key in rows[0]}, tuple(steps), state)
+    return _Seen({key: float(np.mean([row[key] for row in rows])) for key in rows[0]}, tuple(updates), state)
 
 
 def _drawn(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -250,10 +281,10 @@ def _views(g: np.ndarray, u: np.ndarray) -> Iterator[tuple[tuple[str, str], Norm
 def _kinds(handle: Handle, shape: tuple[int, ...]) -> Iterator[str]:
     """What the tensors of an optimizer's state are, beside the block that they belong to."""
     rows, columns = shape[0], prod(shape[1:])
-    for leaf in handle.leaves():
-        if not isinstance(leaf.value, torch.Tensor) or leaf.value.numel() <= 1:
+    for tensor in _tensors(list(handle.optimizer.state.values())):
+        of = tuple(tensor.shape)
+        if prod(of) <= 1:
             continue
-        of = tuple(leaf.value.shape)
         if prod(of) == rows * columns:
             yield "one of its own size"
         elif prod(of) in (rows, columns):
@@ -262,6 +293,17 @@ def _kinds(handle: Handle, shape: tuple[int, ...]) -> Iterator[str]:
             yield f"one of the {'rows' if of[0] == rows else 'columns'}' Gram matrix"
         else:
             yield "one of another shape"
+
+
+def _tensors(held: object, depth: int = STATE_DEPTH) -> Iterator[torch.Tensor]:
+    """The tensors in containers and in objects of the optimizer's own."""
+    if isinstance(held, torch.Tensor):
+        yield held
+    elif depth and isinstance(held, (dict, list, tuple)):
+        for value in held.values() if isinstance(held, dict) else held:
+            yield from _tensors(value, depth - 1)
+    elif depth and hasattr(held, "__dict__") and not isinstance(held, (type, torch.nn.Module)):
+        yield from _tensors(list(vars(held).values()), depth - 1)
 
 
 def _compared(name: str, shape: tuple[int, ...], seen: _Seen, beside: _Seen) -> Large:

@@ -126,6 +126,41 @@ def test_other_state_is_named():
     assert not seen["vector"].other_state
 
 
+class Hidden:
+    """An object that holds a preconditioner."""
+
+    def __init__(self, shape):
+        self.statistics = [torch.zeros(n, n, dtype=torch.float64) for n in shape]
+
+
+class Scalable(torch.optim.Optimizer):
+    """Flattens matrices of at most 512 entries; preconditions others from step 1,000 on, by an object of its own."""
+
+    def __init__(self, params, lr=1e-3, start=1_000):
+        super().__init__(params, {"lr": lr, "start": start})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                state = self.state[p]
+                state["step"] = state.get("step", 0) + 1
+                if p.ndim == 2 and p.numel() > 512:
+                    state.setdefault("hidden", Hidden(p.shape))
+                late = "hidden" in state and state["step"] >= group["start"]
+                p.sub_(group["lr"] * (polar(p.grad) if late else p.grad / p.grad.norm()))
+
+
+def test_what_a_larger_state_does_later_is_waited_for():
+    (found,) = large_shapes(load(Scalable, {})).disagreements
+    assert (found.block, found.norm, found.expected[0]) == ("middle", "spectral", "l2")
+    assert "after 1030 steps, follows spectral" in found.text
+    assert (160, 144) not in large_shapes(load(Scalable, {})).stands
+    never = large_shapes(load(Scalable, {"start": 10**9}))
+    assert never.disagreements == ()
+    assert {b.block for b in never.blocks if b.other_state} >= MATRICES
+
+
 class Blocked(torch.optim.Optimizer):
     """Keeps a preconditioner for matrices of more than 512 entries, and never uses it."""
 

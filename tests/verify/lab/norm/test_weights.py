@@ -1,4 +1,4 @@
-"""Weights are read as exactly as the steps allow: small ones count where steps are exact, and none where they are not."""
+"""Weights are read as exactly as the steps allow: small ones count where steps are exact, and only there."""
 
 from __future__ import annotations
 
