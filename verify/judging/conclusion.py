@@ -84,7 +84,10 @@ def conclude(
     """
     name = verdicts[0].norm
     outcome = Outcome.of_all(v.outcome for v in verdicts)
-    blind = blind_spots(verdicts)
+    weighed = (
+        m.exam.told(m.exam.norms[v.norm]) for m, v in zip(found, verdicts, strict=True) if v.norm in m.exam.norms
+    )
+    blind = blind_spots(verdicts, frozenset().union(*weighed))
     if blind and outcome is Outcome.HOLDS:
         outcome = Outcome.INCONCLUSIVE
     defect = _defect(found, verdicts) if outcome is Outcome.FAILS else None
@@ -140,13 +143,17 @@ def _may_change(found: Sequence[Measured], claim: str) -> bool:
     )
 
 
-def blind_spots(verdicts: Sequence[ProblemVerdict]) -> list[str]:
+def blind_spots(verdicts: Sequence[ProblemVerdict], weighed: frozenset[str] = frozenset()) -> list[str]:
     """Name the norms that no problem could tell from the judged one, unless they are the same on all of its blocks.
+
+    Args:
+        verdicts: On each problem.
+        weighed: Norms that the steps themselves tell from it, by the blocks' weights.
 
     Returns:
         A sentence, or none.
     """
-    told = {n for v in verdicts for n in controls_of(v.norm, v.evidence)}
+    told = {n for v in verdicts for n in controls_of(v.norm, v.evidence)} | weighed
     blind = [
         n
         for n in CANDIDATES

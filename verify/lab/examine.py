@@ -18,6 +18,7 @@ from maxmargin.verify.lab.norm.preconditioners import preconditioners
 from maxmargin.verify.lab.norm.reading import Step
 from maxmargin.verify.lab.norm.shape_law import shape_law
 from maxmargin.verify.lab.norm.subject import Subject
+from maxmargin.verify.lab.norm.weights import told_by_weights
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.lab.probe.strides import in_stride
 from maxmargin.verify.lab.twin.search import Twin, find_twin
@@ -67,6 +68,10 @@ class Exam:
     def norms(self) -> dict[str, Norm]:
         """The norms to measure, by name."""
         return {norm.name: norm for norm in (*self.candidates, *self.claimed)}
+
+    def told(self, norm: Norm) -> frozenset[str]:
+        """The norms that the steps tell from one by the blocks' weights, however near their points lie."""
+        return told_by_weights(self.signature, norm, self.norms) if self.about is not None else frozenset()
 
 
 class Laboratory:

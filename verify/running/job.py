@@ -95,6 +95,7 @@ class Job:
             margin=float(trajectory.margin[-1].max()),
             steady=found.steady(norm),
             short_of=found.short_of,
+            told=exam.told(norm),
         )
         decision = decide(facts)
         return ProblemVerdict(

@@ -173,6 +173,7 @@ ROUNDED = named("ROUNDED", 1e-9, "relative", "what rounding leaves of an alignme
 WEIGHT_TIE = named("WEIGHT_TIE", 0.05, "relative", "closer weights may be equal where steps only nearly follow a norm")
 WEIGHT_BLUR = named("WEIGHT_BLUR", 0.3, "of the deficit of alignment", "the same, where that is more")
 WEIGHT_ERRORS = named("WEIGHT_ERRORS", 3.0, "standard errors", "over the gradients, by which equal weights may differ")
+SPARE_DIGITS = named("SPARE_DIGITS", 3, "digits", "of a weight beyond its error, that rounding it adds none")
 WEIGHT_DIGITS = named("WEIGHT_DIGITS", (4, 13), "digits", "of a weight, at least and at most")
 
 # -- lab/norm/fingerprint.py --------------------------------------------------------------------------------------

@@ -9,18 +9,20 @@ gives them to rounding; their scatter over the gradients and the deficit of alig
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil, log10
 
 import numpy as np
 
 from maxmargin.models.blocks import inner
-from maxmargin.solvers.norms import Norm, get_norm
+from maxmargin.solvers.norms import Norm, NormError, get_norm
 from maxmargin.verify.lab.norm.reading import Step
 from maxmargin.verify.results.alignment import alignment
 from maxmargin.verify.thresholds.laboratory import (
     FOLLOWS_NORM,
     ROUNDED,
+    SPARE_DIGITS,
     WEIGHT_BLUR,
     WEIGHT_DIGITS,
     WEIGHT_ERRORS,
@@ -131,7 +133,7 @@ def rounded(weight: float, tie: float) -> float:
     if abs(np.log(weight)) <= tie:
         return 1.0
     fewest, most = WEIGHT_DIGITS
-    return float(f"{weight:.{min(most, max(fewest, ceil(-log10(tie))))}g}")
+    return float(f"{weight:.{min(most, max(fewest, SPARE_DIGITS + ceil(-log10(tie))))}g}")
 
 
 def misweighted(steps: Sequence[Step], norm: Norm) -> dict[str, float]:
@@ -146,6 +148,34 @@ def misweighted(steps: Sequence[Step], norm: Norm) -> dict[str, float]:
     """
     found = beside(steps, norm)
     return {name: float(np.exp(level.log)) for name, level in found.items() if level.surely_apart}
+
+
+def told_by_weights(steps: Sequence[Step], norm: Norm, others: Mapping[str, Norm]) -> frozenset[str]:
+    """Norms that differ from one in the blocks' weights alone, and that the steps surely do not follow, as they do it.
+
+    Their points may lie so near to each other that no trajectory tells them apart; the steps' lengths do.
+
+    Args:
+        steps: Under constant gradients.
+        norm: The norm that is judged.
+        others: The norms that are to be told from it, by name.
+
+    Returns:
+        The names.
+    """
+    shapes = {name: block.shape for name, block in steps[0].update.items()} if steps else {}
+
+    def rules(of: Norm) -> tuple[object, ...]:
+        return (of.aggregation, *(of.block(name, shape)[0] for name, shape in shapes.items()))
+
+    if len(beside(steps, norm)) < len(shapes) or misweighted(steps, norm):
+        return frozenset()
+    found = set()
+    for name, other in others.items():
+        with suppress(NormError):  # written for another problem's blocks
+            if rules(other) == rules(norm) and misweighted(steps, other):
+                found.add(name)
+    return frozenset(found)
 
 
 def beside(steps: Sequence[Step], norm: Norm) -> dict[str, Level]:

@@ -12,7 +12,7 @@ from maxmargin.verify.blackbox.targets import load
 from maxmargin.verify.lab.norm.fingerprint import read
 from maxmargin.verify.lab.norm.reading import Step
 from maxmargin.verify.lab.norm.subject import Subject
-from maxmargin.verify.lab.norm.weights import misweighted
+from maxmargin.verify.lab.norm.weights import misweighted, told_by_weights
 
 SHAPES = {"W1": (5, 4), "W2": (3, 6), "a": (4,)}
 
@@ -113,3 +113,14 @@ def test_another_join_is_no_weight():
     """Under a maximum blocks keep their lengths, under ℓ2 they do not: that scatter is not read as a factor."""
     assert misweighted(_steps("l2;max"), get_norm("l2")) == {}
     assert misweighted(_steps("linf"), get_norm("spectral")) == {}
+
+
+def test_norms_that_differ_by_weights_are_told_by_the_steps_that_follow_one():
+    steps = _steps("l2", factor={"a": 1.1})
+    own = read(steps).norm
+    others = {n: get_norm(n) for n in ("l2", "linf", "l2;max", "spectral", "blocks:W9=l2;l2", "blocks:*=3*l2;l2")}
+    assert told_by_weights(steps, own, others | {"own": own}) == {"l2", "blocks:*=3*l2;l2"}
+    assert told_by_weights(steps, get_norm("l2"), {"own": own}) == frozenset()
+    assert told_by_weights(_steps("l2"), get_norm("l2"), {"own": own}) == {"own"}
+    assert told_by_weights(_steps("l2", noise=0.3, factor={"a": 1.1}), own, others) == frozenset()
+    assert told_by_weights([], own, others) == frozenset()
