@@ -73,7 +73,7 @@ class Standing:
     @classmethod
     def of(cls, verdict: Verdict, problem: ProblemVerdict) -> Standing:
         """Choose the norm."""
-        return cls(problem, problem.norm if family(problem.norm) == verdict.about else verdict.about)
+        return cls(problem, problem.norm if family(problem.norm) == family(verdict.about or "") else verdict.about)
 
     @property
     def own(self) -> NormEvidence | None:

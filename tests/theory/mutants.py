@@ -781,7 +781,7 @@ class ForeachMuon(torch.optim.Optimizer):
 @correct(
     "Muon with a shape factor",
     "rewritten",
-    "spectral",
+    "weighted spectral",
     ("momentum-steepest", {"norm": "blocks:tall=0.7071067811865476*spectral,wide=spectral,square=spectral,vector=l2"}),
     told=False,
 )

@@ -102,7 +102,10 @@ def conclude(
     """
     name = verdicts[0].norm
     outcome = Outcome.of_all(v.outcome for v in verdicts)
-    blind = blind_spots(verdicts)
+    weighed = (
+        m.exam.told(m.exam.norms[v.norm]) for m, v in zip(found, verdicts, strict=True) if v.norm in m.exam.norms
+    )
+    blind = blind_spots(verdicts, frozenset().union(*weighed))
     if blind and outcome is Outcome.HOLDS:
         outcome = Outcome.INCONCLUSIVE
     broken = next((m.exam.nonfinite for m in found if m.exam.nonfinite is not None), None)
@@ -158,13 +161,17 @@ def _scope(found: Sequence[Measured]) -> list[str]:
     ]
 
 
-def blind_spots(verdicts: Sequence[ProblemVerdict]) -> list[str]:
+def blind_spots(verdicts: Sequence[ProblemVerdict], weighed: frozenset[str] = frozenset()) -> list[str]:
     """Name the norms that no problem could tell from the judged one, unless they are the same on all of its blocks.
+
+    Args:
+        verdicts: On each problem.
+        weighed: Norms that the steps themselves tell from it, by the blocks' weights.
 
     Returns:
         A sentence, or none.
     """
-    told = {n for v in verdicts for n in controls_of(v.norm, v.evidence)}
+    told = {n for v in verdicts for n in controls_of(v.norm, v.evidence)} | weighed
     blind = [
         n
         for n in CANDIDATES

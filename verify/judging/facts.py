@@ -28,6 +28,7 @@ class Facts:
         steady: Alignment of the optimizer's steps under constant gradients with the norm, if known.
         short_of: How many times more steps its memory asks for than the tier gives.
         by: The tier whose bounds decide, if not its own.
+        told: Norms that the steps under constant gradients tell from it, however near their points lie.
     """
 
     norm: str
@@ -40,6 +41,7 @@ class Facts:
     steady: float | None = None
     short_of: float = 1.0
     by: str | None = None
+    told: frozenset[str] = frozenset()
 
     @property
     def asked(self) -> Bounds:
@@ -69,7 +71,7 @@ class Facts:
     @cached_property
     def rival(self) -> str | None:
         """The nearest other norm that the problem can tell from it, by its best run."""
-        controls = controls_of(self.norm, self.evidence)
+        controls = [n for n in controls_of(self.norm, self.evidence) if n not in self.told]
         return min(controls, key=lambda n: self.evidence[n].kkt_gap_range[0], default=None)
 
     @property

@@ -9,14 +9,18 @@ from math import inf
 from maxmargin.models import problems as registry
 from maxmargin.solvers.norms import Norm, ParameterNorm, get_norm
 from maxmargin.verify.blackbox.targets import Target, TargetError
+from maxmargin.verify.engine.devices import one_thread
 from maxmargin.verify.lab.faults.diagnosis import diagnose
-from maxmargin.verify.lab.faults.finding import Finding
+from maxmargin.verify.lab.faults.finding import Finding, Kind
 from maxmargin.verify.lab.harness.sentence import Sentence
 from maxmargin.verify.lab.knobs import DeadKnob, dead_knobs
-from maxmargin.verify.lab.norm.fingerprint import Fingerprint, Step, coupling_of, read
+from maxmargin.verify.lab.norm.fingerprint import Fingerprint, coupling_of, read
+from maxmargin.verify.lab.norm.large_shapes import LargeShapes, large_shapes
 from maxmargin.verify.lab.norm.preconditioners import preconditioners
+from maxmargin.verify.lab.norm.reading import Step
 from maxmargin.verify.lab.norm.shape_law import shape_law
 from maxmargin.verify.lab.norm.subject import Subject
+from maxmargin.verify.lab.norm.weights import told_by_weights
 from maxmargin.verify.lab.paths import CodePaths, code_paths
 from maxmargin.verify.lab.probe.finite import NonFinite, again, nonfinite
 from maxmargin.verify.lab.probe.probes import Probe
@@ -48,6 +52,7 @@ class Exam:
         signature: Its steps under constant gradients.
         fingerprint: The norm that steps under spread gradients follow; None where some block never moved.
         twin: The engine's recursion that the optimizer was proved to follow, if any.
+        large: What it does at realistic shapes; None for the engine's own optimizers, whose rules know no shapes.
         findings: What is wrong with its steps, seen from the norm that is claimed or nearest.
         nonfinite: A step that is not finite on gradients that are, with a program that shows it, if one was found.
         notes: What is worth knowing of it whether or not something is wrong, in sentences.
@@ -63,6 +68,7 @@ class Exam:
     signature: tuple[Step, ...] = ()
     fingerprint: Fingerprint | None = None
     twin: Twin | None = None
+    large: LargeShapes | None = None
     findings: tuple[Finding, ...] = ()
     nonfinite: NonFinite | None = None
     notes: tuple[str, ...] = ()
@@ -76,6 +82,10 @@ class Exam:
     def norms(self) -> dict[str, Norm]:
         """The norms to measure, by name."""
         return {norm.name: norm for norm in (*self.candidates, *self.claimed)}
+
+    def told(self, norm: Norm) -> frozenset[str]:
+        """The norms that the steps tell from one by the blocks' weights, however near their points lie."""
+        return told_by_weights(self.signature, norm, self.norms) if self.about is not None else frozenset()
 
 
 class Laboratory:
@@ -92,11 +102,20 @@ class Laboratory:
         self._subjects: dict[tuple[tuple[str, tuple[int, ...]], ...], Subject] = {}
         self._whole: Laboratory | None = None
         self._code: tuple[tuple[DeadKnob, ...], CodePaths] | None = None
+        self._large: LargeShapes | None = None
 
     def on(self, name: str) -> Subject:
         """The optimizer on a problem's shapes."""
         shapes = registry.get(name).shapes
         return self._subjects.setdefault(tuple(shapes.items()), Subject(self.target, shapes, self.seed))
+
+    @property
+    def large(self) -> LargeShapes:
+        """The black box at realistic shapes, which are no problem's."""
+        if self._large is None:
+            with one_thread():
+                self._large = large_shapes(self.target, self.seed)
+        return self._large
 
     def problems(self) -> tuple[str, ...]:
         """Return the standard problems, or those without vectors if the optimizer refuses one.
@@ -177,7 +196,7 @@ class Laboratory:
         if self.target.native is None and self.target.units is None and self.target.stride == 1:
             strided = in_stride(self.target, [registry.get(name).shapes for name in names], self.seed)
             if strided is not self.target:
-                self.target, self._subjects = strided, {}
+                self.target, self._subjects, self._large = strided, {}, None
 
     def _fingerprint(self, name: str) -> Fingerprint | None:
         subject, native = self.on(name), self.target.native
@@ -192,7 +211,7 @@ class Laboratory:
         expected = claim or nearest
         findings: tuple[Finding, ...] = ()
         if about is not None and expected is not None:
-            findings = diagnose(subject, expected, about.floor)
+            findings = (*diagnose(subject, expected, about.floor), *_at_large(self.large))
         suspect = () if seen is None else (seen.norm,)
         broken, found = None, Search()
         if about is not None:
@@ -211,17 +230,27 @@ class Laboratory:
             twin=found.twin,
             findings=findings,
             nonfinite=broken,
-            notes=() if about is None else tuple(_notes(subject, seen)),
+            notes=() if about is None else (*_notes(subject, seen), self.large.text),
             scope=() if about is None else tuple(_scope(about, found.twin)),
+            large=None if about is None else self.large,
             candidates=tuple({**suspects, **({} if nearest is None else {nearest.name: nearest})}.values()),
             claimed=() if expected is None else (expected,),
         )
 
 
+def _at_large(large: LargeShapes) -> Iterator[Finding]:
+    """What steps at realistic shapes have against the small ones."""
+    for b in large.disagreements:
+        yield Finding.of(Kind.OTHER_SHAPES, "", b.alignment - b.own[0], "{says}", says=b.text, at=b.size)
+
+
 def _notes(subject: Subject, seen: Fingerprint | None) -> Iterator[str]:
     """The law behind weights that differ with a matrix's shape; what kind of preconditioner never forgets."""
-    if seen is not None and seen.weighted and (law := shape_law(subject.target, subject.seed)) is not None:
-        yield f"On a matrix its step is {law.name} times as long as on a square one."
+    if seen is not None and seen.weighted:
+        if isinstance(seen.norm, ParameterNorm):
+            yield f"Blocks differ in weight: {seen.norm.name} is {seen.norm.spec} here."
+        if (law := shape_law(subject.target, subject.seed)) is not None and law.name != "1":
+            yield f"On a matrix its step is {law.name} times as long as on a square one."
     if subject.probe.memory == inf:
         found = preconditioners(subject.target, subject.shapes, subject.symmetries, subject.seed)
         for kind in sorted({p.kind for p in found}):

@@ -20,10 +20,11 @@ from maxmargin.verify.judging.facts import Facts
 from maxmargin.verify.judging.rules import decide, hopeless
 from maxmargin.verify.judging.wording import about_optimizer
 from maxmargin.verify.lab.examine import Exam
+from maxmargin.verify.lab.norm.weights import misweighted
 from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.progress.joint import JointProgress
 from maxmargin.verify.progress.report import StepProgress
-from maxmargin.verify.results.verdict import ProblemVerdict
+from maxmargin.verify.results.verdict import Hypothesis, ProblemVerdict
 from maxmargin.verify.thresholds.judging import SCOUT
 from maxmargin.verify.thresholds.table import Bounds
 from maxmargin.verify.training.train import Training
@@ -88,6 +89,7 @@ class Job:
         with one_thread():
             evidence = with_apartness(problem, norm, found.evidence.norms, exam.norms | {norm.name: norm})
             hypotheses = hypotheses_of(problem, trajectory, norm, self.known) | about_optimizer(exam.about, exam.twin)
+            hypotheses |= _own_weights(exam, norm) | _at_large(exam)
         if self.known is None and isinstance(self.training.trainee, Optimizer) and self.training.trainee.betas:
             hypotheses |= ordered(self.training.trainee.betas)
         facts = Facts(
@@ -100,6 +102,7 @@ class Job:
             margin=float(trajectory.margin[-1].max()),
             steady=found.steady(norm),
             short_of=found.short_of,
+            told=exam.told(norm),
         )
         decision = decide(facts)
         return ProblemVerdict(
@@ -123,6 +126,23 @@ class Job:
     def verdict(self, progress: StepProgress | None = None) -> ProblemVerdict:
         """Train, measure, and judge for the norm that is claimed."""
         return self.judge(self.run(progress), self.exam.claimed[0])
+
+
+def _own_weights(exam: Exam, norm: Norm) -> dict[str, Hypothesis]:
+    """Whether a black box's blocks move, beside each other, as far as the norm says."""
+    if exam.about is None:
+        return {}
+    factors = misweighted(exam.signature, norm)
+    ratio = max(factors.values(), default=1.0) / min(factors.values(), default=1.0)
+    return {"blocks as far as the norm says": Hypothesis(not factors, ratio)}
+
+
+def _at_large(exam: Exam) -> dict[str, Hypothesis]:
+    """Whether steps at realistic shapes follow the norm that they follow on small blocks."""
+    if exam.large is None:
+        return {}
+    others = exam.large.disagreements
+    return {"the same norm at realistic shapes": Hypothesis(not others, ", ".join(b.size for b in others) or None)}
 
 
 def run_all(

@@ -12,7 +12,6 @@ from maxmargin.verify.evidence.measure import Effort
 from maxmargin.verify.evidence.measured import Measured
 from maxmargin.verify.judging.conclusion import Conclusion, conclude, nearest_norm
 from maxmargin.verify.lab.examine import Exam, Laboratory
-from maxmargin.verify.results.candidates import family
 from maxmargin.verify.results.verdict import Outcome, ProblemVerdict
 from maxmargin.verify.running.job import Job
 from maxmargin.verify.thresholds.judging import CHECK_LINEAR, CHECK_NETWORK, CHECKPOINTS
@@ -80,9 +79,8 @@ class Trial:
         verdicts = _judge_all(self.jobs, found, self.claim)
         claim = self.claim.name if self.claim is not None else None
         concluded = conclude(found, verdicts, claim=claim, tier=self.tier)
-        norm = family(concluded.norm) if concluded.norm is not None else None
         seen = replace(self, exams=[m.exam for m in found])  # a long run may have found what a short one had not
-        return Judged(seen, replace(concluded, norm=norm), verdicts)
+        return Judged(seen, concluded, verdicts)
 
 
 @dataclass(frozen=True)
@@ -122,11 +120,21 @@ def _judge_all(jobs: Sequence[Job], found: Sequence[Measured], claim: Norm | Non
     def judged(norms: Sequence[Norm]) -> tuple[ProblemVerdict, ...]:
         return tuple(job.judge(m, norm) for job, m, norm in zip(jobs, found, norms, strict=True))
 
-    verdicts = judged([claim or nearest_norm(found)] * len(jobs))
+    if claim is not None:
+        return judged([claim] * len(jobs))
+    nearest = nearest_norm(found)
     exams = [job.exam for job in jobs]
     seen = [e.fingerprint for e in exams if e.fingerprint is not None and e.about is not None]
-    failed = claim is None and any(v.outcome is Outcome.FAILS for v in verdicts)
     # Per-block weights make a different norm on each problem's shapes; it is one family if its name is one.
-    if failed and len(seen) == len(found) and len({f.family for f in seen}) == 1:
-        return judged([f.norm for f in seen])
-    return verdicts
+    own = [f.norm for f in seen] if len(seen) == len(found) and len({f.family for f in seen}) == 1 else None
+    if own is not None and seen[0].family == nearest.name and any(f.weighted for f in seen):
+        verdicts = judged(own)
+        if not _failed(verdicts) or _failed(plain := judged([nearest] * len(jobs))):
+            return verdicts
+        return plain
+    verdicts = judged([nearest] * len(jobs))
+    return judged(own) if own is not None and _failed(verdicts) else verdicts
+
+
+def _failed(verdicts: Sequence[ProblemVerdict]) -> bool:
+    return any(v.outcome is Outcome.FAILS for v in verdicts)

@@ -205,11 +205,80 @@ NEWTON_SCHULZ_FITS = named(
     "rounding to bf16 leaves 0.02",
 )
 
+# -- lab/norm/powers.py -------------------------------------------------------------------------------------------
+
+POWER_CLEAR = named(
+    "POWER_CLEAR",
+    0.02,
+    "of what the power explains",
+    "residual of a line that is a power law: log |step| beyond a sign's or a gradient's",
+    "an exact one leaves 1e-12; a soft sign, one Newton–Schulz step and an eps leave 0.1 and more",
+)
+POWER_ERRORS = named("POWER_ERRORS", 3.0, "standard errors", "within which a power is a simple one")
+POWER_ROUNDING = named("POWER_ROUNDING", 1e-8, "exponent", "what rounding makes of one at most", "float64")
+SIMPLE_POWER = named("SIMPLE_POWER", 4, "denominator", "at most, of a simple P: 3/2, 3, 7/4")
+OWN_DIRECTIONS = named(
+    "OWN_DIRECTIONS", 1e-3, "of the step", "outside the gradient's singular pairs or rows, that is still rounding"
+)
+LARGEST_TAKEN_APART = named(
+    "LARGEST_TAKEN_APART",
+    1e7,
+    "numbers",
+    "held for a block's singular pairs or rows; larger blocks are not taken apart",
+)
+
+# -- lab/norm/reading.py ------------------------------------------------------------------------------------------
+
+BLOCK_TIE = named("BLOCK_TIE", 2e-3, "alignment", "closer block norms are tied at most; the simpler one is named")
+DEFICIT_TIE = named(
+    "DEFICIT_TIE", 1.0, "of the best one's deficit of alignment", "closer norms are tied: exact steps tell them apart"
+)
+ROUNDED = named("ROUNDED", 1e-9, "relative", "what rounding leaves of an alignment or a length", "float64")
+
+# -- lab/norm/weights.py ------------------------------------------------------------------------------------------
+
+WEIGHT_TIE = named("WEIGHT_TIE", 0.05, "relative", "closer weights may be equal where steps only nearly follow a norm")
+WEIGHT_BLUR = named("WEIGHT_BLUR", 0.3, "of the deficit of alignment", "the same, where that is more")
+WEIGHT_ERRORS = named("WEIGHT_ERRORS", 3.0, "standard errors", "over the gradients, by which equal weights may differ")
+SPARE_DIGITS = named("SPARE_DIGITS", 3, "digits", "of a weight beyond its error, that rounding it adds none")
+WEIGHT_DIGITS = named("WEIGHT_DIGITS", (4, 13), "digits", "of a weight, at least and at most")
+
 # -- lab/norm/fingerprint.py --------------------------------------------------------------------------------------
 
-BLOCK_TIE = named("BLOCK_TIE", 2e-3, "alignment", "closer block norms are tied; the simpler one is named")
-WHOLE_TIE = named("WHOLE_TIE", 5e-3, "alignment", "closer norms of whole steps are tied; the simpler one is named")
-WEIGHT_TIE = named("WEIGHT_TIE", 0.05, "relative", "closer weights are equal")
+WHOLE_TIE = named(
+    "WHOLE_TIE", 5e-3, "alignment", "closer norms of whole steps are tied at most; the simpler one is named"
+)
+
+# -- lab/norm/large_shapes.py -------------------------------------------------------------------------------------
+
+LARGE_DRAWS = named("LARGE_DRAWS", 2, "gradients", "whose steps are read at realistic shapes", "a second a check")
+SMALL_DRAWS = named("SMALL_DRAWS", 12, "gradients", "whose steps are read on the small blocks beside them")
+LARGE_PATIENCE = named(
+    "LARGE_PATIENCE",
+    1_030,
+    "steps",
+    "of a matrix whose state is of another kind than a small one's: what it keeps may not act before",
+    "ScalableShampoo computes its first roots in step 1,000",
+)
+LARGE_START = named(
+    "LARGE_START", 3e-3, "size", "of the random weights there: beside many entries a declared decay would show"
+)
+SMALL_SIZES = named(
+    "SMALL_SIZES",
+    {2: 0.25, 1: 0.4},
+    "root mean square",
+    "of the gradient's entries, by dimensions: a 6 × 4 matrix's and a vector's of five, so that an eps weighs the same",
+)
+LARGE_APART = named(
+    "LARGE_APART",
+    0.05,
+    "alignment",
+    "by which steps at a realistic shape must miss the small blocks' norm",
+    "a sign read as a polar factor is 0.3 off; the same rule differs by less than 0.03",
+)
+SAME_DIRECTION = named(
+    "SAME_DIRECTION", 0.999, "cosine", "of a convolution's step with the flattened matrix's, of one rule"
+)
 
 # -- lab/norm/symmetry.py -----------------------------------------------------------------------------------------
 

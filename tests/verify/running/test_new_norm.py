@@ -10,7 +10,7 @@ import torch
 
 import maxmargin.solvers.norms as package
 from maxmargin.solvers.norms import families, get_block_norm
-from maxmargin.verify.lab.norm.fingerprint import SIMPLEST, readings
+from maxmargin.verify.lab.norm.reading import SIMPLEST, readings
 from maxmargin.verify.results.verdict import Outcome
 from maxmargin.verify.running.checking import check
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from maxmargin.models.blocks import Blocks
 from maxmargin.solvers.norms import BlockNorm, Norm
-from maxmargin.verify.lab.norm.fingerprint import BlockReading, Step, read_block, readings
+from maxmargin.verify.lab.norm.reading import BlockReading, Step, read_block, readings
 from maxmargin.verify.lab.norm.signature import follow, random_start, spread_gradient
 from maxmargin.verify.lab.norm.subject import Subject
 from maxmargin.verify.thresholds.laboratory import FAULT_DRAWS, SIGNATURE_STEPS, STILL_ENTRY

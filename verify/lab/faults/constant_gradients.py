@@ -8,10 +8,14 @@ from typing import Any
 import numpy as np
 
 from maxmargin.solvers.norms import get_block_norm
+from maxmargin.solvers.norms.entrywise import Entrywise
+from maxmargin.solvers.norms.schatten import Schatten
 from maxmargin.verify.lab.faults.case import BlockSteps, Case
 from maxmargin.verify.lab.faults.finding import Finding, Kind
 from maxmargin.verify.lab.harness.sentence import Place
 from maxmargin.verify.lab.norm.newton_schulz import fitted
+from maxmargin.verify.lab.norm.powers import PowerLaw, power_law
+from maxmargin.verify.lab.norm.weights import levels
 from maxmargin.verify.thresholds.laboratory import (
     ASCENDS,
     BETTER_NORM,
@@ -24,6 +28,7 @@ from maxmargin.verify.thresholds.laboratory import (
     POWER_LAW_RESIDUAL,
     SAME_POWER,
     SURE_SIGN,
+    WEIGHT_TIE,
 )
 
 
@@ -73,7 +78,7 @@ def _uphill(b: BlockSteps, axes: tuple[int, ...]) -> np.ndarray:
 def rule(b: BlockSteps) -> Finding | None:
     """Another norm's rule on this block; of the other blocks, those that should follow it are named."""
     best = b.reading.alignments[b.reading.norm]
-    if best < FOLLOWS_NORM or b.own >= best - BETTER_NORM:
+    if best < FOLLOWS_NORM or b.own >= best - BETTER_NORM or _of_a_power(b):
         return None
     theirs = ", ".join(other for other, norm in b.others.items() if norm == b.reading.norm)
     return Finding.of(
@@ -88,6 +93,14 @@ def rule(b: BlockSteps) -> Finding | None:
         theirs=theirs,
         norm=b.norm.name,
         own=b.own,
+    )
+
+
+def _of_a_power(b: BlockSteps) -> bool:
+    """Whether the power of entries or singular values, which has a finding of its own, says more than another norm."""
+    seen = get_block_norm(b.reading.norm)
+    return b.reading.power is not None and (
+        isinstance(seen, Entrywise) or (isinstance(seen, Schatten) and b.norm == get_block_norm("spectral"))
     )
 
 
@@ -106,9 +119,9 @@ def singular_values(b: BlockSteps) -> Finding | None:
     if np.median(stray) > OWN_VECTORS:
         return None
     x, y = np.array(inputs), np.array(outputs)
-    power = _power(x, y)
-    if power is not None and abs(power) > SAME_POWER:
-        return _power_finding(b.name, "singular values", power, abs(power), "the polar factor")
+    law = _power(x, y)
+    if law is not None and abs(law.power) > SAME_POWER:
+        return _power_finding(b, "singular values", law, abs(law.power), "the polar factor")
     fit = fitted(x, y)
     scale = fit.scale if fit is not None else float(np.median(y))
     low, high = float(np.quantile(y, 0.01)) / scale, float(np.quantile(y, 0.99)) / scale
@@ -126,20 +139,28 @@ def entry_power(b: BlockSteps) -> Finding | None:
     """Entries that enter with a power other than the norm's: a missing square root, a root too many."""
     if b.own > 1 - IMPERFECT:
         return None
-    wanted, power = _power(b.G, -b.E), _power(b.G, -b.U)
-    if power is None or (wanted is not None and abs(power - wanted) <= SAME_POWER):
+    own, law = _power(b.G, -b.E), _power(b.G, -b.U)
+    wanted = None if own is None else own.power
+    if law is None or (wanted is not None and abs(law.power - wanted) <= SAME_POWER):
         return None
-    return _power_finding(b.name, "entries", power, abs(power - (wanted or 0.0)), "the sign")
+    return _power_finding(b, "entries", law, abs(law.power - (wanted or 0.0)), "the sign")
 
 
-def _power_finding(block: str, what: str, power: float, size: float, zero: str) -> Finding:
-    if abs(power + 1) <= SAME_POWER:
+def _power_finding(b: BlockSteps, what: str, law: PowerLaw, size: float, zero: str) -> Finding:
+    """A power that is not the norm's; where it is another norm's own, that norm is named."""
+    if abs(law.power + 1) <= SAME_POWER:
         means = ": like 1/g, as if {zero} were divided by the gradient once more (a missing square root)"
     else:
-        odd = 0 < power < 1 - SAME_POWER
-        means = " ({zero} is power 0, gradient descent 1)" + (": a root too many or too few" if odd else "")
+        means = " ({zero} is power 0, gradient descent 1)"
+        if law.power <= 0:
+            means += ", as no norm's do"
+        elif b.reading.power is not None:
+            means += ": they follow {seen}, not {norm}"
+        elif law.power < 1 - SAME_POWER:
+            means += ": a root too many or too few"
     form = "the {what} of {block}'s gradient enter with power {power:.2f}" + means
-    return Finding.of(Kind.POWER, block, size, form, what=what, power=power, zero=zero)
+    facts = {"what": what, "power": law.power, "zero": zero, "seen": b.reading.norm, "norm": b.norm.name}
+    return Finding.of(Kind.POWER, b.name, size, form, **facts)
 
 
 def fixed_factors(b: BlockSteps) -> Finding | None:
@@ -173,15 +194,11 @@ def fixed_factors(b: BlockSteps) -> Finding | None:
     return None
 
 
-def _power(x: np.ndarray, y: np.ndarray) -> float | None:
-    """p if y = c_draw · sign(x) |x|^p, with a factor of its own for each draw; None if it is no such law."""
+def _power(x: np.ndarray, y: np.ndarray) -> PowerLaw | None:
+    """The power of y in x, with a factor of its own for each draw; None if they follow no power."""
     x, y = x.reshape(len(x), -1), y.reshape(len(y), -1)
-    if x.shape[1] < 2 or (x * y <= 0).any():
-        return None
-    a, b = np.log(np.abs(x)), np.log(np.abs(y))
-    a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
-    p = float((a * b).sum() / (a * a).sum())
-    return p if float(np.std(b - p * a)) <= POWER_LAW_RESIDUAL * max(1.0, abs(p)) else None
+    law = power_law(np.abs(x), np.sign(x) * y)
+    return law if law is not None and law.residual <= POWER_LAW_RESIDUAL * max(1.0, abs(law.power)) else None
 
 
 def relative_reach(blocks: Sequence[BlockSteps]) -> list[Finding]:
@@ -194,13 +211,14 @@ def relative_reach(blocks: Sequence[BlockSteps]) -> list[Finding]:
             reach[b.name] = np.log(moved / wanted)
     if len(reach) < 2:
         return []
-    level = {name: float(np.median(r - np.mean(list(reach.values()), axis=0))) for name, r in reach.items()}
-    usual = sorted(level.values())[(len(level) - 1) // 2]
-    slack = max(0.05, 1.0 - min(b.own for b in blocks))
+    found = levels(reach, {b.name: 1.0 - b.own for b in blocks if b.name in reach})
+    usual = sorted(found.values(), key=lambda level: level.log)[(len(found) - 1) // 2]
     out = []
-    for name, at in level.items():
-        factor = float(np.exp(at - usual))
-        if abs(at - usual) > slack:
-            form = "{block} moves {factor:.3g} times as far as the norm says, beside the other blocks"
-            out.append(Finding.of(Kind.WEIGHT, name, abs(at - usual), form, factor=factor))
+    for name, level in found.items():
+        apart = level.log - usual.log
+        if abs(apart) > min(level.error, max(WEIGHT_TIE, level.worst)):
+            form = "{block} moves {factor:.{digits}g} times as far as the norm says, beside the other blocks"
+            digits = 3 if abs(apart) > 0.01 else 6
+            facts = {"factor": float(np.exp(apart)), "digits": digits}
+            out.append(Finding.of(Kind.WEIGHT, name, abs(apart), form, **facts))
     return out

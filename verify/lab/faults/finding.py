@@ -32,6 +32,7 @@ class Kind(StrEnum):
     SCALE = "scale", "power"
     WEIGHT = "weight"
     SYMMETRY = "symmetry"
+    OTHER_SHAPES = "other shapes"
     OTHER = "other"
 
     hides: tuple[str, ...]

@@ -1,4 +1,4 @@
 """Which norm an optimizer's steps follow: its signature under constant gradients, read as block norms and weights.
 
-Imports the black-box adapter and the harness. Read ``signature.py`` first, then ``fingerprint.py``.
+Imports the black-box adapter and the harness. Read ``signature.py`` first, then ``reading.py`` and ``fingerprint.py``.
 """

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from maxmargin.verify.blackbox.targets import Target
-from maxmargin.verify.lab.norm.fingerprint import read_block, readings
+from maxmargin.verify.lab.norm.reading import read_block, readings
 from maxmargin.verify.lab.norm.signature import signature
 from maxmargin.verify.thresholds.laboratory import LAW_CLEAR, LENGTH_BLUR, LENGTH_EXACT, LENGTH_NEAR
 

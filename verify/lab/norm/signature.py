@@ -18,7 +18,7 @@ from maxmargin.models.blocks import Blocks, Shapes
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.lab.harness.session import last_step
-from maxmargin.verify.lab.norm.fingerprint import Step
+from maxmargin.verify.lab.norm.reading import Step
 from maxmargin.verify.thresholds.laboratory import SIGNATURE_DRAWS, SIGNATURE_SPREAD, SIGNATURE_START, SIGNATURE_STEPS
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from maxmargin.models.blocks import Shapes
 from maxmargin.verify.blackbox.as_torch import as_target
 from maxmargin.verify.blackbox.targets import Target
-from maxmargin.verify.lab.norm.fingerprint import Step
+from maxmargin.verify.lab.norm.reading import Step
 from maxmargin.verify.lab.norm.signature import signature
 from maxmargin.verify.lab.norm.symmetry import Symmetry, symmetries
 from maxmargin.verify.lab.probe.probes import Probe, probe

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from maxmargin.models.blocks import Shapes
 from maxmargin.solvers.norms import Norm, NormError, ParameterNorm, get_norm
-from maxmargin.verify.lab.norm.fingerprint import readings
+from maxmargin.verify.lab.norm.reading import readings
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.optimizers import OPTIMIZERS, Optimizer, OptimizerError
 from maxmargin.verify.optimizers.steepest import Kind, MomentumSteepestDescent, SteepestDescent
