@@ -8,7 +8,7 @@ from math import inf, isfinite, log
 
 from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.evidence.measured import Measured
-from maxmargin.verify.judging.facts import controls_of
+from maxmargin.verify.judging.facts import untold
 from maxmargin.verify.judging.wording import remarks, stand_in
 from maxmargin.verify.results.candidates import CANDIDATES
 from maxmargin.verify.results.verdict import Outcome, ProblemVerdict
@@ -146,14 +146,7 @@ def blind_spots(verdicts: Sequence[ProblemVerdict]) -> list[str]:
     Returns:
         A sentence, or none.
     """
-    told = {n for v in verdicts for n in controls_of(v.norm, v.evidence)}
-    blind = [
-        n
-        for n in CANDIDATES
-        if n not in told
-        and any(n in v.evidence and n != v.norm for v in verdicts)
-        and not all(v.evidence[n].apart == 0.0 for v in verdicts if n in v.evidence)
-    ]
+    blind = untold(verdicts[0].norm, [v.evidence for v in verdicts], CANDIDATES)
     if not blind:
         return []
     return [f"These problems cannot tell {verdicts[0].norm} from {', '.join(blind)}; add one that can (--problem)."]

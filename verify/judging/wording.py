@@ -24,14 +24,15 @@ def about_optimizer(about: Probe | None, twin: Twin | None = None) -> dict[str, 
     if about is None:
         return {}
     invariant = about.exactly_invariant or (twin is not None and about.floor == 0 and about.defect <= EXACT_SCALE)
-    return {
-        "scale invariant": Hypothesis(invariant, about.floor or about.defect),
-        "no weight decay": Hypothesis(about.decay == 0, about.decay),
-        "independent of the weights": Hypothesis(about.value_dependence <= INDEPENDENT, about.value_dependence),
-        "deterministic": Hypothesis(about.random <= INDEPENDENT, about.random),
-        "learning rate honoured": Hypothesis(about.lr_knob_error <= INDEPENDENT, about.lr_knob_error),
-        "forgets": Hypothesis(about.memory < inf, about.memory),
+    found = {
+        "scale invariant": (invariant, about.floor or about.defect),
+        "no weight decay": (about.decay == 0, about.decay),
+        "independent of the weights": (about.value_dependence <= INDEPENDENT, about.value_dependence),
+        "deterministic": (about.random <= INDEPENDENT, about.random),
+        "learning rate honoured": (about.lr_knob_error <= INDEPENDENT, about.lr_knob_error),
+        "forgets": (about.memory < inf, about.memory),
     }
+    return {name: Hypothesis(met, value, "optimizer") for name, (met, value) in found.items()}
 
 
 def remarks(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict], norm: str, tier: str) -> list[str]:

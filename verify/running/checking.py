@@ -69,7 +69,7 @@ def check(
     laboratory = Laboratory(loaded, seed)
     names = tuple(dict.fromkeys(registry.get(name).name for name in (problems or laboratory.problems())))
     exams = laboratory.examine(names, wanted)
-    jobs = [_job(laboratory.target, exam, wanted, tier, seed, device) for exam in exams]
+    jobs = [_job(laboratory.target, exam, tier, seed, device) for exam in exams]
     measured: dict[str, Measured] = {}
     with JointProgress(progress) as joint:
         joint(0, len(jobs))
@@ -102,8 +102,8 @@ def check(
     )
 
 
-def _job(target: Target, exam: Exam, claim: Norm | None, tier: str, seed: int, device: str) -> Job:
-    """How one problem is tried: a black box that is held against a claim is scouted first."""
+def _job(target: Target, exam: Exam, tier: str, seed: int, device: str) -> Job:
+    """How one problem is tried."""
     problem = registry.get(exam.problem)
     return Job(
         name=f"{target.spec} on {exam.problem}",
@@ -114,7 +114,6 @@ def _job(target: Target, exam: Exam, claim: Norm | None, tier: str, seed: int, d
         effort=Effort(checkpoints=CHECKPOINTS[tier], runs=NETWORK_RUNS[tier]),
         seed=seed,
         device=device,
-        scout=claim if exam.about is not None and exam.twin is None else None,
     )
 
 

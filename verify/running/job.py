@@ -5,25 +5,24 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 from maxmargin.models import problems
 from maxmargin.solvers.norms import Norm
 from maxmargin.verify.engine.devices import one_thread
-from maxmargin.verify.evidence.apartness import with_apartness
+from maxmargin.verify.evidence.apartness import own_points, remaining, with_apartness
 from maxmargin.verify.evidence.hypotheses import Known, hypotheses_of
 from maxmargin.verify.evidence.measure import Effort, measure
 from maxmargin.verify.evidence.measured import Measured
 from maxmargin.verify.judging.facts import Facts
-from maxmargin.verify.judging.rules import decide, hopeless
+from maxmargin.verify.judging.rules import judge
 from maxmargin.verify.judging.wording import about_optimizer
 from maxmargin.verify.lab.examine import Exam
 from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.progress.joint import JointProgress
 from maxmargin.verify.progress.report import StepProgress
 from maxmargin.verify.results.verdict import ProblemVerdict
-from maxmargin.verify.thresholds.judging import SCOUT
 from maxmargin.verify.thresholds.table import Bounds
 from maxmargin.verify.training.train import Training
 
@@ -44,8 +43,6 @@ class Job:
         seed: Of the starts.
         device: ``auto``, ``cpu`` or ``cuda``.
         known: What theory knows of it beforehand; None for an optimizer that was examined instead.
-        scout: A claim that is tried on a part of the steps first: where that leaves no hope, the rest would only take
-            time.
     """
 
     name: str
@@ -57,44 +54,36 @@ class Job:
     seed: int
     device: str
     known: Known | None = None
-    scout: Norm | None = None
 
     def run(self, progress: StepProgress | None = None) -> Measured:
         """Train and measure."""
-        if self.scout is not None:
-            scouted = self._run(SCOUT, progress)
-            if hopeless(self.judge(scouted, self.scout), self.bounds[self.tier]):
-                return scouted
-        return self._run(1.0, progress)
-
-    def _run(self, share: float, progress: StepProgress | None) -> Measured:
         problem, exam = problems.get(self.exam.problem), self.exam
         with one_thread():
             started = time.perf_counter()
-            trajectory = self.training.run(problem, seed=self.seed, device=self.device, share=share, progress=progress)
+            trajectory = self.training.run(problem, seed=self.seed, device=self.device, progress=progress)
             seconds = time.perf_counter() - started
-            effort = self.effort if share == 1.0 else replace(self.effort, match=False)
-            evidence = measure(problem, trajectory, exam.candidates, claimed=exam.claimed, effort=effort)
-        return Measured(problem, trajectory, evidence, exam, seconds, self.training.full_steps, self.training.short_of)
+            evidence = measure(problem, trajectory, exam.candidates, claimed=exam.claimed, effort=self.effort)
+        return Measured(problem, trajectory, evidence, exam, seconds, self.training.full_steps)
 
     def judge(self, found: Measured, norm: Norm) -> ProblemVerdict:
         """Judge what was measured for one of the norms."""
         problem, trajectory, exam = found.problem, found.trajectory, found.exam
         with one_thread():
-            evidence = with_apartness(problem, norm, found.evidence.norms, exam.norms | {norm.name: norm})
-            hypotheses = hypotheses_of(problem, trajectory, norm, self.known) | about_optimizer(exam.about, exam.twin)
+            evidence = with_apartness(problem, trajectory, found.evidence, norm, exam.norms | {norm.name: norm})
+            points = own_points(problem, trajectory, found.evidence, norm)
+            left = None if points is None else remaining(trajectory, points)
+            hypotheses = hypotheses_of(problem, trajectory, norm, self._known, left)
+            hypotheses |= about_optimizer(exam.about, exam.twin)
         facts = Facts(
             norm.name,
             evidence,
             hypotheses,
-            self.bounds,
-            self.tier,
+            self.bounds[self.tier],
             steps=int(trajectory.steps[-1]),
             margin=float(trajectory.margin[-1].max()),
             steady=found.steady(norm),
-            short_of=found.short_of,
         )
-        decision = decide(facts)
+        decision = judge(facts)
         return ProblemVerdict(
             problem=problem.name,
             degree=problem.degree,
@@ -110,8 +99,13 @@ class Job:
             arrays=found.evidence.arrays,
             norm=norm.name,
             # Advice on steps is for an optimizer that was examined; a claim's plan is fixed.
-            steps_needed=facts.steps_asked if self.known is None else None,
+            steps_needed=facts.steps_needed if self.known is None else None,
         )
+
+    @property
+    def _known(self) -> Known:
+        """What is known beforehand: of an optimizer that was examined, the pace at which it is led."""
+        return self.known or Known(schedule=self.training.pace)
 
     def verdict(self, progress: StepProgress | None = None) -> ProblemVerdict:
         """Train, measure, and judge for the norm that is claimed."""
