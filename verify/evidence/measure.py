@@ -36,7 +36,6 @@ class Effort:
     checkpoints: int = 8
     wrong_checkpoints: int = 2
     runs: int = 4
-    match: bool = True
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ def _of_norm(
     if problem.linear:
         summary, gap, ratio = _against_optimum(problem, trajectory, norm, normalized)
     else:
-        found = matched(problem, trajectory, norm, evidence) if claimed and effort.match else []
+        found = matched(problem, trajectory, norm, evidence) if claimed else []
         checkpoints = effort.checkpoints if claimed else effort.wrong_checkpoints
         summary, gap, ratio, error = _against_kkt(problem, trajectory, norm, chosen, normalized, found, checkpoints)
     series = {"kkt_gap": gap, "alignment": aligned, "margin_ratio": ratio, "direction_error": error}

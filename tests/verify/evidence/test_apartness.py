@@ -74,7 +74,7 @@ def test_at_another_norms_optimum_that_norm_is_reached(claim, other):
 
 @pytest.mark.parametrize(("claim", "other"), PAIRS)
 def test_between_two_optima_the_share_falls_all_the_way_whether_a_gap_is_linear_or_quadratic(claim, other):
-    """The direction nearest to the claimed norm's set is where the other's share is largest, and it falls from there."""
+    """The nearer to the claimed norm's set, the larger the other's share."""
     points = [_between(BEST[claim], BEST[other], share) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
     told = [_told(BLOCKS, claim, point)[other].told[0] for point in points]
     assert told == sorted(told, reverse=True)
