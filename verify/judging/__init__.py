@@ -26,6 +26,6 @@ FAILS takes one of these, and no hypothesis of the theorem unmet:
 - steps are *misaligned*, late in training and, as far as is known, under constant gradients.
 
 Everything else is INCONCLUSIVE, with what is missing. Over problems one FAILS is FAILS; HOLDS takes all problems, and
-for each other norm that is not the same on all of them one problem where it counts (``conclusion.py``). ``maxmargin list
-thresholds`` has every number.
+for each other norm that is not the same on all of them one problem where it counts (``conclusion.py``).
+``maxmargin list thresholds`` has every number.
 """

@@ -196,6 +196,12 @@ class Facts:
         """Those that are judged and not known."""
         return _shown((name, h) for name, h in self.hypotheses.items() if h.met is None and h.kind != "number")
 
+    @property
+    def separated(self) -> float:
+        """Share of the runs that separate the data; the others have no margin, and nothing is measured of them."""
+        found = self.hypotheses.get("separated")
+        return float(found.value) if found is not None and isinstance(found.value, (int, float)) else 1.0
+
     # -- Advice ---------------------------------------------------------------------------------------------------
 
     @property

@@ -40,6 +40,7 @@ class Reason(Enum):
     UNKNOWN = "a hypothesis of the theorem could not be decided: {f.unknown}"
     NO_THEOREM = "nothing is refuted where a hypothesis of the theorem is unmet: {f.unmet_by_the_run}"
     TOO_EARLY = "too early to tell: margins are {f.margin:.2g}"
+    SOME_RUNS = "that is said of {f.separated:.0%} of the runs, as the others did not separate the data"
     SMALL = f"{_GAP}; nearest other norm: {{f.nearest}} at {{f.nearest_gap:.1e}}"
     SMALL_ALONE = _GAP
     # How the gap moves

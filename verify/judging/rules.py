@@ -26,16 +26,23 @@ class Decision:
 
 def judge(f: Facts) -> Decision:
     """Judge one norm on one problem."""
+    outcome, reasons = _judged(f)
+    some = (Reason.SOME_RUNS,) if 0 < f.separated < 1 else ()
+    return Decision(outcome, (*reasons, *some), f)
+
+
+def _judged(f: Facts) -> tuple[Outcome, tuple[Reason, ...]]:
+    """The outcome and its reasons."""
     if (nothing := _not_measured(f)) is not None:
-        return Decision(Outcome.INCONCLUSIVE, (nothing,), f)
+        return Outcome.INCONCLUSIVE, (nothing,)
     if against := _against(f):
         if f.unmet_by_the_run:
-            return Decision(Outcome.INCONCLUSIVE, (*against, Reason.NO_THEOREM), f)
-        return Decision(Outcome.FAILS, against, f)
+            return Outcome.INCONCLUSIVE, (*against, Reason.NO_THEOREM)
+        return Outcome.FAILS, against
     if f.shortfalls:
         moves = (f.movement,) if f.is_open or not f.within else ()
-        return Decision(Outcome.INCONCLUSIVE, (*f.shortfalls, *moves), f)
-    return Decision(Outcome.HOLDS, (Reason.SMALL if f.controls else Reason.SMALL_ALONE,), f)
+        return Outcome.INCONCLUSIVE, (*f.shortfalls, *moves)
+    return Outcome.HOLDS, (Reason.SMALL if f.controls else Reason.SMALL_ALONE,)
 
 
 def _not_measured(f: Facts) -> Reason | None:

@@ -246,6 +246,13 @@ def test_nothing_separated_is_inconclusive():
     assert "no run separated the data" in reasons[0]
 
 
+@pytest.mark.parametrize(("share", "said"), [(1.0, False), (0.5, True)])
+def test_runs_that_did_not_separate_do_not_drop_out_silently(share, said):
+    for evidence in (GOOD, REFUTED):
+        _, reasons = _judge(evidence, {"separated": Hypothesis(True, share)})
+        assert any("said of 50% of the runs" in reason for reason in reasons) is said
+
+
 # -- Other norms --------------------------------------------------------------------------------------------------
 
 
