@@ -73,7 +73,7 @@ PATH = (
     "verify.running.job:run_all",
     "verify.training.train:Training.run",
     "verify.evidence.measure:measure",
-    "verify.judging.rules:decide",
+    "verify.judging.rules:judge",
     "verify.judging.conclusion:conclude",
 )
 """From the command line to the exit status of ``maxmargin check X`` on one problem: each called once, in this order."""

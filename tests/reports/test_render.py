@@ -224,7 +224,9 @@ def test_the_verdict_table_says_what_was_measured(stored: Stored) -> None:
         e = payload["claims"][0]["problems"][0]["evidence"]
         e["l2"]["kkt_gap"], e["linf"]["kkt_gap"], e["spectral"]["kkt_gap"] = 0.002, 0.16, 0.1
         e["nuclear"]["kkt_gap"], e["hybrid"]["kkt_gap"] = None, 0.002
-        e["hybrid"]["apart"] = 0.0  # the same norm on this problem: no control
+        for name in ("linf", "spectral", "nuclear"):
+            e[name]["apart"] = 0.1
+        e["hybrid"] |= {"apart": 0.1, "same": True}  # the same norm on this problem: no control
 
     folder = edit(stored(claims=1, figures=False), change)
     rows = rows_of(render(folder).read_text(encoding="utf-8"))

@@ -16,7 +16,16 @@ from maxmargin.verify.evidence.kappa import BlockKappa, block_kappas, measured_w
 from maxmargin.verify.evidence.schedule_taken import Realized, admissibility_of, realized
 from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.results.verdict import Hypothesis
-from maxmargin.verify.thresholds.judging import BLOWN_UP, LATE_CHECKPOINTS, RESTLESS, SETTLED, SHRINKS, STILL
+from maxmargin.verify.thresholds.judging import (
+    BLOWN_UP,
+    ENOUGH_RUNS,
+    LATE_CHECKPOINTS,
+    RADIUS_SLACK,
+    RESTLESS,
+    SETTLED,
+    SHRINKS,
+    STILL,
+)
 
 
 @dataclass(frozen=True)
@@ -41,27 +50,35 @@ class Known:
 
 
 def hypotheses_of(
-    problem: Problem, trajectory: Trajectory, norm: Norm, known: Known | None = None
+    problem: Problem,
+    trajectory: Trajectory,
+    norm: Norm,
+    known: Known | None = None,
+    left: Mapping[int, float] | None = None,
 ) -> dict[str, Hypothesis]:
     """Every hypothesis that a trajectory can show, by name.
 
-    Judged: ``separated`` (T1: the data are fitted), ``finite steps`` (where one was not: its number; its run ends there
-    and is not evidence), ``direction settles`` (T2), ``schedule`` (η = o(t^{1/L−1}) and
-    ∫η = ∞, as realized), ``schedule, symbolic`` (the same of η(t) itself, where it is known), ``smooth`` (M1), and
-    where Adam runs ``A1`` (no coordinate without gradient) and ``beta1 <= beta2``; ``margins resolved`` where they are
-    so large that float64 tells them apart no more (a run that has blown up).
+    Judged, of the kind ``theorem``: ``separated`` (T1: the data are fitted; where fewer than half of several runs are,
+    or only one, that is not known of the optimizer), ``finite steps`` (where one was not: its number; its run ends
+    there and is not evidence), ``direction settles`` (T2), ``schedule`` (η = o(t^{1/L−1}) and
+    ∫η = ∞, as realized; informative where η(t) is known and the fit does not decide), ``schedule, symbolic`` (the same
+    of η(t) itself, where it is known), ``smooth`` (M1), and where Adam runs ``A1`` (no coordinate without gradient)
+    and ``R`` (‖θ‖/Σ η ≤ 1, C.17), where its betas are known ``beta1 <= beta2``; ``margins resolved`` where they are so
+    large that float64 tells them apart no more (a run that has blown up).
 
-    Informative, ``met`` is None: ``separation step`` (median), ``schedule interval`` (of the fitted exponent),
-    ``kappa`` (‖Δθ‖/η at the end, the lag of the moments), ``kappa:BLOCK`` (the same on a block's significant
-    coordinates) with ``kappa spread`` (how far single ones lie from it) and ``measured weights`` (that this gives the
-    blocks), ``R`` (‖θ‖/N, theorem C.17 asks limsup ≤ 1), ``direction path`` over the last decade and ``path over
-    displacement`` (T2: large for a direction that rotates or chatters), ``block balance`` (0 at every KKT direction).
+    Informative, of the kind ``number``: ``separation step`` (median), ``schedule interval`` (of the fitted exponent),
+    ``kappa`` (‖Δθ‖/η at the end, the lag of the moments: common to all blocks it is a learning rate, of which theorem
+    C.17 asks nothing), ``kappa:BLOCK`` (the same on a block's significant coordinates) with ``kappa spread`` (how far
+    single ones lie from it) and ``measured weights`` (that this gives the blocks), ``R`` of the others (‖θ‖/Σ ‖Δθ‖,
+    at most 1), ``direction path`` over the last decade and ``path over displacement`` (T2: large for a direction that
+    rotates or chatters), ``block balance`` (0 at every KKT direction).
 
     Args:
         problem: The problem.
         trajectory: The runs.
         norm: The optimizer's norm, in which lengths are measured.
         known: What is known beforehand.
+        left: How far each measured run's direction ends from the point of the norm's own that it approaches, if known.
 
     Returns:
         name → Hypothesis.
@@ -69,9 +86,10 @@ def hypotheses_of(
     known = known or Known()
     good = trajectory.separated
     share = float(good.mean())
+    alone = good.sum() < min(2, len(good))
     found = {
         "smooth": Hypothesis(problem.model.smooth, "C¹ in θ" if problem.model.smooth else "not C¹: M1 unmet"),
-        "separated": Hypothesis(share > 0, share),
+        "separated": Hypothesis(None if 0 < share < ENOUGH_RUNS or (alone and share > 0) else share > 0, share),
     }
     if not good.any():
         return found
@@ -79,14 +97,13 @@ def hypotheses_of(
     taken = realized(problem.degree, trajectory, norm, runs)
     if trajectory.broken is not None and trajectory.broken.any():
         found["finite steps"] = Hypothesis(False, int(trajectory.broken[trajectory.broken > 0].min()))
-    found["separation step"] = Hypothesis(None, float(np.median(trajectory.separated_at[runs])))
-    found["direction settles"] = _settles(trajectory, runs)
+    found["separation step"] = _number(float(np.median(trajectory.separated_at[runs])))
+    found["direction settles"] = _settles(trajectory, runs, left or {})
     found |= _path(trajectory, runs)
-    found |= _schedule(taken)
-    found |= _symbolic(known, problem.degree)
+    found |= _schedule(taken, _symbolic(known, problem.degree))
     found["kappa"] = _kappa(trajectory, norm, runs)
     found |= _block_kappas(block_kappas(trajectory, norm, runs))
-    found["R"] = _radius(trajectory, norm, runs)
+    found["R"] = _radius(trajectory, norm, runs, judged=known.family == "adam")
     found |= _balance(problem, trajectory, norm, runs)
     if known.family == "adam":
         found["A1"] = _a1(trajectory, runs)
@@ -102,16 +119,33 @@ def ordered(betas: tuple[float, float]) -> dict[str, Hypothesis]:
     return {"beta1 <= beta2": Hypothesis(betas[0] <= betas[1], f"{betas[0]:g}, {betas[1]:g}")}
 
 
-def _settles(trajectory: Trajectory, runs: np.ndarray) -> Hypothesis:
-    """T2: how far θ/‖θ‖₂ moved in the last half decade of steps, worst run; small, or less than in the one before."""
+def _number(value: float | str | None) -> Hypothesis:
+    """Something that is told and not judged."""
+    return Hypothesis(None, value, "number")
+
+
+def _settles(trajectory: Trajectory, runs: np.ndarray, left: Mapping[int, float]) -> Hypothesis:
+    """T2: how far θ/‖θ‖₂ moved in the last half decade of steps, worst run.
+
+    A run has settled if that is small, or less than in the half decade before, or more than what is left to the point
+    that it approaches.
+
+    Returns:
+        The hypothesis; unmet where a run that has not settled moved far, else not known.
+    """
     steps = trajectory.steps
     marks = [int(np.abs(np.log(np.maximum(steps, 1) / (steps[-1] / 10**d))).argmin()) for d in (1.0, 0.5, 0.0)]
     if not marks[0] < marks[1] < marks[2]:
         return Hypothesis(None, None)  # too few checkpoints to see it move
-    moves = np.array([[_unit(trajectory, t, int(r)) for t in marks] for r in runs])
-    before, last = np.linalg.norm(np.diff(moves, axis=1), axis=-1).max(axis=0)
-    settled = last <= SETTLED or last <= SHRINKS * before
-    return Hypothesis(True if settled else False if last > RESTLESS else None, float(last))
+    restless, moved = [], []
+    for run in map(int, runs):
+        units = np.array([_unit(trajectory, t, run) for t in marks])
+        before, last = map(float, np.linalg.norm(np.diff(units, axis=0), axis=-1))
+        moved.append(last)
+        arrives = last <= RESTLESS and left.get(run, np.inf) <= last
+        if not (last <= SETTLED or last <= SHRINKS * before or arrives):
+            restless.append(last)
+    return Hypothesis(True if not restless else False if max(restless) > RESTLESS else None, max(moved))
 
 
 def _unit(trajectory: Trajectory, t: int, run: int) -> np.ndarray:
@@ -138,16 +172,18 @@ def _path(trajectory: Trajectory, runs: np.ndarray) -> dict[str, Hypothesis]:
         nets.append(float(np.linalg.norm(units[-1] - units[0])))
     moved = [path / net if net > 0 else np.inf for path, net in zip(paths, nets, strict=True) if path > STILL]
     return {
-        "direction path": Hypothesis(None, max(paths)),
-        "path over displacement": Hypothesis(None, float(max(moved)) if moved else None),
+        "direction path": _number(max(paths)),
+        "path over displacement": _number(float(max(moved)) if moved else None),
     }
 
 
-def _schedule(taken: Realized) -> dict[str, Hypothesis]:
-    found = {"schedule": Hypothesis(taken.met, taken.exponent)}
+def _schedule(taken: Realized, symbolic: dict[str, Hypothesis]) -> dict[str, Hypothesis]:
+    """The schedule as taken; where η(t) is known that decides, and the fit, while it contradicts nothing, informs."""
+    informs = bool(symbolic) and taken.met is None
+    found = {"schedule": _number(taken.exponent) if informs else Hypothesis(taken.met, taken.exponent), **symbolic}
     if taken.interval is not None:
         low, high = taken.interval
-        found["schedule interval"] = Hypothesis(None, f"{low:.3f} … {high:.3f}")
+        found["schedule interval"] = _number(f"{low:.3f} … {high:.3f}")
     return found
 
 
@@ -161,13 +197,13 @@ def _symbolic(known: Known, degree: int) -> dict[str, Hypothesis]:
 
 
 def _block_kappas(kappas: Mapping[str, BlockKappa]) -> dict[str, Hypothesis]:
-    found = {f"kappa:{name}": Hypothesis(None, k.value) for name, k in kappas.items()}
+    found = {f"kappa:{name}": _number(k.value) for name, k in kappas.items()}
     if kappas and all(k.value > 0 for k in kappas.values()):
         spread = max(max(k.high / k.value - 1, 1 - k.low / k.value) for k in kappas.values())
-        found["kappa spread"] = Hypothesis(None, float(spread))
+        found["kappa spread"] = _number(float(spread))
     weights = measured_weights(kappas)
     if len(weights) > 1:
-        found["measured weights"] = Hypothesis(None, ", ".join(f"{name} {w:.4g}" for name, w in weights.items()))
+        found["measured weights"] = _number(", ".join(f"{name} {w:.4g}" for name, w in weights.items()))
     return found
 
 
@@ -175,7 +211,7 @@ def _balance(problem: Problem, trajectory: Trajectory, norm: Norm, runs: np.ndar
     """``block balance``: the worst run's deviation from what every KKT direction has."""
     each = [block_balance(problem, trajectory.at(-1, int(run)), norm) for run in runs]
     known = [x for x in each if x is not None]
-    return {"block balance": Hypothesis(None, max(known))} if known else {}
+    return {"block balance": _number(max(known))} if known else {}
 
 
 def _kappa(trajectory: Trajectory, norm: Norm, runs: np.ndarray) -> Hypothesis:
@@ -185,17 +221,30 @@ def _kappa(trajectory: Trajectory, norm: Norm, runs: np.ndarray) -> Hypothesis:
         for t in range(max(0, len(trajectory.steps) - LATE_CHECKPOINTS), len(trajectory.steps))
         for r in runs
     ]
-    return Hypothesis(None, float(np.median(values)))
+    return _number(float(np.median(values)))
 
 
-def _radius(trajectory: Trajectory, norm: Norm, runs: np.ndarray) -> Hypothesis:
-    """‖θ‖/N at the end, worst run, with N = Σ ‖Δθ‖ (trapezoidal between checkpoints); theorem C.17 asks R ≤ 1."""
+def _radius(trajectory: Trajectory, norm: Norm, runs: np.ndarray, judged: bool) -> Hypothesis:
+    """‖θ‖/N at the end, worst run; theorem C.17 asks that limsup ‖θ‖/N ≤ 1.
+
+    Where the theorem's speed is ν = ‖dθ/dt‖, N = Σ ‖Δθ‖ (trapezoidal between checkpoints), and the triangle inequality
+    answers. Of Adam, ν = η: its steps may be longer than the learning rate, and N = Σ η is judged; what the start
+    has of ‖θ‖ is taken off, as N → ∞ forgets it.
+
+    Returns:
+        The hypothesis; a number where there is nothing to judge.
+    """
     worst = 0.0
-    for run in runs:
-        lengths = [float(norm.value(trajectory.at(t, int(run), "update"))) for t in range(len(trajectory.steps))]
-        path = float(np.trapezoid(lengths, trajectory.steps))
-        worst = max(worst, float(norm.value(trajectory.at(-1, int(run)))) / path if path > 0 else 0.0)
-    return Hypothesis(None, worst)
+    for run in map(int, runs):
+        length = float(norm.value(trajectory.at(-1, run)))
+        if judged:
+            length -= float(norm.value(trajectory.at(0, run)))
+            path = float(trajectory.travelled[-1, run])
+        else:
+            lengths = [float(norm.value(trajectory.at(t, run, "update"))) for t in range(len(trajectory.steps))]
+            path = float(np.trapezoid(lengths, trajectory.steps))
+        worst = max(worst, length / path if path > 0 else 0.0)
+    return Hypothesis(worst <= 1 + RADIUS_SLACK, worst) if judged else _number(worst)
 
 
 def _a1(trajectory: Trajectory, runs: np.ndarray) -> Hypothesis:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import nan, sqrt
 
 import numpy as np
@@ -14,7 +14,6 @@ from scipy import stats
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.kkt.gap import GapEvaluator
 from maxmargin.solvers.kkt.matching import Match, match
-from maxmargin.solvers.linear.optimal_face import distance_to_face
 from maxmargin.solvers.linear.optimum import MarginError, MarginSolution, solve_margin
 from maxmargin.solvers.norms import Norm
 from maxmargin.verify.engine.trajectory import Trajectory
@@ -37,7 +36,6 @@ class Effort:
     checkpoints: int = 8
     wrong_checkpoints: int = 2
     runs: int = 4
-    match: bool = True
 
 
 @dataclass(frozen=True)
@@ -48,10 +46,14 @@ class Evidence:
         norms: norm name → summary.
         arrays: "steps" and, for each norm N, "kkt_gap:N", "alignment:N", "margin_ratio:N" of shape (T, B), NaN where
             not computed; "direction_error:N" for a matched norm.
+        runs: Indices of the runs that were measured.
+        matches: For each norm that was asked for, the KKT points matched to their ends; more are found as they are.
     """
 
     norms: Mapping[str, NormEvidence]
     arrays: Mapping[str, np.ndarray]
+    runs: tuple[int, ...] = ()
+    matches: dict[str, list[Match]] = field(default_factory=dict)
 
 
 def measure(
@@ -82,29 +84,31 @@ def measure(
         chosen = chosen[: effort.runs]
     arrays: dict[str, np.ndarray] = {"steps": trajectory.steps, "margin": trajectory.margin}
     summaries: dict[str, NormEvidence] = {}
+    found = Evidence(summaries, arrays, tuple(int(run) for run in chosen))
     claimed_names = {n.name for n in claimed}
     for name, norm in names.items() if len(chosen) else ():
         try:
-            summary, series = _of_norm(problem, trajectory, norm, chosen, effort, name in claimed_names)
+            summary, series = _of_norm(problem, trajectory, norm, found, effort, name in claimed_names)
         except (MarginError, SolverError):
             continue  # a norm of absurd weights: no number is better than a wrong one
         summaries[name] = summary
         arrays |= {f"{key}:{name}": _spread(a, chosen, trajectory.runs) for key, a in series.items() if a is not None}
-    return Evidence(summaries, arrays)
+    return found
 
 
 def _of_norm(
-    problem: Problem, trajectory: Trajectory, norm: Norm, chosen: np.ndarray, effort: Effort, claimed: bool
+    problem: Problem, trajectory: Trajectory, norm: Norm, evidence: Evidence, effort: Effort, claimed: bool
 ) -> tuple[NormEvidence, dict[str, np.ndarray | None]]:
     """The evidence under one norm, and its series (T, len(chosen))."""
+    chosen = np.array(evidence.runs, dtype=int)
     values, aligned = _alignment(trajectory, norm, chosen)
     normalized = _scatter(trajectory.margin[:, chosen], values**problem.degree)
     ratio: np.ndarray | None
     error: np.ndarray | None = None
     if problem.linear:
-        summary, gap, ratio = _against_optimum(problem, trajectory, norm, chosen, normalized, claimed)
+        summary, gap, ratio = _against_optimum(problem, trajectory, norm, normalized)
     else:
-        found = _matched(problem, trajectory, norm, chosen) if claimed and effort.match else []
+        found = matched(problem, trajectory, norm, evidence) if claimed else []
         checkpoints = effort.checkpoints if claimed else effort.wrong_checkpoints
         summary, gap, ratio, error = _against_kkt(problem, trajectory, norm, chosen, normalized, found, checkpoints)
     series = {"kkt_gap": gap, "alignment": aligned, "margin_ratio": ratio, "direction_error": error}
@@ -112,13 +116,12 @@ def _of_norm(
 
 
 def _against_optimum(
-    problem: Problem, trajectory: Trajectory, norm: Norm, chosen: np.ndarray, normalized: np.ndarray, distances: bool
+    problem: Problem, trajectory: Trajectory, norm: Norm, normalized: np.ndarray
 ) -> tuple[NormEvidence, np.ndarray, np.ndarray]:
     """Linear models: Γ = 1 − margin / optimal margin, exactly; the certified upper bound stands for the optimum."""
     reference = reference_of(problem, norm)
     ratio = normalized / reference.upper
     gap = np.clip(1.0 - ratio, 0.0, 1.0)
-    distance = _distance(problem, trajectory.at(-1, int(chosen[0])), norm, reference) if distances else None
     slope, interval = fitted_slope(trajectory.steps, gap)
     return (
         NormEvidence(
@@ -126,7 +129,7 @@ def _against_optimum(
             kkt_gap_range=(float(gap[-1].min()), float(gap[-1].max())),
             alignment=nan,
             margin_ratio=float(np.median(ratio[-1])),
-            distance=distance,
+            distance=None,
             slope=slope,
             slope_interval=interval,
             rung=reference.rung,
@@ -166,7 +169,7 @@ def _against_kkt(
             kkt_gap_range=(float(ends.min()), float(ends.max())),
             alignment=nan,
             margin_ratio=float(np.nanmedian(ratio[-1])) if ratio is not None and np.isfinite(ratio[-1]).any() else None,
-            distance=float(np.median([m.distance for m in good])) if good else None,
+            distance=None,
             slope=slope,
             slope_interval=interval,
             residual=float(max(m.residual for m in good)) if good else None,
@@ -177,13 +180,6 @@ def _against_kkt(
         ratio,
         error,
     )
-
-
-def _distance(problem: Problem, theta: Mapping[str, np.ndarray], norm: Norm, reference: MarginSolution) -> float | None:
-    try:
-        return distance_to_face(problem, theta, norm, reference)
-    except MarginError:  # the projection did not reach its accuracy: no number is better than a wrong one
-        return None
 
 
 _REFERENCES: dict[tuple[str, str], MarginSolution] = {}
@@ -243,8 +239,11 @@ def _alignment(trajectory: Trajectory, norm: Norm, chosen: np.ndarray) -> tuple[
     return values, r
 
 
-def _matched(problem: Problem, trajectory: Trajectory, norm: Norm, chosen: np.ndarray) -> list[Match]:
-    return [match(problem, trajectory.at(-1, int(run)), norm) for run in chosen]
+def matched(problem: Problem, trajectory: Trajectory, norm: Norm, found: Evidence) -> list[Match]:
+    """The KKT points under ``norm`` matched to the measured runs' ends, each searched for once."""
+    if norm.name not in found.matches:
+        found.matches[norm.name] = [match(problem, trajectory.at(-1, run), norm) for run in found.runs]
+    return found.matches[norm.name]
 
 
 def _direction_error(trajectory: Trajectory, chosen: np.ndarray, matches: Sequence[Match]) -> np.ndarray:

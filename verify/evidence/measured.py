@@ -29,7 +29,6 @@ class Measured:
         exam: What was found of the optimizer beforehand.
         seconds: That the training took.
         full_steps: Steps that the full tier would take.
-        short_of: How many times more steps its memory asks for than this tier gives.
         state: The metric that its own state settled on, where that was looked for.
     """
 
@@ -39,7 +38,6 @@ class Measured:
     exam: Exam
     seconds: float = 0.0
     full_steps: int = 0
-    short_of: float = 1.0
     state: StateNorm | None = None
 
     def steady(self, norm: Norm) -> float | None:

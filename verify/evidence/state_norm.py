@@ -32,6 +32,7 @@ from maxmargin.verify.thresholds.state_norm import (
     METRIC_FORM,
     METRIC_SETTLED,
     METRIC_SPREAD,
+    METRIC_TOLD,
     RESPONSE_LINEAR,
     RESPONSE_SYMMETRIC,
 )
@@ -95,7 +96,7 @@ class StateNorm:
 
     def told_from(self, bounds: Bounds) -> frozenset[str]:
         """The fixed norms whose gap is beyond the bound, and so much larger that the metric says more than they."""
-        least = max(bounds.ratio * self.gap, bounds.gap)  # in this order, so that NaN stays
+        least = max(METRIC_TOLD * self.gap, bounds.gap)  # in this order, so that NaN stays
         return frozenset(name for name, gap in self.fixed.items() if gap > least)
 
 

@@ -4,23 +4,28 @@ Imports evidence, results and the table of thresholds. Read ``rules.py`` first, 
 
 How a verdict is reached
 ------------------------
-One norm is judged on one problem (``rules.RULES``); the first of these that has an answer decides:
+One norm N is judged on one problem. Its own point θ* is the one nearest to a run's end θ: on the optimal face of a
+linear model, or the KKT point that is matched to the end on a network. Another norm N' counts where Γ_N'(θ*) is APART
+or more; Γ_N'(θ) / Γ_N'(θ*) is then 1 if θ has reached N's set and 0 if it has reached that of N', whichever norms they
+are, while the gaps of two norms, one linear in the direction's error and one quadratic, cannot be compared.
 
-1. *Nothing was measured* (no run separated the data, no solver found the reference): INCONCLUSIVE.
-2. *Another norm's* gap is within the bound, and this one's is ``ratio`` times as large or more: FAILS.
-3. All that is asked is there (gap within its bound, every other norm's gap ``ratio`` times larger, late steps
-   aligned), but a *hypothesis* of the theorem *is unmet*: INCONCLUSIVE.
-4. All that is asked is there and the gap *closes*, its slope's whole 95 % interval below FALLING, or is 0 to REACHED:
-   HOLDS.
-5. All that is asked is there, but the gap *stands*: FAILS if it surely does so above PLATEAU (or may, where steps are
-   not the norm's under constant gradients), else INCONCLUSIVE.
-6. Only another norm's gap is too near: *not told apart*, INCONCLUSIVE.
-7. The gap *may still close*, and the steps do not speak against it: INCONCLUSIVE, with the steps that would decide.
-8. Otherwise it is *refuted*: FAILS.
+HOLDS takes all of these:
 
-Gaps are the largest over the runs for the norm itself, the smallest for the others; a norm closer than APART on this
-problem is no other norm. Late steps may chatter where, under constant gradients, they are the norm's own. Where a
-memory asks for more steps than the tier has (``decide``), steps that are the norm's own are not refuted before margins
-are LATE_MARGIN, and the quick tier's bounds may decide. Over problems one FAILS is FAILS and HOLDS takes all, and for
-each other norm a problem that tells it apart (``conclusion.py``). ``maxmargin list thresholds`` has every number.
+- Γ_N is within its bound in every run, and *closes*: the whole 95 % interval of its slope is below FALLING, or it is 0
+  to REACHED; on a linear model θ is within the bound of the optimal face;
+- θ* is known, and every norm that counts has at least TOLD of its gap there;
+- late steps are aligned with N's steepest descent, or steps under constant gradients are;
+- every hypothesis that is judged is met: of the theorem (run, schedule, model), and of the optimizer (probes).
+
+FAILS takes one of these, and no hypothesis of the theorem unmet:
+
+- *another norm's* set is reached: its gap is within the bound and at most LEFT of what it is at θ*, while Γ_N does not
+  close;
+- Γ_N *stands still* above PLATEAU: none of the interval of its slope is below FALLING (where steps under constant
+  gradients are not N's: not all of it), and margins are LATE_MARGIN if those steps are N's;
+- steps are *misaligned*, late in training and, as far as is known, under constant gradients.
+
+Everything else is INCONCLUSIVE, with what is missing. Over problems one FAILS is FAILS; HOLDS takes all problems, and
+for each other norm that is not the same on all of them one problem where it counts (``conclusion.py``).
+``maxmargin list thresholds`` has every number.
 """

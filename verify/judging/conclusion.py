@@ -8,7 +8,7 @@ from math import inf, isfinite, log
 
 from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.evidence.measured import Measured
-from maxmargin.verify.judging.facts import controls_of
+from maxmargin.verify.judging.facts import untold
 from maxmargin.verify.judging.guarantee import factor_of
 from maxmargin.verify.judging.no_norm import no_norm
 from maxmargin.verify.judging.own_norm import OwnNorm, own_norm, own_norm_missing
@@ -171,14 +171,7 @@ def blind_spots(verdicts: Sequence[ProblemVerdict], weighed: frozenset[str] = fr
     Returns:
         A sentence, or none.
     """
-    told = {n for v in verdicts for n in controls_of(v.norm, v.evidence)} | weighed
-    blind = [
-        n
-        for n in CANDIDATES
-        if n not in told
-        and any(n in v.evidence and n != v.norm for v in verdicts)
-        and not all(v.evidence[n].apart == 0.0 for v in verdicts if n in v.evidence)
-    ]
+    blind = [n for n in untold(verdicts[0].norm, [v.evidence for v in verdicts], CANDIDATES) if n not in weighed]
     if not blind:
         return []
     return [f"These problems cannot tell {verdicts[0].norm} from {', '.join(blind)}; add one that can (--problem)."]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import exp, inf, isnan, log
 
 from maxmargin.verify.judging.reasons import Reason
 from maxmargin.verify.results.verdict import Hypothesis, NormEvidence
-from maxmargin.verify.thresholds.judging import APART, CHATTER, FALLING, STEADY
+from maxmargin.verify.thresholds.judging import APART, FALLING, LATE_MARGIN, LEFT, PLATEAU, REACHED, STEADY, TOLD
 from maxmargin.verify.thresholds.table import Bounds
 
 
@@ -18,40 +18,24 @@ class Facts:
     """One norm on one problem.
 
     Attributes:
-        norm: The norm's name, the claimed one.
+        norm: The norm's name, the judged one.
         evidence: What was measured, by norm.
-        hypotheses: The theorem's, as measured.
-        tiers: What is asked, by tier.
-        tier: Whose steps were taken.
+        hypotheses: As measured.
+        bounds: What is asked.
         steps: Taken.
         margin: The largest final one.
         steady: Alignment of the optimizer's steps under constant gradients with the norm, if known.
-        short_of: How many times more steps its memory asks for than the tier gives.
-        by: The tier whose bounds decide, if not its own.
         told: Norms that the steps under constant gradients tell from it, however near their points lie.
     """
 
     norm: str
     evidence: Mapping[str, NormEvidence]
     hypotheses: Mapping[str, Hypothesis]
-    tiers: Mapping[str, Bounds]
-    tier: str = "quick"
+    bounds: Bounds
     steps: int = 0
     margin: float = inf
     steady: float | None = None
-    short_of: float = 1.0
-    by: str | None = None
     told: frozenset[str] = frozenset()
-
-    @property
-    def asked(self) -> Bounds:
-        """What the tier asks."""
-        return self.tiers[self.tier]
-
-    @property
-    def bounds(self) -> Bounds:
-        """What is asked."""
-        return self.tiers[self.by or self.tier]
 
     @property
     def own(self) -> NormEvidence:
@@ -68,26 +52,60 @@ class Facts:
         """Whether the gap is within its bound."""
         return self.gap <= self.bounds.gap
 
+    @property
+    def far(self) -> bool:
+        """Whether its direction is too far from the norm's optimal face, where that is asked."""
+        return self.own.distance is not None and self.own.distance > self.bounds.distance
+
+    # -- Other norms ----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def controls(self) -> list[str]:
+        """The norms that these runs can tell from it."""
+        return [name for name in controls_of(self.norm, self.evidence) if name not in self.told]
+
+    @property
+    def unmatched(self) -> bool:
+        """Whether the norm's own points are not known, so that nothing is told from it."""
+        others = [e for name, e in self.evidence.items() if name != self.norm and not e.same]
+        return bool(others) and all(e.apart is None for e in others)
+
+    @cached_property
+    def nearest(self) -> str | None:
+        """The control with the smallest gap, by its best run."""
+        return min(self.controls, key=lambda name: self.evidence[name].kkt_gap_range[0], default=None)
+
+    @property
+    def nearest_gap(self) -> float:
+        """That gap; inf without one."""
+        return inf if self.nearest is None else self.evidence[self.nearest].kkt_gap_range[0]
+
     @cached_property
     def rival(self) -> str | None:
-        """The nearest other norm that the problem can tell from it, by its best run."""
-        controls = [n for n in controls_of(self.norm, self.evidence) if n not in self.told]
-        return min(controls, key=lambda n: self.evidence[n].kkt_gap_range[0], default=None)
+        """The control whose gap is the smallest share of what it is at the norm's own point, by its best run."""
+        return min(self.controls, key=self._told, default=None)
 
     @property
     def rival_gap(self) -> float:
         """The rival's gap, the best run's; inf without one."""
-        return self.evidence[self.rival].kkt_gap_range[0] if self.rival is not None else inf
+        return inf if self.rival is None else self.evidence[self.rival].kkt_gap_range[0]
 
     @property
-    def rival_ratio(self) -> float:
-        """The rival's gap over its own."""
-        return self.rival_gap / max(self.gap, 1e-300)
+    def rival_told(self) -> float:
+        """That share; 1 without a rival."""
+        return 1.0 if self.rival is None else self._told(self.rival)
+
+    def _told(self, name: str) -> float:
+        """The share of one norm; nothing told is 0, which helps no verdict."""
+        told = self.evidence[name].told
+        return told[0] if told is not None else 0.0
 
     @property
-    def unmet(self) -> str:
-        """The hypotheses that are unmet."""
-        return ", ".join(name for name, h in self.hypotheses.items() if h.met is False)
+    def least_told(self) -> float:
+        """The share that is asked."""
+        return TOLD
+
+    # -- Movement and steps ---------------------------------------------------------------------------------------
 
     @cached_property
     def movement(self) -> Reason:
@@ -114,54 +132,112 @@ class Facts:
         """Whether they are known not to be."""
         return self.steady is not None and self.steady < STEADY
 
+    # -- What refutes ---------------------------------------------------------------------------------------------
+
     @property
-    def aligned(self) -> bool:
-        """Whether its late steps are aligned with the norm's, as far as is asked."""
-        return self.own.alignment >= self.bounds.alignment
+    def another_norms(self) -> bool:
+        """Whether the direction has left the norm's set for another one's."""
+        return not self.closing and self.rival_told <= LEFT and self.rival_gap <= self.bounds.gap
+
+    @property
+    def stands(self) -> bool:
+        """Whether the gap stands still at a size that counts; of foreign steps, if it is not seen to fall.
+
+        Steps that are the norm's own refute nothing before margins are large: a long memory takes its time.
+        """
+        still = self.movement is Reason.FLAT or (self.movement is Reason.NEARLY_FLAT and self.foreign_steps)
+        return still and self.gap > PLATEAU and not (self.own_steps and self.early)
+
+    @property
+    def early(self) -> bool:
+        """Whether margins are too small for the smallest alone to count."""
+        return self.margin < LATE_MARGIN
 
     @property
     def misaligned(self) -> bool:
-        """Whether its late steps speak against the norm.
+        """Whether steps are not the norm's: neither the late ones nor, as far as is known, those without change."""
+        return self.own.alignment < self.bounds.alignment and not self.own_steps
 
-        Where steps are the norm's own under constant gradients, single ones may chatter late in training: little while
-        the gap is open, as much as they do where it is seen to close.
-        """
-        chatters = self.own_steps and ((self.within and self.closing) or self.own.alignment >= CHATTER)
-        return not self.aligned and not chatters
+    # -- What a pass asks -----------------------------------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the gap has neither closed nor is seen to."""
+        return not self.closing and self.gap > REACHED
 
     @cached_property
     def shortfalls(self) -> tuple[Reason, ...]:
-        """What is asked and not there."""
+        """What a pass asks and is not there."""
         missing = {
             Reason.LARGE: not self.within,
-            Reason.RIVAL_NEAR: self.rival_gap < self.bounds.ratio * self.gap,
             Reason.MISALIGNED: self.misaligned,
+            Reason.UNMATCHED: self.unmatched,
+            Reason.RIVAL_NEAR: self.rival_told < TOLD,
+            Reason.FAR: self.far,
+            Reason.STANDS: self.within and self.is_open,
+            Reason.TOO_EARLY: self.is_open and self.early,
+            Reason.UNMET: bool(self.unmet),
+            Reason.UNKNOWN: bool(self.unknown),
         }
         return tuple(reason for reason, there in missing.items() if there)
+
+    # -- Hypotheses -----------------------------------------------------------------------------------------------
+
+    @property
+    def unmet(self) -> str:
+        """Those that are unmet, the optimizer's own among them."""
+        return _shown((name, h) for name, h in self.hypotheses.items() if h.met is False and h.kind != "number")
+
+    @property
+    def unmet_by_the_run(self) -> str:
+        """Those of the theorem that are unmet: it says nothing of such runs."""
+        return _shown((name, h) for name, h in self.hypotheses.items() if h.met is False and h.kind == "theorem")
+
+    @property
+    def unknown(self) -> str:
+        """Those that are judged and not known."""
+        return _shown((name, h) for name, h in self.hypotheses.items() if h.met is None and h.kind != "number")
+
+    @property
+    def separated(self) -> float:
+        """Share of the runs that separate the data; the others have no margin, and nothing is measured of them."""
+        found = self.hypotheses.get("separated")
+        return float(found.value) if found is not None and isinstance(found.value, (int, float)) else 1.0
+
+    # -- Advice ---------------------------------------------------------------------------------------------------
 
     @property
     def steps_needed(self) -> float | None:
         """Steps after which the gap meets its bound, extrapolated."""
-        return self._steps_to(self.bounds)
-
-    @property
-    def steps_asked(self) -> float | None:
-        """Steps after which it meets the tier's own."""
-        return self._steps_to(self.asked)
-
-    def _steps_to(self, bounds: Bounds) -> float | None:
-        return steps_needed(self.own, bounds.gap, self.steps) if self.norm in self.evidence else None
+        return steps_needed(self.own, self.bounds.gap, self.steps) if self.norm in self.evidence else None
 
 
 def controls_of(norm: str, evidence: Mapping[str, NormEvidence]) -> list[str]:
-    """The norms that this problem can tell from ``norm``, of those whose gap is known."""
+    """The norms that these runs can tell from ``norm``, of those whose gap is known."""
     return [n for n, e in evidence.items() if is_control(n, norm, evidence) and not isnan(e.kkt_gap_range[0])]
 
 
 def is_control(name: str, norm: str | None, evidence: Mapping[str, NormEvidence]) -> bool:
-    """Whether ``name`` is another norm that this problem can tell from ``norm``; a coinciding one is none."""
-    apart = evidence[name].apart
-    return name != norm and (apart is None or apart >= APART)
+    """Whether ``name`` is another norm that lies apart at the points of ``norm`` that the runs approach."""
+    row = evidence[name]
+    return name != norm and not row.same and row.apart is not None and row.apart >= APART
+
+
+def untold(norm: str, problems: Iterable[Mapping[str, NormEvidence]], candidates: Iterable[str]) -> list[str]:
+    """The candidates that no problem tells from ``norm``, but for those that are the same norm on all of them.
+
+    Args:
+        norm: The judged norm.
+        problems: The evidence on each problem.
+        candidates: The norms that have to be told from it; one that was nowhere measured is not told.
+
+    Returns:
+        Their names, in order.
+    """
+    rows = list(problems)
+    told = {name for evidence in rows for name in controls_of(norm, evidence)}
+    same = {name for name in candidates if rows and all(name in e and e[name].same for e in rows)}
+    return [name for name in candidates if name != norm and name not in told | same]
 
 
 def steps_needed(own: NormEvidence, bound: float, steps: int) -> float | None:
@@ -173,3 +249,8 @@ def steps_needed(own: NormEvidence, bound: float, steps: int) -> float | None:
     if isnan(gap) or own.slope is None or own.slope_interval is None or own.slope_interval[1] >= FALLING:
         return None
     return steps * max(1.0, exp(log(gap / bound) / -own.slope)) if gap > 0 else float(steps)
+
+
+def _shown(found: Iterable[tuple[str, Hypothesis]]) -> str:
+    """Names, with the numbers that were measured."""
+    return ", ".join(f"{name} ({h.value:.2g})" if isinstance(h.value, float) else name for name, h in found)

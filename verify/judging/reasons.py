@@ -5,7 +5,6 @@ from __future__ import annotations
 from enum import Enum
 
 _GAP = "KKT gap {f.gap:.1e} under {f.norm}"
-_STANDS = f"{_GAP} is within its bound, but it is not seen to close"
 _MOVES = "the gap moves like t^{f.own.slope:.2f} (95 %: {f.own.slope_interval[0]:.2f} … {f.own.slope_interval[1]:.2f})"
 
 
@@ -18,32 +17,32 @@ class Reason(Enum):
     NO_ALIGNMENT = "the alignment of the last steps under {f.norm} could not be measured"
     ANOTHER_NORMS = (
         "the margin that is maximized is another norm's: KKT gap {f.rival_gap:.1e} under {f.rival}, "
-        "{f.gap:.1e} under {f.norm}"
+        "{f.rival_told:.2g} times what it is at {f.norm}'s own nearest point, and {f.gap:.1e} under {f.norm}"
     )
     LARGE = f"{_GAP}, needed ≤ {{f.bounds.gap:.0e}}"
-    RIVAL_NEAR = (
-        "{f.rival}'s gap {f.rival_gap:.1e} is only {f.rival_ratio:.1f} times {f.norm}'s {f.gap:.1e}, "
-        "needed ≥ {f.bounds.ratio:g} times"
+    STOPS = f"{_GAP} does not close"
+    STOPS_FOREIGN = (
+        f"{_GAP} does not close, and under constant gradients its steps are only {{f.steady:.3f}} aligned with "
+        "{f.norm}'s"
     )
+    STANDS = f"{_GAP} is within its bound, but it is not seen to close"
     MISALIGNED = (
         "steps are only {f.own.alignment:.3f} aligned with steepest descent under {f.norm}, "
         "needed ≥ {f.bounds.alignment:g}"
     )
-    UNMET = "the {f.norm} gap closes ({f.gap:.1e}), but a hypothesis of the theorem is unmet: {f.unmet}"
-    STANDS = _STANDS
-    STANDS_FOREIGN = (
-        f"{_STANDS}, and under constant gradients its steps are only {{f.steady:.3f}} aligned with {{f.norm}}'s"
+    UNMATCHED = "no KKT point under {f.norm} was found near the end of every run, so no other norm is told from it"
+    RIVAL_NEAR = (
+        "{f.rival}'s gap {f.rival_gap:.1e} is {f.rival_told:.2g} times what it is at {f.norm}'s own nearest point, "
+        "needed ≥ {f.least_told:g}: the two norms are not told apart here"
     )
-    SMALL = f"{_GAP}; nearest other norm: {{f.rival}} at {{f.rival_gap:.1e}}"
+    FAR = "the direction is {f.own.distance:.1e} from the optimal face under {f.norm}, needed ≤ {f.bounds.distance:g}"
+    UNMET = "a hypothesis of the theorem is unmet: {f.unmet}"
+    UNKNOWN = "a hypothesis of the theorem could not be decided: {f.unknown}"
+    NO_THEOREM = "nothing is refuted where a hypothesis of the theorem is unmet: {f.unmet_by_the_run}"
+    TOO_EARLY = "too early to tell: margins are {f.margin:.2g}"
+    SOME_RUNS = "that is said of {f.separated:.0%} of the runs, as the others did not separate the data"
+    SMALL = f"{_GAP}; nearest other norm: {{f.nearest}} at {{f.nearest_gap:.1e}}"
     SMALL_ALONE = _GAP
-    NOT_TOLD_APART = "the two norms are not told apart here"
-    TOO_EARLY = (
-        "too early to tell: margins are {f.margin:.2g}, and its memory asks for {f.short_of:.0f} times more steps"
-    )
-    QUICK_BOUNDS = (
-        "by the quick tier's bounds, as its memory asks for {f.short_of:.0f} times more steps than the {f.tier} tier "
-        "has; the {f.tier} tier's gap of {f.asked.gap:.0e} would be met after about {f.steps_asked:.1e}"
-    )
     # How the gap moves
     NO_SLOPE = "too few checkpoints for a slope"
     FLAT = f"{_MOVES}: a plateau"

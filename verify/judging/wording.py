@@ -24,14 +24,15 @@ def about_optimizer(about: Probe | None, twin: Twin | None = None) -> dict[str, 
     if about is None:
         return {}
     invariant = about.exactly_invariant or (twin is not None and about.floor == 0 and about.defect <= EXACT_SCALE)
-    return {
-        "scale invariant": Hypothesis(invariant, about.floor or about.defect),
-        "no weight decay": Hypothesis(about.decay == 0, about.decay),
-        "independent of the weights": Hypothesis(_none(about.value_dependence, about.blur), about.value_dependence),
-        "deterministic": Hypothesis(about.random <= INDEPENDENT, about.random),
-        "learning rate honoured": Hypothesis(_none(about.lr_knob_error, about.blur), about.lr_knob_error),
-        "forgets": Hypothesis(about.memory < inf, about.memory),
+    found = {
+        "scale invariant": (invariant, about.floor or about.defect),
+        "no weight decay": (about.decay == 0, about.decay),
+        "independent of the weights": (_none(about.value_dependence, about.blur), about.value_dependence),
+        "deterministic": (about.random <= INDEPENDENT, about.random),
+        "learning rate honoured": (_none(about.lr_knob_error, about.blur), about.lr_knob_error),
+        "forgets": (about.memory < inf, about.memory),
     }
+    return {name: Hypothesis(met, value, "optimizer") for name, (met, value) in found.items()}
 
 
 def _none(effect: float, blur: float) -> bool | None:

@@ -21,10 +21,19 @@ THEN = ", then "
 
 
 class Hypothesis(Struct, frozen=True):
-    """A hypothesis of the theorem as measured: met, unmet, or not known (None)."""
+    """Something of which a verdict depends, as measured.
+
+    Attributes:
+        met: Whether it is met; None where that is not known, and of a number.
+        value: What was measured.
+        kind: ``theorem``: asked by the theorem of the run, its schedule and the data; unmet, it leaves the claim open.
+            ``optimizer``: asked of the optimizer itself, by experiments before any run; unmet, it is a fault of the
+            optimizer. ``number``: for information.
+    """
 
     met: bool | None
     value: bool | float | str | None = None
+    kind: Literal["theorem", "optimizer", "number"] = "theorem"
 
 
 class NormEvidence(Struct, frozen=True):
@@ -35,13 +44,18 @@ class NormEvidence(Struct, frozen=True):
         kkt_gap_range: (smallest, largest) final Γ.
         alignment: Median of r = −⟨g, Δθ⟩/(‖g‖_* ‖Δθ‖) over the last checkpoints.
         margin_ratio: Median of margin / reference margin at the end; None without a reference.
-        distance: Median distance of the direction to the reference (the optimal face, or the matched KKT point).
+        distance: Of the judged norm, the largest ℓ2 distance of a run's final direction from its reference (the optimal
+            face, or the matched KKT point).
         slope: Fitted d log Γ / d log t over the later checkpoints, median over runs.
         slope_interval: 95 % interval of that slope.
         residual: Natural residual of the matched KKT point (L ≥ 2); None where the reference is convex.
         matched: Share of the measured runs for whose end a KKT point was found (natural residual ≤ 1e-8).
         rung: The rung of the ladder of evidence on which the reference stands.
-        apart: How far apart, in this norm's Γ, the claimed norm's optimal points are; None if not measured.
+        apart: Least Γ of this norm, over the runs, at the claimed norm's point that is nearest to the run's end: on its
+            optimal face, or the matched KKT point. None if not all of them are known.
+        told: (smallest, largest) over the runs of this norm's Γ at the end over that at the claimed norm's point: 1 on
+            the claimed norm's set, 0 on this norm's own. None where ``apart`` is, or is 0.
+        same: Whether it is the claimed norm, up to a factor, on the problem's blocks.
     """
 
     kkt_gap: Real
@@ -55,6 +69,8 @@ class NormEvidence(Struct, frozen=True):
     matched: float | None = None
     rung: str = "numerical"
     apart: float | None = None
+    told: tuple[Real, Real] | None = None
+    same: bool = False
 
 
 class ProblemVerdict(Struct, frozen=True):

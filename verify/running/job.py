@@ -11,13 +11,13 @@ from typing import TypeVar
 from maxmargin.models import problems
 from maxmargin.solvers.norms import Norm
 from maxmargin.verify.engine.devices import one_thread
-from maxmargin.verify.evidence.apartness import with_apartness
+from maxmargin.verify.evidence.apartness import own_points, remaining, with_apartness
 from maxmargin.verify.evidence.hypotheses import Known, hypotheses_of, ordered
 from maxmargin.verify.evidence.measure import Effort, measure
 from maxmargin.verify.evidence.measured import Measured
 from maxmargin.verify.evidence.state_norm import measure_state
 from maxmargin.verify.judging.facts import Facts
-from maxmargin.verify.judging.rules import decide, hopeless
+from maxmargin.verify.judging.rules import judge
 from maxmargin.verify.judging.wording import about_optimizer
 from maxmargin.verify.lab.examine import Exam
 from maxmargin.verify.lab.norm.weights import misweighted
@@ -25,7 +25,6 @@ from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.progress.joint import JointProgress
 from maxmargin.verify.progress.report import StepProgress
 from maxmargin.verify.results.verdict import Hypothesis, ProblemVerdict
-from maxmargin.verify.thresholds.judging import SCOUT
 from maxmargin.verify.thresholds.table import Bounds
 from maxmargin.verify.training.train import Training
 
@@ -46,8 +45,6 @@ class Job:
         seed: Of the starts.
         device: ``auto``, ``cpu`` or ``cuda``.
         known: What theory knows of it beforehand; None for an optimizer that was examined instead.
-        scout: A claim that is tried on a part of the steps first: where that leaves no hope, the rest would only take
-            time.
     """
 
     name: str
@@ -59,36 +56,29 @@ class Job:
     seed: int
     device: str
     known: Known | None = None
-    scout: Norm | None = None
 
     def run(self, progress: StepProgress | None = None) -> Measured:
         """Train and measure."""
-        if self.scout is not None:
-            scouted = self._run(SCOUT, progress)
-            if hopeless(self.judge(scouted, self.scout), self.bounds[self.tier]):
-                return scouted
-        return self._run(1.0, progress)
-
-    def _run(self, share: float, progress: StepProgress | None) -> Measured:
         problem, exam = problems.get(self.exam.problem), self.exam
         with one_thread():
             started = time.perf_counter()
-            trajectory = self.training.run(problem, seed=self.seed, device=self.device, share=share, progress=progress)
+            trajectory = self.training.run(problem, seed=self.seed, device=self.device, progress=progress)
             seconds = time.perf_counter() - started
-            effort = self.effort if share == 1.0 else replace(self.effort, match=False)
             if exam.nonfinite is None and (broken := self.training.nonfinite(problem, trajectory)) is not None:
                 exam = replace(exam, nonfinite=broken)
-            evidence = measure(problem, trajectory, exam.candidates, claimed=exam.claimed, effort=effort)
-            state = measure_state(problem, trajectory, evidence.norms, effort)
-        training = self.training
-        return Measured(problem, trajectory, evidence, exam, seconds, training.full_steps, training.short_of, state)
+            evidence = measure(problem, trajectory, exam.candidates, claimed=exam.claimed, effort=self.effort)
+            state = measure_state(problem, trajectory, evidence.norms, self.effort)
+        return Measured(problem, trajectory, evidence, exam, seconds, self.training.full_steps, state)
 
     def judge(self, found: Measured, norm: Norm) -> ProblemVerdict:
         """Judge what was measured for one of the norms."""
         problem, trajectory, exam = found.problem, found.trajectory, found.exam
         with one_thread():
-            evidence = with_apartness(problem, norm, found.evidence.norms, exam.norms | {norm.name: norm})
-            hypotheses = hypotheses_of(problem, trajectory, norm, self.known) | about_optimizer(exam.about, exam.twin)
+            evidence = with_apartness(problem, trajectory, found.evidence, norm, exam.norms | {norm.name: norm})
+            points = own_points(problem, trajectory, found.evidence, norm)
+            left = None if points is None else remaining(trajectory, points)
+            hypotheses = hypotheses_of(problem, trajectory, norm, self._known, left)
+            hypotheses |= about_optimizer(exam.about, exam.twin)
             hypotheses |= _own_weights(exam, norm) | _at_large(exam)
         if self.known is None and isinstance(self.training.trainee, Optimizer) and self.training.trainee.betas:
             hypotheses |= ordered(self.training.trainee.betas)
@@ -96,15 +86,13 @@ class Job:
             norm.name,
             evidence,
             hypotheses,
-            self.bounds,
-            self.tier,
+            self.bounds[self.tier],
             steps=int(trajectory.steps[-1]),
             margin=float(trajectory.margin[-1].max()),
             steady=found.steady(norm),
-            short_of=found.short_of,
             told=exam.told(norm),
         )
-        decision = decide(facts)
+        decision = judge(facts)
         return ProblemVerdict(
             problem=problem.name,
             degree=problem.degree,
@@ -120,8 +108,13 @@ class Job:
             arrays=found.evidence.arrays,
             norm=norm.name,
             # Advice on steps is for an optimizer that was examined; a claim's plan is fixed.
-            steps_needed=facts.steps_asked if self.known is None else None,
+            steps_needed=facts.steps_needed if self.known is None else None,
         )
+
+    @property
+    def _known(self) -> Known:
+        """What is known beforehand: of an optimizer that was examined, the pace at which it is led."""
+        return self.known or Known(schedule=self.training.pace)
 
     def verdict(self, progress: StepProgress | None = None) -> ProblemVerdict:
         """Train, measure, and judge for the norm that is claimed."""
@@ -134,7 +127,7 @@ def _own_weights(exam: Exam, norm: Norm) -> dict[str, Hypothesis]:
         return {}
     factors = misweighted(exam.signature, norm)
     ratio = max(factors.values(), default=1.0) / min(factors.values(), default=1.0)
-    return {"blocks as far as the norm says": Hypothesis(not factors, ratio)}
+    return {"blocks as far as the norm says": Hypothesis(not factors, ratio, "optimizer")}
 
 
 def _at_large(exam: Exam) -> dict[str, Hypothesis]:
@@ -142,7 +135,8 @@ def _at_large(exam: Exam) -> dict[str, Hypothesis]:
     if exam.large is None:
         return {}
     others = exam.large.disagreements
-    return {"the same norm at realistic shapes": Hypothesis(not others, ", ".join(b.size for b in others) or None)}
+    where = ", ".join(b.size for b in others) or None
+    return {"the same norm at realistic shapes": Hypothesis(not others, where, "optimizer")}
 
 
 def run_all(

@@ -65,7 +65,7 @@ class Trial:
             The trial.
         """
         exams = laboratory.examine(names, claim)
-        jobs = [_job(laboratory.target, exam, claim, plan, part) for exam in exams]
+        jobs = [_job(laboratory.target, exam, plan, part) for exam in exams]
         return cls(exams, jobs, claim, plan.tier)
 
     @property
@@ -98,8 +98,8 @@ class Judged:
     verdicts: tuple[ProblemVerdict, ...]
 
 
-def _job(target: Target, exam: Exam, claim: Norm | None, plan: Plan, part: str) -> Job:
-    """How one problem is tried: a black box that is held against a claim is scouted first."""
+def _job(target: Target, exam: Exam, plan: Plan, part: str) -> Job:
+    """How one problem is tried."""
     problem = registry.get(exam.problem)
     return Job(
         name=f"{target.spec} on {exam.problem}{part}",
@@ -110,7 +110,6 @@ def _job(target: Target, exam: Exam, claim: Norm | None, plan: Plan, part: str) 
         effort=Effort(checkpoints=CHECKPOINTS[plan.tier], runs=NETWORK_RUNS[plan.tier]),
         seed=plan.seed,
         device=plan.device,
-        scout=claim if exam.about is not None and exam.twin is None else None,
     )
 
 

@@ -11,8 +11,8 @@ _CLAIMS = "the seven claims, quick tier (README): "
 CLAIM_LINEAR = named(
     "CLAIM_LINEAR",
     {
-        "quick": Bounds(gap=5e-3, ratio=10, alignment=0.95),
-        "full": Bounds(gap=1e-3, ratio=10, alignment=0.95),
+        "quick": Bounds(gap=5e-3, alignment=0.95, distance=0.05),
+        "full": Bounds(gap=1e-3, alignment=0.95, distance=0.05),
     },
     "bounds",
     "asked of a claim of the literature on a linear model",
@@ -20,21 +20,21 @@ CLAIM_LINEAR = named(
 )
 CLAIM_NETWORK = named(
     "CLAIM_NETWORK",
-    {"quick": Bounds(gap=5e-2, ratio=3, alignment=0.9), "full": Bounds(gap=1e-2, ratio=10, alignment=0.95)},
+    {"quick": Bounds(gap=5e-2, alignment=0.9), "full": Bounds(gap=1e-2, alignment=0.95)},
     "bounds",
     "the same on a network, where a start is forgotten only like a power of its size",
     _CLAIMS + "gaps up to 2.0e-2, the nearest other norm 9 to 939 times larger, alignment from 0.999",
 )
 CHECK_LINEAR = named(
     "CHECK_LINEAR",
-    {"quick": Bounds(gap=2e-2, ratio=5, alignment=0.95), "full": Bounds(gap=3e-3, ratio=10, alignment=0.95)},
+    {"quick": Bounds(gap=2e-2, alignment=0.95, distance=0.05), "full": Bounds(gap=3e-3, alignment=0.95, distance=0.05)},
     "bounds",
     "asked of anybody's optimizer on a linear model, after fewer steps than a claim has",
     "Adam with a memory of 20 steps: 2e-2 after 2e4 steps; with β₂ = 0.999, full tier: 1.9e-3",
 )
 CHECK_NETWORK = named(
     "CHECK_NETWORK",
-    {"quick": Bounds(gap=1e-1, ratio=2, alignment=0.9), "full": Bounds(gap=2e-2, ratio=3, alignment=0.95)},
+    {"quick": Bounds(gap=1e-1, alignment=0.9), "full": Bounds(gap=2e-2, alignment=0.95)},
     "bounds",
     "the same on a network",
     "after 6e4 steps from 0.02: gaps 2e-4 (l2) to 4e-2 (Adam), wrong norms 0.11 to 0.6",
@@ -46,8 +46,23 @@ APART = named(
     "APART",
     0.03,
     "Γ",
-    "a norm whose gap at the claimed norm's optimum is below this is no control on that problem",
+    "a norm whose gap at the judged norm's own points (optimal face, matched KKT points) is below this is no control",
     _CLAIMS + "the controls that count lie at 0.074 and more, the claimed gaps below 3.3e-3",
+)
+TOLD = named(
+    "TOLD",
+    0.75,
+    "share",
+    "least of what another norm's gap is at the judged norm's own point that it must be at the end: the direction is "
+    "not on its way to the other",
+    "24 correct optimizers and the engine's seven: at least 0.997 on linear models, 0.885 on networks",
+)
+LEFT = named(
+    "LEFT",
+    0.25,
+    "share",
+    "another norm's gap that is at most so much of what it is at the judged norm's own point has left that for its own",
+    "seven optimizers, each held against five wrong norms: at most 0.001 on linear models, 0.035 on networks",
 )
 FALLING = named(
     "FALLING",
@@ -71,26 +86,12 @@ STEADY = named(
     "steps so aligned under constant gradients are the norm's own: single ones that stray late in training are chatter",
     "RMSprop without momentum: single steps 0.5 aligned, their sums 1; five Newton–Schulz steps: 0.84",
 )
-CHATTER = named(
-    "CHATTER",
-    0.5,
-    "alignment",
-    "while the gap is open, steps of less alignment on the trajectory are more than chatter",
-    "RMSprop without momentum goes to and fro between the smallest margins at 0.5",
-)
-FAR = named("FAR", 2.0, "times the bound", "a gap that stands still above it is not going to meet the bound")
 LATE_MARGIN = named(
     "LATE_MARGIN",
     20.0,
     "margin",
-    "only the smallest margins still count: a gap that stands still here refutes, even of a long memory",
+    "only the smallest margins still count: a gap that stands still before refutes no steps that are the norm's own",
     "weights of the others are e^−20 and less; ADOPT and AdEMAMix, which remember 10,000 steps, are undecided before",
-)
-SCOUT = named(
-    "SCOUT",
-    0.25,
-    "of the steps",
-    "taken first where a claim is held against a black box: where they leave no hope, the rest would only take time",
 )
 
 # -- The answer over problems -------------------------------------------------------------------------------------
@@ -209,6 +210,20 @@ RESTLESS = named(
     "ℓ2 of θ/‖θ‖₂",
     "one that moves more, and no less than before, does not converge on this horizon",
     "chosen; signum-linf on a network, seed 2, moves by 0.148 and stays undecided",
+)
+ENOUGH_RUNS = named(
+    "ENOUGH_RUNS",
+    0.5,
+    "of the runs",
+    "and two at least, where there are several, separate the data: fewer say little of the optimizer",
+    "chosen: whether a start separates is the start's, until most do not",
+)
+RADIUS_SLACK = named(
+    "RADIUS_SLACK",
+    0.05,
+    "relative",
+    "Adam's weights may be longer than its path of learning rates by so much: its first steps may be longer than η",
+    "measured: 0.87 to 0.95 of the path (β = 0.9, 0.95; lag of the moments)",
 )
 STILL = named("STILL", 1e-6, "ℓ2 of θ/‖θ‖₂", "a direction that moves less has no path to speak of")
 EXPONENT_SLACK = named(

@@ -24,6 +24,9 @@ RESPONSE_SYMMETRIC = named(
     "a response that is less symmetric is no metric's",
     "Adagrad: 0; Shampoo: 1e-12",
 )
+METRIC_TOLD = named(
+    "METRIC_TOLD", 5.0, "times", "the metric's own gap, a fixed norm's must be to be told from it, and above the bound"
+)
 METRIC_SPREAD = named(
     "METRIC_SPREAD",
     1e10,

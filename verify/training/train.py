@@ -48,7 +48,6 @@ class Training:
         scale: Of the initializations: a direction forgets its start only like a power of ‖θ₀‖/‖θ‖, so start small.
         pace: Of the margins.
         full_steps: Steps that the full tier would take.
-        short_of: How many times more steps its memory asks for than are taken.
         snapshot: A file that keeps the engine's runs under way.
     """
 
@@ -58,7 +57,6 @@ class Training:
     scale: float
     pace: Paced
     full_steps: int = 0
-    short_of: float = 1.0
     snapshot: Path | None = None
 
     def run(
@@ -144,7 +142,6 @@ def training_of(target: Target, problem: Problem, exam: Exam, tier: str) -> Trai
         scale=LINEAR_START if problem.linear else NETWORK_START,
         pace=pace,
         full_steps=steps["full"],
-        short_of=max(1.0, FAST_MEMORY / lag_limit / most[tier]),
     )
 
 

@@ -42,7 +42,7 @@ def judged(outcome: Outcome, claim: str | None) -> dict[str, Any]:
         outcome=outcome,
         steps=30_000,
         final_margin=float("nan"),
-        evidence={"l2": evidence(0.002), "linf": evidence(0.1), "hybrid": evidence(0.001, apart=0.0)},
+        evidence={"l2": evidence(0.002), "linf": evidence(0.1, apart=0.1), "hybrid": evidence(0.001, apart=0.0)},
         hypotheses={"separated": Hypothesis(True, 1.0)},
         arrays={"steps": np.array([10]), "kkt_gap:l2": np.array([[0.002]])},
     )

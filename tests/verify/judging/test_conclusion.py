@@ -46,7 +46,8 @@ SOUND = Probe(
 
 
 def _row(gap, alignment=0.5, apart=0.2):
-    return NormEvidence(gap, (gap, gap), alignment, None, None, -0.5, (-0.6, -0.4), apart=apart)
+    told = None if apart == 0.0 else (1.0, 1.0)
+    return NormEvidence(gap, (gap, gap), alignment, None, None, -0.5, (-0.6, -0.4), apart=apart, told=told)
 
 
 def _rows(best="spectral", gap=1e-3, alignment=0.999, apart=0.2):
@@ -205,8 +206,22 @@ def test_one_problem_that_can_tell_is_enough():
 
 def test_a_norm_that_is_the_same_everywhere_is_no_blind_spot():
     rows = _rows("spectral")
-    rows["hybrid"] = structs.replace(rows["spectral"], apart=0.0)
+    rows["hybrid"] = structs.replace(rows["spectral"], apart=0.0, same=True)
     assert _conclude(rows=rows).outcome is HOLDS
+
+
+def test_a_norm_that_shares_every_point_without_being_the_same_is_a_blind_spot():
+    """On one sample the KKT directions of ℓ2 and ℓ∞ are the same, to the last digit."""
+    rows = _rows("spectral")
+    rows["hybrid"] = structs.replace(rows["spectral"], apart=0.0)
+    assert _conclude(rows=rows).outcome is INCONCLUSIVE
+
+
+def test_a_norm_that_was_nowhere_measured_is_a_blind_spot():
+    rows = {name: row for name, row in _rows("spectral").items() if name != "nuclear"}
+    answer = _conclude(rows=rows)
+    assert answer.outcome is INCONCLUSIVE
+    assert any("cannot tell spectral from nuclear" in reason for reason in answer.reasons)
 
 
 def test_blind_spots_do_not_soften_a_failure():

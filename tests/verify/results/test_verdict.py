@@ -110,7 +110,7 @@ MORE = {
     "verdict": {"approximate", "tier", "probe", "twin", "findings", "answer", "sentence", "regimes", "until_step"}
     | {"until_problem", "factor", "settles_on", "why"},
     "problem": {"norm", "reasons", "rung", "runs", "separated_runs", "steps_needed"},
-    "evidence": {"kkt_gap_range", "slope_interval", "residual", "matched", "rung", "apart"},
+    "evidence": {"kkt_gap_range", "slope_interval", "residual", "matched", "rung", "apart", "told", "same"},
 }
 
 
@@ -123,7 +123,10 @@ def test_the_json_of_check_has_the_contracts_keys():
     assert set(problem["evidence"]) == {"linf", "l2"}
     for row in problem["evidence"].values():
         assert set(row) == EVIDENCE | MORE["evidence"]
-    assert problem["hypotheses"] == {"A1": {"met": True, "value": 0.0}, "R": {"met": None, "value": None}}
+    assert problem["hypotheses"] == {
+        "A1": {"met": True, "value": 0.0, "kind": "theorem"},
+        "R": {"met": None, "value": None, "kind": "theorem"},
+    }
     assert set(as_json(_problem(arrays_file="arrays/x.npz"))) == PROBLEM | MORE["problem"] | {"arrays"}
 
 

@@ -72,4 +72,5 @@ def test_a_name_stands_for_one_thing():
 
 def test_tiers_and_bounds_are_shown():
     assert str(THRESHOLDS["STEPS"]).startswith("quick 30000; full 400000 (steps)")
-    assert str(Bounds(1e-2, 5, 0.9)) == "gap ≤ 0.01, ratio ≥ 5, alignment ≥ 0.9"
+    assert str(Bounds(1e-2, 0.9)) == "gap ≤ 0.01, alignment ≥ 0.9"
+    assert str(Bounds(1e-2, 0.9, 0.05)) == "gap ≤ 0.01, alignment ≥ 0.9, distance ≤ 0.05"
