@@ -272,7 +272,7 @@ def _scope(about: Probe, twin: Twin | None) -> Iterator[Sentence]:
             "Its steps are longer where the weights are (like ‖θ‖^{power:.1f}, a trust ratio), which our pacing undid.",
             power=about.trust,
         )
-    if twin is not None and about.depth == 0:
+    if twin is not None and about.depth == inf:
         yield Sentence.of("What it does after {calls} calls of step() was not seen.", calls=twin.longest)
     elif twin is not None:
         yield Sentence.of(

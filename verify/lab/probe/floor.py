@@ -49,7 +49,7 @@ def floor_of(session: Session, update: Sequence[Tensor], degree: float) -> tuple
         the smallest at which it was seen not to have.
     """
     if session.target.units is not None:
-        return 0.0, 0.0  # a regime, which was found with both its ends
+        return 0.0, inf  # a regime, which was found with both its ends
     if degree != degree:
         return session.norm, inf
     floor, depth = _fed(session, update, degree)
