@@ -10,8 +10,13 @@ from toys import Descent, SignDescent
 
 from maxmargin.models import problems
 from maxmargin.verify.blackbox.targets import load
+from maxmargin.verify.engine.run import starts
 from maxmargin.verify.lab.probe.finite import again, nonfinite
+from maxmargin.verify.lab.probe.probes import probe
 from maxmargin.verify.running.checking import check
+from maxmargin.verify.training.blackbox_run import run_blackbox
+from maxmargin.verify.training.pacing import pace_of
+from maxmargin.verify.training.train import Training
 
 SHAPES = {"W": (3, 4), "a": (3,)}
 
@@ -120,3 +125,19 @@ def test_gradients_whose_squares_underflow_are_nobodys_fault():
     optimizer.step()
     assert not tiny.isfinite().all()  # g / sqrt(0)
     assert nonfinite(target, shapes) is None
+
+
+def test_a_long_run_that_broke_off_is_looked_for_again():
+    """Beyond what any experiment before the runs has seen: the runs themselves, one of two."""
+    problem = problems.get("multiclass@linear")
+    target = load(Late)
+    about = probe(target, problem.shapes)
+    found = run_blackbox(target, problem, starts(problem, 2, seed=0, scale=0.01), about, steps=900, joint=False)
+    assert found.broken.tolist() == [700, 700]
+    training = Training((target, about), steps=900, runs=2, scale=0.01, pace=pace_of(about))
+    shown = training.nonfinite(problem, found)
+    assert shown.call == 700
+    _shown(shown)
+    sound = load(SignDescent)
+    fine = run_blackbox(sound, problem, starts(problem, 2, seed=0, scale=0.01), about, steps=900, joint=False)
+    assert training.nonfinite(problem, fine) is None
