@@ -21,7 +21,7 @@ class Row(Struct, frozen=True, kw_only=True):
         step: The first step there, from 1; None where they do not part in a step.
         difference: Of the two steps there, relative to the longer one; null in JSON where only one is finite.
         largest: Over all steps.
-        alignment: ``parallel`` where each of B's steps is a positive multiple of A's.
+        parallel: Whether each of B's steps is a positive multiple of A's.
         factor: B's steps are so many times A's, each of them; None where they are not.
         note: What else is to be said.
     """
