@@ -30,8 +30,9 @@ def _not_finite(m: Measured, v: ProblemVerdict) -> bool:
 
 
 def _still(m: Measured, v: ProblemVerdict) -> bool:
-    del v
-    return bool(m.exam.signature) and _whole(m.exam, Kind.FROZEN) and not m.trajectory.separated.any()
+    about = m.exam.about
+    idle = about is not None and about.step_per_lr == 0
+    return v.separated_runs == 0 and bool(m.exam.signature) and (idle or _whole(m.exam, Kind.FROZEN))
 
 
 def _ascends(m: Measured, v: ProblemVerdict) -> bool:

@@ -108,12 +108,17 @@ def _found(scales: _Scales) -> Regimes | None:
     if not all(scales.like(k, above) or scales.like(k, below) or abs(k - top) <= REGIME_WIDTH for k in between):
         return None
 
-    gains = (max(0, top + REGIME_FAR), top - REGIME_FAR)
-    large, small = (
-        replace(scales.target, units=Units(gain, round(-gain * degree)))
-        for gain, (_, degree) in zip(gains, (above, below), strict=True)
+    return Regimes(
+        floor=scales.session.norm * 2.0**top,
+        above=_in_units(scales.target, max(0, top + REGIME_FAR), above[1]),
+        below=_in_units(scales.target, top - REGIME_FAR, below[1]),
+        degrees=(above[1], below[1]),
     )
-    return Regimes(scales.session.norm * 2.0**top, large, small, degrees=(above[1], below[1]))
+
+
+def _in_units(target: Target, gain: int, degree: float) -> Target:
+    """The target on gradients times 2^gain, at a learning rate that undoes what this does to its steps."""
+    return replace(target, units=Units(gain, round(-gain * degree)))
 
 
 def _end(scales: _Scales, sizes: range, other: tuple[int, float] | None = None) -> tuple[int, float] | None:

@@ -31,6 +31,7 @@ class _Trajectory:
 @dataclass
 class _About:
     random: float = 0.0
+    step_per_lr: float = 1.0
 
 
 @dataclass
@@ -39,8 +40,8 @@ class _Measured:
     trajectory: _Trajectory
 
 
-def _seen(*findings, signature=(STEP,), random=0.0, margin=(-1.0, 0.1, 2.0)):
-    exam = Exam("p", about=_About(random), signature=signature, findings=findings)
+def _seen(*findings, signature=(STEP,), random=0.0, length=1.0, margin=(-1.0, 0.1, 2.0)):
+    exam = Exam("p", about=_About(random, length), signature=signature, findings=findings)
     return _Measured(exam, _Trajectory(np.array(margin)[:, None]))
 
 
@@ -64,6 +65,12 @@ CASES = {
     NoNorm.RANDOM: _seen(random=RANDOM_STEPS),
     NoNorm.NO_DESCENT: _seen(margin=(-1.0, -1.5, -2.0)),
 }
+
+
+def test_an_optimizer_without_any_step_stands_still():
+    """Where no block moves there is no norm to be diagnosed by."""
+    assert _why(_seen(length=0.0, margin=(-1.0, -1.0, -1.0))) is NoNorm.STILL
+    assert _why(_seen(length=0.0)) is None
 
 
 @pytest.mark.parametrize("why", CASES)
