@@ -12,6 +12,7 @@ from maxmargin.verify.blackbox.targets import Target, TargetError
 from maxmargin.verify.lab.faults.diagnosis import diagnose
 from maxmargin.verify.lab.faults.finding import Finding
 from maxmargin.verify.lab.norm.fingerprint import Fingerprint, Step, coupling_of, read
+from maxmargin.verify.lab.norm.layerwise import Layers, layers
 from maxmargin.verify.lab.norm.preconditioners import preconditioners
 from maxmargin.verify.lab.norm.shape_law import shape_law
 from maxmargin.verify.lab.norm.subject import Subject
@@ -19,6 +20,7 @@ from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.lab.probe.strides import in_stride
 from maxmargin.verify.lab.twin.search import Twin, find_twin
 from maxmargin.verify.results.candidates import CANDIDATES
+from maxmargin.verify.thresholds.state_norm import TRUST_RATIO
 
 PROBLEMS = ("blocks", "multiclass", "binary@relu2:h=8")
 """A tall, a wide and a square matrix with a vector; a wide matrix alone; two layers, one a vector (L = 3)."""
@@ -41,6 +43,7 @@ class Exam:
         about: The short experiments; None for the engine's own optimizers, which are known.
         signature: Its steps under constant gradients.
         fingerprint: The norm that steps under spread gradients follow; None where some block never moved.
+        layers: Each block's rule, where steps were seen to depend on the weights as by a trust ratio.
         twin: The engine's recursion that the optimizer was proved to follow, if any.
         findings: What is wrong with its steps, seen from the norm that is claimed or nearest.
         notes: What is worth knowing of it whether or not something is wrong, in sentences.
@@ -52,6 +55,7 @@ class Exam:
     about: Probe | None = None
     signature: tuple[Step, ...] = ()
     fingerprint: Fingerprint | None = None
+    layers: Layers | None = None
     twin: Twin | None = None
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
@@ -132,6 +136,14 @@ class Laboratory:
             return read(subject.signature, subject.probe.coupling)
         return read(subject.signature, None if native.norm is None else coupling_of(native.norm))
 
+    def _layers(self, subject: Subject, seen: Fingerprint | None) -> Layers | None:
+        """The blocks' rules where steps depend on the weights as a trust ratio has it, without a declared decay."""
+        about = subject.probe
+        if seen is None or about.decay > 0 or not about.value_dependence > TRUST_RATIO:
+            return None
+        found = layers(subject.target, subject.shapes, seen, subject.seed)
+        return found if found.error <= TRUST_RATIO else None
+
     def _exam(self, name: str, seen: Fingerprint | None, suspects: Mapping[str, Norm], claim: Norm | None) -> Exam:
         subject, native = self.on(name), self.target.native
         about = subject.probe if native is None else None
@@ -148,6 +160,7 @@ class Laboratory:
             about=about,
             signature=subject.signature,
             fingerprint=seen,
+            layers=self._layers(subject, seen) if about is not None else None,
             twin=find_twin(self.target, subject.shapes, about, self.seed, suspect) if forgets else None,
             findings=findings,
             notes=() if about is None else tuple(_notes(subject, seen)),

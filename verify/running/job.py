@@ -15,7 +15,7 @@ from maxmargin.verify.evidence.apartness import with_apartness
 from maxmargin.verify.evidence.hypotheses import Known, hypotheses_of
 from maxmargin.verify.evidence.measure import Effort, measure
 from maxmargin.verify.evidence.measured import Measured
-from maxmargin.verify.evidence.state_norm import measure_state
+from maxmargin.verify.evidence.state_norm import measure_layers, measure_state
 from maxmargin.verify.judging.facts import Facts
 from maxmargin.verify.judging.rules import decide, hopeless
 from maxmargin.verify.judging.wording import about_optimizer
@@ -77,6 +77,8 @@ class Job:
             effort = self.effort if share == 1.0 else replace(self.effort, match=False)
             evidence = measure(problem, trajectory, exam.candidates, claimed=exam.claimed, effort=effort)
             state = measure_state(problem, trajectory, evidence.norms, effort)
+            if state is None and exam.layers is not None:
+                state = measure_layers(problem, trajectory, exam.layers, evidence.norms, effort)
         training = self.training
         return Measured(problem, trajectory, evidence, exam, seconds, training.full_steps, training.short_of, state)
 
