@@ -154,14 +154,14 @@ class Laboratory:
             findings = diagnose(subject, expected, about.floor)
         suspect = () if seen is None else (seen.norm,)
         # The metric that a state settles on is read off the optimizer's own instance, so no other stands in for it.
-        forgets = about is not None and not about.stays
+        forgets = about if about is not None and not about.stays else None
         return Exam(
             problem=name,
             about=about,
             signature=subject.signature,
             fingerprint=seen,
             layers=self._layers(subject, seen) if about is not None else None,
-            twin=find_twin(self.target, subject.shapes, about, self.seed, suspect) if forgets else None,
+            twin=None if forgets is None else find_twin(self.target, subject.shapes, forgets, self.seed, suspect),
             findings=findings,
             notes=() if about is None else tuple(_notes(subject, seen)),
             candidates=tuple({**suspects, **({} if nearest is None else {nearest.name: nearest})}.values()),
