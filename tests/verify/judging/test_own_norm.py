@@ -83,7 +83,7 @@ def test_a_metric_of_its_own_is_the_answer():
     assert text.startswith("Data-dependent: its state never forgets, and it maximizes the l2 margin in the metric")
     assert "diagonal, the roots of its summed squared gradients" in text
     assert "l2, the nearest, leaves 0.25 on " in text
-    assert "where its own metric leaves 2.0e-03." in text
+    assert "where its own norm leaves 2.0e-03." in text
 
 
 def test_another_law_is_not_called_adagrads():
