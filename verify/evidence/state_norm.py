@@ -19,12 +19,14 @@ import numpy as np
 from maxmargin.models.blocks import Shapes, size
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.kkt.gap import GapEvaluator
-from maxmargin.solvers.norms import NormError
+from maxmargin.solvers.norms import NormError, ParameterNorm, get_norm
 from maxmargin.solvers.norms.measured.metric import Metric
 from maxmargin.verify.engine.response import Response
 from maxmargin.verify.engine.trajectory import Trajectory
 from maxmargin.verify.evidence.measure import Effort
+from maxmargin.verify.lab.norm.layerwise import Layers
 from maxmargin.verify.results.alignment import alignment
+from maxmargin.verify.results.candidates import CANDIDATES
 from maxmargin.verify.results.verdict import NormEvidence
 from maxmargin.verify.thresholds.judging import LAST_CHECKPOINTS
 from maxmargin.verify.thresholds.state_norm import (
@@ -35,10 +37,11 @@ from maxmargin.verify.thresholds.state_norm import (
     METRIC_TOLD,
     RESPONSE_LINEAR,
     RESPONSE_SYMMETRIC,
+    TRUST_RATIO,
 )
 from maxmargin.verify.thresholds.table import Bounds
 
-Form = Literal["diagonal", "Kronecker", "full"]
+Form = Literal["diagonal", "Kronecker", "full", "layers"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,9 @@ class StateNorm:
         drift: Change of its log eigenvalues over the last decade of steps, a common factor aside; inf where unknown.
         gap: KKT gap Γ of the last direction under the metric; NaN where there is none.
         alignment: Of the late steps with steepest descent under it; NaN where there is none.
-        form: ``diagonal`` where it is that, ``Kronecker`` where it is L ⊗ R on each matrix, else ``full``.
+        form: ``diagonal`` where it is that, ``Kronecker`` where it is L ⊗ R on each matrix, else ``full``; ``layers``
+            where it is no metric, but the maximum over blocks of ‖W_k‖/ρ_k with the ρ_k that training reached. Then
+            ``error`` is that of the trust ratio, ``spread`` the ratio of the ρ_k, ``drift`` the change of their logs.
         accumulated: Whether its squared entries are the sums of the squared gradients, but for a factor and a constant
             (Adagrad).
         fixed: Smallest final gap under each fixed norm, the best run's.
@@ -72,6 +77,17 @@ class StateNorm:
 
     def foreign(self, bounds: Bounds) -> tuple[str, ...]:
         """What keeps late steps from being steepest descent in a metric that stands still, in words."""
+        if self.form == "layers":
+            found = {
+                f"a block's step is not in proportion to its weights (relative error {self.error:.1e})": not (
+                    self.error <= TRUST_RATIO
+                ),
+                f"the blocks' proportions still change (logarithms by {self.drift:.1e} in the last decade of steps)": (
+                    not self.drift <= METRIC_SETTLED
+                ),
+                f"late steps are {self.alignment:.3f} aligned with it": not self.alignment >= bounds.alignment,
+            }
+            return tuple(text for text, there in found.items() if there)
         found = {
             f"the next steps are not linear in the gradient (relative error {self.error:.1e})": not (
                 self.error <= RESPONSE_LINEAR
@@ -131,6 +147,69 @@ def measure_state(
         accumulated=all(one.accumulated for one in each),
         fixed={name: row.kkt_gap_range[0] for name, row in norms.items()},
     )
+
+
+def measure_layers(
+    problem: Problem, trajectory: Trajectory, layers: Layers, norms: Mapping[str, NormEvidence], effort: Effort
+) -> StateNorm | None:
+    """Measure the layer-wise norm max_k ‖W_k‖/ρ_k of an optimizer with trust ratios, ρ_k as training reached them.
+
+    Where every W_k grows at the same relative rate along its own steepest descent, directions at rest are KKT points of
+    that norm's margin: then each W_k is along its own lmo, and all ‖W_k‖/ρ_k are equal (they are, by the choice of ρ).
+
+    Args:
+        problem: The problem.
+        trajectory: The runs.
+        layers: Each block's rule.
+        norms: The evidence under fixed norms.
+        effort: How much to measure.
+
+    Returns:
+        What was found; None where no run separates the data.
+    """
+    chosen = np.flatnonzero(trajectory.separated)[: effort.runs]
+    if not len(chosen):
+        return None
+    gaps, aligned, drifts, spreads = [], [], [], []
+    end = len(trajectory.steps)
+    before = int(np.abs(trajectory.steps - trajectory.steps[-1] / 10).argmin())
+    for run in map(int, chosen):
+        sizes = {t: _sizes(trajectory.at(t, run), layers) for t in {before, *range(end - LAST_CHECKPOINTS, end)}}
+        gaps.append(GapEvaluator(problem, _layered(sizes[end - 1]))(trajectory.at(-1, run)).value)
+        steps = range(end - LAST_CHECKPOINTS, end)
+        aligned.append(
+            np.median(
+                [
+                    alignment(_layered(sizes[t]), trajectory.at(t, run, "gradient"), trajectory.at(t, run, "update"))
+                    for t in steps
+                ]
+            )
+        )
+        last = np.array([size for _, size in sizes[end - 1].values()])
+        drifts.append(np.ptp(np.log(last / np.array([size for _, size in sizes[before].values()]))) / 2)
+        spreads.append(last.max() / last.min())
+    return StateNorm(
+        runs=len(chosen),
+        error=layers.error,
+        asymmetry=0.0,
+        spread=_worst(spreads),
+        drift=_worst(drifts),
+        gap=_worst(gaps),
+        alignment=-_worst(-a for a in aligned),
+        form="layers",
+        accumulated=False,
+        fixed={name: row.kkt_gap_range[0] for name, row in norms.items() if name in CANDIDATES},
+    )
+
+
+def _sizes(theta: Mapping[str, np.ndarray], layers: Layers) -> dict[str, tuple[str, float]]:
+    """Each block's norm and length in it."""
+    return {name: (kind, float(get_norm(kind).value({name: theta[name]}))) for name, kind in layers.norms.items()}
+
+
+def _layered(sizes: Mapping[str, tuple[str, float]]) -> ParameterNorm:
+    """max_k ‖W_k‖/ρ_k."""
+    return ParameterNorm.of({name: (kind, 1.0 / size) for name, (kind, size) in sizes.items()}, inf)
 
 
 def _of_run(problem: Problem, trajectory: Trajectory, run: int) -> StateNorm:

@@ -14,6 +14,7 @@ _FORMS = {
     "diagonal": "diagonal",
     "Kronecker": "a Kronecker product L ⊗ R on each matrix",
     "full": "with terms between the entries",
+    "layers": "layer by layer",
 }
 
 
@@ -57,12 +58,23 @@ class OwnNorm:
             for where, gap in self.open
         )
         other, own, where = self.nearest_gap
+        told = (
+            f"Every fixed norm is told from it: {self.nearest}, the nearest, leaves {other:.2g} on {where}, where its "
+            f"own norm leaves {own:.1e}.{late}"
+        )
+        if self.form == "layers":
+            return (
+                "Data-dependent: each block's step is as long as its weights (a trust ratio), and it maximizes the "
+                "margin of a layer-wise norm, the largest of the blocks' norms over sizes that its own training sets "
+                f"(up to {self.spread:.2g} apart): KKT gap at most {self.gap:.1e} there, late steps "
+                f"{self.alignment:.3f} aligned with it, logarithms of the sizes steady to {self.drift:.0e} over the "
+                f"last decade of steps. {told}"
+            )
         return (
             "Data-dependent: its state never forgets, and it maximizes the l2 margin in the metric on which that state "
             f"settles during training ({_FORMS[self.form]}{law}; eigenvalues up to {self.spread:.2g} apart): KKT gap "
             f"at most {self.gap:.1e} there, late steps {self.alignment:.3f} aligned with it, eigenvalues "
-            f"steady to {self.drift:.0e} over the last decade of steps. Every fixed norm is told from it: "
-            f"{self.nearest}, the nearest, leaves {other:.2g} on {where}, where its own metric leaves {own:.1e}.{late}"
+            f"steady to {self.drift:.0e} over the last decade of steps. {told}"
         )
 
 
@@ -86,7 +98,8 @@ def own_norm(found: Sequence[Measured], tier: str) -> OwnNorm | None:
         return None
     wide = [(m, state) for m, state, bounds in rows if state is not None and state.shortfalls(bounds)]
     # Gradient descent in a metric that stands still goes to a KKT point of its margin: on networks slowly.
-    late = all(not m.problem.linear and state.alignment >= PERFECT for m, state in wide)
+    # (Layer by layer no such theorem is known.)
+    late = all(not m.problem.linear and s.alignment >= PERFECT and s.form != "layers" for m, s in wide)
     if not late or not any(m.problem.linear for m in found):
         return None
     states = [state for _, state, _ in rows if state is not None]
@@ -101,6 +114,8 @@ def own_norm(found: Sequence[Measured], tier: str) -> OwnNorm | None:
     name = min(apart, key=lambda n: apart[n][0])
     where = apart[name][1]
     forms = {state.form for state in states}
+    if "layers" in forms and len(forms) > 1:
+        return None
     return OwnNorm(
         gap=max(state.gap for m, state, _ in rows if state is not None and all(m is not w for w, _ in wide)),
         alignment=min(state.alignment for state in states),
@@ -132,9 +147,7 @@ def _bounds(m: Measured, tier: str) -> Bounds:
 def _disturbed(m: Measured) -> bool:
     """Whether some run did not separate the data, or steps depend on more than gradients: a decay, weights, chance."""
     about = m.exam.about
-    return (
-        about is None
-        or not m.trajectory.separated.all()
-        or about.decay > 0
-        or max(about.value_dependence, about.random) > INDEPENDENT
-    )
+    if about is None or not m.trajectory.separated.all() or about.decay > 0:
+        return True
+    layered = m.state is not None and m.state.form == "layers"  # which is a way to depend on the weights
+    return about.random > INDEPENDENT or (about.value_dependence > INDEPENDENT and not layered)

@@ -16,6 +16,7 @@ from maxmargin.verify.lab.harness.sentence import Sentence
 from maxmargin.verify.lab.knobs import DeadKnob, dead_knobs
 from maxmargin.verify.lab.norm.fingerprint import Fingerprint, coupling_of, read
 from maxmargin.verify.lab.norm.large_shapes import LargeShapes, large_shapes
+from maxmargin.verify.lab.norm.layerwise import Layers, layers
 from maxmargin.verify.lab.norm.preconditioners import preconditioners
 from maxmargin.verify.lab.norm.reading import Step
 from maxmargin.verify.lab.norm.shape_law import shape_law
@@ -29,6 +30,7 @@ from maxmargin.verify.lab.regimes import Regimes, regimes
 from maxmargin.verify.lab.twin.search import Search, Twin, search
 from maxmargin.verify.results.candidates import CANDIDATES
 from maxmargin.verify.thresholds.laboratory import OWN_CALLS
+from maxmargin.verify.thresholds.state_norm import TRUST_RATIO
 
 PROBLEMS = ("blocks", "multiclass", "binary@relu2:h=8")
 """A tall, a wide and a square matrix with a vector; a wide matrix alone; two layers, one a vector (L = 3)."""
@@ -51,6 +53,7 @@ class Exam:
         about: The short experiments; None for the engine's own optimizers, which are known.
         signature: Its steps under constant gradients.
         fingerprint: The norm that steps under spread gradients follow; None where some block never moved.
+        layers: Each block's rule, where steps were seen to depend on the weights as by a trust ratio.
         twin: The engine's recursion that the optimizer was proved to follow, if any.
         large: What it does at realistic shapes; None for the engine's own optimizers, whose rules know no shapes.
         findings: What is wrong with its steps, seen from the norm that is claimed or nearest.
@@ -67,6 +70,7 @@ class Exam:
     about: Probe | None = None
     signature: tuple[Step, ...] = ()
     fingerprint: Fingerprint | None = None
+    layers: Layers | None = None
     twin: Twin | None = None
     large: LargeShapes | None = None
     findings: tuple[Finding, ...] = ()
@@ -204,6 +208,14 @@ class Laboratory:
             return read(subject.signature, subject.probe.coupling)
         return read(subject.signature, None if native.norm is None else coupling_of(native.norm))
 
+    def _layers(self, subject: Subject, seen: Fingerprint | None) -> Layers | None:
+        """The blocks' rules where steps depend on the weights as a trust ratio has it, without a declared decay."""
+        about = subject.probe
+        if seen is None or about.decay > 0 or not about.value_dependence > TRUST_RATIO:
+            return None
+        found = layers(subject.target, subject.shapes, seen, subject.seed)
+        return found if found.error <= TRUST_RATIO else None
+
     def _exam(self, name: str, seen: Fingerprint | None, suspects: Mapping[str, Norm], claim: Norm | None) -> Exam:
         subject, native = self.on(name), self.target.native
         about = subject.probe if native is None else None
@@ -227,6 +239,7 @@ class Laboratory:
             about=about,
             signature=subject.signature,
             fingerprint=seen,
+            layers=self._layers(subject, seen) if about is not None else None,
             twin=found.twin,
             findings=findings,
             nonfinite=broken,

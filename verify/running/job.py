@@ -15,7 +15,7 @@ from maxmargin.verify.evidence.apartness import own_points, remaining, with_apar
 from maxmargin.verify.evidence.hypotheses import Known, hypotheses_of, ordered
 from maxmargin.verify.evidence.measure import Effort, measure
 from maxmargin.verify.evidence.measured import Measured
-from maxmargin.verify.evidence.state_norm import measure_state
+from maxmargin.verify.evidence.state_norm import measure_layers, measure_state
 from maxmargin.verify.judging.facts import Facts
 from maxmargin.verify.judging.rules import judge
 from maxmargin.verify.judging.wording import about_optimizer
@@ -68,6 +68,8 @@ class Job:
                 exam = replace(exam, nonfinite=broken)
             evidence = measure(problem, trajectory, exam.candidates, claimed=exam.claimed, effort=self.effort)
             state = measure_state(problem, trajectory, evidence.norms, self.effort)
+            if state is None and exam.layers is not None:
+                state = measure_layers(problem, trajectory, exam.layers, evidence.norms, self.effort)
         return Measured(problem, trajectory, evidence, exam, seconds, self.training.full_steps, state)
 
     def judge(self, found: Measured, norm: Norm) -> ProblemVerdict:

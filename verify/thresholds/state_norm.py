@@ -50,3 +50,11 @@ LAW_FITS = named(
     "relative",
     "a metric whose squared entries are the sums of squared gradients so nearly is Adagrad's",
 )
+LONGER = named("LONGER", 3.0, "times", "as long one block's weights are made, where a trust ratio is looked for")
+TRUST_RATIO = named(
+    "TRUST_RATIO",
+    0.01,
+    "relative",
+    "steps that change by less with the weights are looked at no further, nor are steps farther from a trust ratio one",
+    "LARS, LAMB and Fromage: 0.67, and 1e-12 from it; steps that decay declares: a few per mille",
+)

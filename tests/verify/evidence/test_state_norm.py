@@ -12,7 +12,8 @@ from maxmargin.verify.blackbox.targets import load
 from maxmargin.verify.engine.run import starts
 from maxmargin.verify.engine.schedules import Paced
 from maxmargin.verify.evidence.measure import Effort, measure
-from maxmargin.verify.evidence.state_norm import measure_state
+from maxmargin.verify.evidence.state_norm import measure_layers, measure_state
+from maxmargin.verify.lab.norm.layerwise import Layers
 from maxmargin.verify.lab.probe.probes import probe
 from maxmargin.verify.thresholds.table import Bounds
 from maxmargin.verify.training.blackbox_run import run_blackbox
@@ -197,3 +198,56 @@ def test_shampoos_metric_is_a_kronecker_product():
     assert state.shortfalls(ASKED) == ()
     assert state.form == "Kronecker"
     assert not state.accumulated
+
+
+# -- Layer by layer -----------------------------------------------------------------------------------------------
+
+BLOCKS = problems.get("blocks")
+
+
+class Ratio(torch.optim.Optimizer):
+    """LARS: normalized steps, each as long as its block's weights, or with a fault."""
+
+    def __init__(self, params, lr=1e-2, tied=False):
+        super().__init__(params, {"lr": lr})
+        self.tied = tied
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for i, p in enumerate(group["params"]):
+                d = p.grad / p.grad.norm()
+                if self.tied and i == 0:
+                    d = d.sign() / d.numel() ** 0.5
+                p.sub_(group["lr"] * p.norm() * d)
+
+
+def layered(rules=None, error=1e-6, **kwargs):
+    loaded = load(Ratio, kwargs)
+    about = probe(loaded, BLOCKS.shapes)
+    trajectory = run_blackbox(loaded, BLOCKS, starts(BLOCKS, 1, seed=0, scale=0.01), about, steps=3000, pace=FAST)
+    norms = measure(BLOCKS, trajectory, [get_norm("l2"), get_norm("linf"), get_norm("l2;max")]).norms
+    return measure_layers(
+        BLOCKS, trajectory, Layers(rules or dict.fromkeys(BLOCKS.shapes, "l2"), error), norms, Effort()
+    )
+
+
+def test_lars_maximizes_a_layerwise_margin():
+    state = layered()
+    assert state.shortfalls(ASKED) == ()
+    assert state.form == "layers"
+    assert state.gap < 0.02
+    assert state.told_from(ASKED) >= {"linf"}
+
+
+@pytest.mark.parametrize(
+    ("rules", "error", "kwargs"),
+    [
+        (dict.fromkeys(BLOCKS.shapes, "linf"), 0.0, {}),  # another rule than its own
+        (None, 0.0, {"tied": True}),  # one block's rule is another
+        (None, 0.5, {}),  # not seen as a ratio
+    ],
+    ids=["rule", "one block", "unseen"],
+)
+def test_wrong_layers_are_not_its(rules, error, kwargs):
+    assert layered(rules, error, **kwargs).shortfalls(ASKED) != ()

@@ -83,7 +83,7 @@ def test_a_metric_of_its_own_is_the_answer():
     assert text.startswith("Data-dependent: its state never forgets, and it maximizes the l2 margin in the metric")
     assert "diagonal, the roots of its summed squared gradients" in text
     assert "l2, the nearest, leaves 0.25 on " in text
-    assert "where its own metric leaves 2.0e-03." in text
+    assert "where its own norm leaves 2.0e-03." in text
 
 
 def test_another_law_is_not_called_adagrads():
@@ -168,3 +168,14 @@ def test_one_problem_speaks_for_itself_alone():
     answer = concluded(found_with(GOOD, problems=PROBLEMS[:1]))
     assert answer.own is not None
     assert any("this problem alone" in text for text in answer.reasons)
+
+
+def test_a_layerwise_norm_is_said_as_one_and_must_close_everywhere():
+    layered = replace(GOOD, form="layers", accumulated=False, error=1e-3)
+    probe = replace(NEVER, memory=1.0, stays=False, value_dependence=0.67)
+    answer = own_norm(found_with(*[layered] * 3, probe=probe), "quick")
+    assert "a trust ratio" in answer.text
+    assert "squared gradients" not in answer.text
+    assert own_norm(found_with(layered, layered, replace(layered, gap=0.6), probe=probe), "quick") is None
+    assert own_norm(found_with(layered, layered, replace(layered, error=0.5), probe=probe), "quick") is None
+    assert own_norm(found_with(layered, layered, GOOD, probe=probe), "quick") is None
