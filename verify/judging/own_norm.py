@@ -53,8 +53,8 @@ class OwnNorm:
         """The answer in a sentence."""
         law = ", the roots of its summed squared gradients" if self.accumulated else ""
         late = "".join(
-            f" On {where} its late steps are steepest descent in its metric, too, but the gap is still {gap:.2g}: a "
-            "network forgets its start slowly."
+            f" On {where} its late steps are steepest descent in its metric, too, but the gap is still {gap:.2g}: "
+            "there it is not established."
             for where, gap in self.open
         )
         other, own, where = self.nearest_gap
