@@ -18,6 +18,9 @@ def at_most(seen: int, tried: int) -> float:
         seen: How often it happened.
         tried: In how many cases.
 
+    Returns:
+        The bound, 1 where it happened in all.
+
     Raises:
         ValueError: for counts that cannot be.
 
@@ -43,6 +46,9 @@ def rate(right: int, tried: int, verb: str, wrong: str) -> str:
         verb: What they did.
         wrong: What the others did.
 
+    Returns:
+        The count, and the bound in brackets.
+
     Example:
         >>> rate(51, 51, "caught", "missed")
         '51 of 51 caught (at most 5.7 % missed)'
@@ -58,7 +64,10 @@ IF_INDEPENDENT = "Bounds in brackets hold with 95 % confidence, if cases were in
 
 
 def by_class(answers: Iterable[str]) -> str:
-    """How often each answer was given, the most frequent first.
+    """Count the answers of each class.
+
+    Returns:
+        The counts, the most frequent first.
 
     Example:
         >>> by_class(["holds", "refuted", "holds"])
