@@ -13,8 +13,8 @@ the code, by where its name is used:
 
 A row's runs, exams and laboratory are recorded once, in ``--store``, by a check with the thresholds as they are. Each
 threshold is varied in a process of its own, before the modules that use it are imported. Finished pairs of a threshold
-and a row are kept (``--rows``), so an interrupted run goes on where it stopped. Fractions between a half and 1 (an alignment)
-are moved by their distance from 1; what is not a number (a set of sizes) is left out, and said to be.
+and a row are kept (``--rows``), so an interrupted run goes on where it stopped. Fractions between a half and 1
+(an alignment) are moved by their distance from 1; what is not a number (a set of sizes) is left out.
 """
 
 from __future__ import annotations
@@ -356,7 +356,7 @@ def page(done: Mapping[tuple[str, str], str], first: Mapping[str, str], levels: 
         "# What hangs on a threshold",
         "",
         "Written by `python tests/benchmarks/bench_sensitivity.py`: each threshold moved by a factor of two either "
-        + f"way, and each verdict that changes. {len(tried)} variations on up to {len(first)} checks, {len(done)} pairs; "
+        + f"way, and each verdict that changes. {len(tried)} variations, {len(first)} checks, {len(done)} pairs; "
         + f"{len(calm)} variations change nothing.",
         "",
         "| threshold | factor | decides | checks | changed |",
