@@ -173,7 +173,7 @@ def _texts(told: Any) -> Iterator[str]:
 def naming(case: Case, row: dict[str, Any]) -> str | None:
     """The sentence that says what was wrong, if one does."""
     sentences = [f"answer: {row['answer']}", *row["said"]]
-    return next((s for s in sentences if re.search(case.named, s)), None)
+    return next((s for s in sentences if re.search(case.named, s, re.IGNORECASE)), None)
 
 
 def is_right(case: Case, row: dict[str, Any], before: bool) -> bool | None:
