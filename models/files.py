@@ -12,18 +12,22 @@ from __future__ import annotations
 
 import csv
 import zlib
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 
+from maxmargin.models.memory import require
 from maxmargin.models.problem import DataError
 from maxmargin.models.registry import Data
 
 SUFFIXES = (".npz", ".csv")
 LABEL_NAMES = ("y", "label", "target")
 DELIMITERS = (",", ";", "\t")
+DIGITS = 400
+"""The longest whole number that is taken as a label."""
 
 
 def is_file(source: str) -> bool:
@@ -93,11 +97,29 @@ def _classes(path: str, y: np.ndarray) -> np.ndarray:
     if y.dtype.kind not in "iufSU":
         raise DataError(f"{path}: y has entries of type {y.dtype}; needed are integers or text")
     if y.dtype.kind == "f":
-        for i, label in enumerate(y):
-            if not np.isfinite(label) or label != np.round(label):
-                raise DataError(f"{path}: y[{i}] is {label}; labels are classes, integers or text")
-        return y.astype(np.int64)
+        return _whole(path, [Decimal(float(label)) for label in y])
     return y
+
+
+def _whole(path: str, labels: list[Decimal]) -> np.ndarray:
+    """Whole numbers as integers, exactly; as text where one is beyond 64 bits, so that no two of them are merged.
+
+    Returns:
+        The labels, (n,).
+
+    Raises:
+        DataError: for one that is no whole number.
+    """
+    for i, label in enumerate(labels):
+        if not label.is_finite() or label != label.to_integral_value():
+            raise DataError(f"{path}: y[{i}] is {float(label):g}; labels are classes, integers or text")
+        if label.adjusted() > DIGITS:
+            raise DataError(f"{path}: y[{i}] has {label.adjusted() + 1} digits; labels are classes of {DIGITS} at most")
+    whole = [int(label) for label in labels]
+    limits = np.iinfo(np.int64)
+    if min(whole) >= limits.min and max(whole) <= limits.max:
+        return np.array(whole, dtype=np.int64)
+    return np.array([str(label) for label in whole])
 
 
 def _read_npz(path: str) -> tuple[np.ndarray, np.ndarray]:
@@ -120,8 +142,10 @@ def _read_npz(path: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _member(path: str, archive: Any, key: str) -> np.ndarray:
+    stored = next(m for m in archive.zip.infolist() if m.filename.removesuffix(".npy") == key)
+    require(stored.file_size, f"{path}: {key}", "keep fewer samples or features")
     try:
-        return archive[key]
+        found = archive[key]
     except ValueError as error:
         if "allow_pickle" not in str(error):
             raise DataError(f"{path}: {key} is damaged ({error})") from None
@@ -129,8 +153,11 @@ def _member(path: str, archive: Any, key: str) -> np.ndarray:
             f"{path}: {key} is an array of Python objects, which are never unpickled; "
             f"save numbers or text, {key}.astype(float) or {key}.astype(str)"
         ) from None
-    except (BadZipFile, EOFError, zlib.error) as error:
+    except (BadZipFile, EOFError, zlib.error, OSError, NotImplementedError, RuntimeError) as error:
         raise DataError(f"{path}: {key} is damaged ({error})") from None
+    if not isinstance(found, np.ndarray):
+        raise DataError(f"{path}: {key} is no array; write the file with numpy.savez(path, X=X, y=y)")
+    return found
 
 
 def _read_csv(path: str) -> tuple[np.ndarray, np.ndarray]:
@@ -163,7 +190,7 @@ def _read_csv(path: str) -> tuple[np.ndarray, np.ndarray]:
         if not cells[label]:
             raise DataError(f"{path}, line {line}: the label, column {columns[label]!r}, is empty")
     labels = [cells[label] for _, cells in body]
-    return X, np.array([float(c) for c in labels]) if all(map(_is_number, labels)) else np.array(labels)
+    return X, _whole(path, [Decimal(c) for c in labels]) if all(map(_is_number, labels)) else np.array(labels)
 
 
 def _rows(path: str) -> list[tuple[int, list[str]]]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from maxmargin.models.blocks import Array, Blocks, as_torch, check_shapes, flatten, unflatten
 from maxmargin.models.errors import InputError
+from maxmargin.models.memory import require
 from maxmargin.models.model import HomogeneousModel
 
 
@@ -141,9 +142,23 @@ class Problem:
     def jacobian(self, theta: Blocks) -> dict[str, Array]:
         """All g_i(θ) = ∇m_i(θ): one array (n_margins, *block shape) a block."""
         blocks, back = self._accept(theta)
-        rows = torch.eye(self.n_margins, dtype=torch.float64, device=self.X.device)
-        stack = torch.func.vmap(lambda lam: self.pullback(blocks, lam))(rows)
-        return {name: back(g) for name, g in stack.items()}
+        n, _, outputs = self.contrasts.shape
+        numbers = (self.n_margins + n * outputs) * sum(int(np.prod(s)) for s in self.shapes.values())
+        require(
+            8 * numbers, f"{self.name}: the gradients of {self.n_margins} margins", "fewer samples, or a smaller model"
+        )
+        inputs = self.X.repeat_interleave(outputs, 0)
+        units = torch.eye(outputs, dtype=torch.float64, device=self.X.device).repeat(n, 1)
+
+        def of_score(x: Tensor, output: Tensor) -> dict[str, Tensor]:  # one sample at a time: the others' would be 0
+            return self.model.pullback(blocks, x.unsqueeze(0), output.unsqueeze(0))
+
+        def of_margins(scores: Tensor) -> Tensor:  # (n · outputs, *block) → (n_margins, *block)
+            flat = scores.reshape(n, outputs, -1)
+            return (self.contrasts @ flat).reshape(self.n_margins, *scores.shape[1:])
+
+        stack = torch.func.vmap(of_score)(inputs, units)
+        return {name: back(of_margins(g)) for name, g in stack.items()}
 
     def hessian_of(self, theta: Blocks, lam: Array) -> np.ndarray:
         """The Hessian of Σ λ_i m_i at θ as a (p, p) numpy matrix, blocks in order, each row-major."""
@@ -209,5 +224,6 @@ def _contrasts(name: str, model: HomogeneousModel, y: np.ndarray, classes: Seque
     index = np.searchsorted(known, y)
     if model.outputs == 1:
         return torch.as_tensor((2.0 * index - 1.0).reshape(-1, 1, 1))
+    require(8.0 * len(y) * model.outputs**2, f"{name}: the contrasts of its classes", "take fewer samples or classes")
     eye = np.eye(model.outputs)
     return torch.as_tensor(np.stack([eye[c] - np.delete(eye, c, axis=0) for c in index]))

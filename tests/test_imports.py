@@ -33,6 +33,7 @@ def lint(folder: Path) -> subprocess.CompletedProcess[str]:
 def copy(tmp_path: Path) -> Path:
     for top in TOP:
         shutil.copytree(ROOT / top, tmp_path / "maxmargin" / top, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "__init__.py", tmp_path / "maxmargin")
     return tmp_path
 
 

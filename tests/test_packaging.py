@@ -25,13 +25,15 @@ SETUPTOOLS = PROJECT["tool"]["setuptools"]
 def sources() -> list[Path]:
     """Every file of the packages, relative to the root; not the benchmarks' unfinished rows."""
     found = [path for top in TOP for path in (ROOT / top).rglob("*") if path.is_file() and path.suffix != ".jsonl"]
+    found.append(ROOT / "__init__.py")
     return sorted(path.relative_to(ROOT) for path in found if "__pycache__" not in path.parts)
 
 
 def test_every_subpackage_is_listed() -> None:
     folders = {path.parent.as_posix() for path in sources() if path.name == "__init__.py"}
-    assert {f"maxmargin.{folder.replace('/', '.')}" for folder in folders} == set(SETUPTOOLS["packages"])
-    assert SETUPTOOLS["package-dir"] == {f"maxmargin.{folder.replace('/', '.')}": folder for folder in folders}
+    names = {"maxmargin" if f == "." else f"maxmargin.{f.replace('/', '.')}": f for f in folders}
+    assert set(names) == set(SETUPTOOLS["packages"])
+    assert names == SETUPTOOLS["package-dir"]
 
 
 def test_every_module_lies_in_a_package() -> None:
@@ -44,7 +46,7 @@ def test_every_module_lies_in_a_package() -> None:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     """The wheel, built from a copy so that the working tree stays clean."""
     copy = tmp_path_factory.mktemp("source")
-    for name in (*TOP, "pyproject.toml", "README.md", "LICENSE"):
+    for name in (*TOP, "__init__.py", "pyproject.toml", "README.md", "LICENSE"):
         path = ROOT / name
         if path.is_dir():
             shutil.copytree(path, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -73,7 +75,7 @@ def test_the_wheel_holds_what_is_not_python(wheel: zipfile.ZipFile) -> None:
 def test_the_wheel_says_what_it_offers(wheel: zipfile.ZipFile) -> None:
     (name,) = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
     text = wheel.read(name).decode()
-    assert "maxmargin = maxmargin.verify.cli:main" in text
+    assert "maxmargin = maxmargin.verify.cli.isolated:run" in text
     assert "maxmargin = maxmargin.verify.pytest_plugin" in text
 
 

@@ -5,8 +5,10 @@ The names below load on first use, so that ``maxmargin --help`` need not load to
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from maxmargin.verify.running.campaign import verify
@@ -24,3 +26,13 @@ def __getattr__(name: str) -> object:
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+class _Folder(ModuleType):
+    """``maxmargin.verify`` is this folder, and a function to those who write ``import maxmargin``."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return import_module(_HOME["verify"]).verify(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Folder

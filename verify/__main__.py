@@ -9,6 +9,6 @@ if __name__ == "__main__":
     if sys.path and sys.path[0] in ("", os.getcwd()):
         # `python -m` puts the current directory first; a file of the user's must not shadow what is installed.
         sys.path.append(sys.path.pop(0))
-    from maxmargin.verify.cli import main
+    from maxmargin.verify.cli.isolated import run
 
-    sys.exit(main())
+    sys.exit(run())

@@ -1,9 +1,13 @@
+import zipfile
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 
 from maxmargin.models import problems
 from maxmargin.models.families.linear import BlockLinear, MulticlassLinear
 from maxmargin.models.files import load
+from maxmargin.models.memory import MemoryShort
 from maxmargin.models.problem import DataError
 
 X = np.array([[1.0, 2.0], [3.0, -1.0], [0.5, 0.25]])
@@ -188,3 +192,56 @@ def test_a_damaged_member_is_named(tmp_path, save):
     path.write_bytes(bytes(content))
     with pytest.raises(DataError, match=r"data\.npz: X is damaged"):
         load(str(path))
+
+
+def test_no_two_labels_are_merged(npz, text):
+    """Through a float, 9007199254740992 and …993 are one; so are 2^63 and what lies near it."""
+    rows = "a,b,y\n1,2,{}\n3,-1,{}\n0.5,0.25,{}\n"
+    for near in (9007199254740992, 2**70):
+        assert load(text(rows.format(near, near + 1, near + 2))).classes == 3
+    assert load(text(rows.format("1", "1.0", "2e0"))).classes == 2  # one number is one class, however it is written
+    assert load(text(rows.format("01a", "1a", "1a"))).classes == 2
+    assert load(npz(X=X, y=np.array([0, 2**63, 2**64 - 1], dtype=np.uint64))).classes == 3
+    assert load(npz(X=X, y=np.array([1e30, -1e30, 2e30]))).classes == 3
+
+
+@pytest.mark.parametrize("label", ["1e401", "9" * 500])
+def test_a_label_of_absurd_length_is_refused(text, label):
+    with pytest.raises(DataError, match=r"y\[0\] has \d+ digits; labels are classes of 400 at most"):
+        load(text(f"a,b,y\n1,2,{label}\n3,4,1\n"))
+
+
+def test_what_is_no_array_in_an_archive_is_refused(tmp_path):
+    path = str(tmp_path / "data.npz")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("X", b"text")
+        archive.writestr("y", b"text")
+    with pytest.raises(DataError, match="X is no array"):
+        load(path)
+
+
+def test_an_array_that_does_not_fit_is_refused_before_it_is_read(tmp_path):
+    """A few kilobytes on disk that are 10 TB once unpacked: only the archive's own directory says so."""
+    path = tmp_path / "data.npz"
+    np.savez_compressed(path, X=np.zeros((1000, 100)), y=np.arange(1000))
+    raw = path.read_bytes()
+    true = (1000 * 100 * 8 + 128).to_bytes(4, "little")
+    assert true in raw
+    path.write_bytes(raw.replace(true, (2**32 - 2).to_bytes(4, "little")))
+    with (
+        patch("os.sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2**18}[name]),
+        pytest.raises(MemoryShort, match=r"X: takes 4 GiB, and 0.5 GiB are at hand; keep fewer"),
+    ):
+        load(str(path))
+
+
+def test_a_hundred_classes_take_no_more_memory_than_their_gradients(npz):
+    """Every sample's gradients are its own: no array is margins x samples x classes (78 GB here)."""
+    rng = np.random.default_rng(0)
+    problem = problems.get(npz(X=rng.standard_normal((100, 5)), y=np.arange(100)))
+    theta = {"W": rng.standard_normal((100, 5))}
+    gradients = problem.jacobian(theta)["W"]
+    assert gradients.shape == (9900, 100, 5)
+    np.testing.assert_array_equal(gradients[98, 0], problem.X[0])  # class 0 against class 99
+    np.testing.assert_array_equal(gradients[98, 99], -problem.X[0])
+    np.testing.assert_allclose((gradients * theta["W"]).sum((1, 2)), problem.margins(theta), atol=1e-12)

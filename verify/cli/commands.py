@@ -18,6 +18,7 @@ from maxmargin.models import plugins
 from maxmargin.models.errors import InputError
 from maxmargin.verify.cli.output import Column, Output, emit_json, number, printable
 from maxmargin.verify.cli.status import BAD_INPUT, HOLDS, INCONCLUSIVE, CliError
+from maxmargin.verify.cli.streams import results
 from maxmargin.verify.progress.report import reporting
 from maxmargin.verify.results.encoding import ReportError
 from maxmargin.verify.results.store import Store, file_key
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         The exit status.
     """
     plugins.add(*args.plugin)
-    out = Output(sys.stderr if args.json == "-" else sys.stdout, args.quiet)
+    out = Output(sys.stderr if args.json == "-" else results(), args.quiet)
     if args.json not in (None, "-"):
         _writable(Path(args.json), "--json")
     return COMMANDS[args.command](args, out)
@@ -279,6 +280,10 @@ def _writable(path: Path, option: str) -> None:
     """Refuse before the work, not after it, a file that cannot be written."""
     if path.is_dir():
         raise CliError(f"{option} {path} is a folder; give a file")
+    if path.exists() and not path.is_file():  # a pipe or a device: it is written to, not replaced
+        if not os.access(path, os.W_OK):
+            raise CliError(f"{option} {path} is not writable")
+        return
     if not path.resolve().parent.is_dir():
         raise CliError(f"{option} {path}: the folder {path.parent} does not exist; create it first")
     if not os.access(path.resolve().parent, os.W_OK):

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import argparse
 import ast
-import io
 import os
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any, NoReturn, final
 
 from typing_extensions import override
@@ -25,7 +27,9 @@ from maxmargin.verify.cli.status import (
     INTERNAL_ERROR,
     INTERRUPTED,
     STATUS,
+    TERMINATED,
 )
+from maxmargin.verify.cli.streams import results, usable_streams
 
 NORM_HELP = (
     "l1, l2, linf, spectral, nuclear, schatten:P, entrywise:P, hybrid, hybrid:R "
@@ -306,19 +310,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # an ASCII terminal must not turn θ into a traceback
+    usable_streams()
+    refused = usage_status(argv)
+    if refused is not None:
+        return refused
+    args = build_parser().parse_args(argv)
+    before = signal.signal(signal.SIGTERM, _terminate) if current_thread() is main_thread() else None
     try:
-        args = build_parser().parse_args(argv)
-    except SystemExit as stop:  # argparse's way out of --help and of bad usage
-        return stop.code if isinstance(stop.code, int) else BAD_INPUT
-    from maxmargin.verify.cli import commands
+        from maxmargin.verify.cli import commands
 
-    try:
         status = commands.run(args)
-        sys.stdout.flush()
+        results().flush()
         return status
+    except Terminated:
+        print(f"\nmaxmargin: terminated. {_what_is_kept(args, argv)}", file=sys.stderr)
+        return TERMINATED
     except KeyboardInterrupt:
         print(f"\nmaxmargin: interrupted. {_what_is_kept(args, argv)}", file=sys.stderr)
         return INTERRUPTED
@@ -326,14 +332,50 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"maxmargin: error: the target called sys.exit({stop.code!r})", file=sys.stderr)
         return BAD_INPUT
     except BrokenPipeError:  # the reader of a pipe left, as `| head` does: not our fault, and nothing to say
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the final flush complains
+        os.dup2(os.open(os.devnull, os.O_WRONLY), results().fileno())  # else the final flush complains
         return BROKEN_PIPE
     except Exception as error:
-        if not commands.is_input_error(error, args):
-            traceback.print_exc()
-            print("maxmargin: this is a fault of the program, not a verdict; please report it.", file=sys.stderr)
-            return INTERNAL_ERROR
-        return commands.report_input_error(error, args)
+        return _failed(error, args)
+    except BaseException as error:  # CancelledError, pytest's outcomes: Python's own way out would be status 1
+        name = type(error).__name__
+        print(f"maxmargin: error: the target raised {name}({str(error)!r})", file=sys.stderr)
+        return BAD_INPUT
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def usage_status(argv: Sequence[str]) -> int | None:
+    """The status where reading the arguments ends a command: after ``--help``, or bad usage; else None."""
+    try:
+        build_parser().parse_args(argv)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else BAD_INPUT
+    return None
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: ends a run as Ctrl-C does, with a status of its own."""
+
+
+def _terminate(*_: Any) -> NoReturn:
+    raise Terminated
+
+
+def _failed(error: Exception, args: argparse.Namespace) -> int:
+    """Tell bad input, with its message, from a fault of the program, with its traceback.
+
+    Returns:
+        The exit status.
+    """
+    with suppress(Exception):  # a broken installation may lack what tells them apart
+        from maxmargin.verify.cli import commands
+
+        if commands.is_input_error(error, args):
+            return commands.report_input_error(error, args)
+    traceback.print_exception(error)
+    print("maxmargin: this is a fault of the program, not a verdict; please report it.", file=sys.stderr)
+    return INTERNAL_ERROR
 
 
 def _what_is_kept(args: argparse.Namespace, argv: Sequence[str]) -> str:

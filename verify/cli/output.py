@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO, final
 
+from maxmargin.verify.cli.streams import results
 from maxmargin.verify.results.encoding import json_text
-from maxmargin.verify.results.store import write_json
+from maxmargin.verify.results.store import json_bytes, write_through
 
 UNBROKEN = 10_000  # characters a line of a table that does not go to a terminal: rows stay lines
 STYLES = {"HOLDS": "bold green", "FAILS": "bold red", "INCONCLUSIVE": "bold yellow"}
@@ -115,7 +115,7 @@ def emit_json(payload: Any, where: str | None) -> None:
     if where is None:
         return
     if where == "-":
-        sys.stdout.write(json_text(payload))
-        sys.stdout.flush()
+        results().write(json_text(payload))
+        results().flush()
     else:
-        write_json(Path(where), payload)
+        write_through(Path(where), json_bytes(payload))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -17,8 +18,13 @@ from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
 from maxmargin.models.errors import InputError
-from maxmargin.verify.results.encoding import ReportError, json_text, read
+from maxmargin.verify.results.encoding import ReportError, as_json, decode, json_text, read_json
 from maxmargin.verify.results.verdict import ProblemVerdict
+
+try:
+    import fcntl
+except ImportError:  # not on Windows: there two runs in one folder are not kept apart
+    fcntl = None  # type: ignore[assignment]
 
 
 class StoreError(InputError):
@@ -26,22 +32,38 @@ class StoreError(InputError):
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file through a temporary one beside it."""
+    """Write a file whole or not at all, through a temporary one beside it; it is on disk when this returns."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.parent / f".{path.name[:100]}.{secrets.token_hex(4)}"
     try:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # as private as the umask says
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-        os.chmod(temporary, 0o644)  # mkstemp makes it private
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+
+
+def write_through(path: Path, data: bytes) -> None:
+    """Write to what somebody gave a name of: into a pipe or a device, at the end of a link, else atomically."""
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            file.write(data)
+    else:
+        write_atomically(path.resolve(), data)
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically; NaN and infinities become null, and what is no Unicode an escape."""
-    write_atomically(path, json_text(value).encode("utf-8", "backslashreplace"))
+    write_atomically(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """The text of a JSON file; NaN and infinities become null, and what is no Unicode an escape."""
+    return json_text(value).encode("utf-8", "backslashreplace")
 
 
 def array_file(folder: Path, name: str) -> Path:
@@ -61,10 +83,18 @@ def array_file(folder: Path, name: str) -> Path:
 
 
 class _Job(Struct, frozen=True):
-    """A finished job, and the hash of what it depends on."""
+    """A finished job, the hash of what it depends on, and that of what it holds: itself and its arrays."""
 
     fingerprint: str
     verdict: ProblemVerdict
+    checksum: str = ""
+
+
+def checksum_of(job: Any, arrays: bytes) -> str:
+    """SHA-256 of a job as JSON, without its checksum, and of its arrays file."""
+    kept = {name: value for name, value in job.items() if name != "checksum"}
+    text = json.dumps(kept, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode() + b"\0" + arrays).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -90,11 +120,40 @@ class Store:
             raise StoreError(f"cannot use {root} as a results directory: {error.strerror}") from error
         return cls(root)
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the directory for one run; the lock goes with the process, however that ends.
+
+        Raises:
+            StoreError: another run holds it.
+        """
+        if fcntl is None:
+            yield
+            return
+        with (self.root / ".lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                who = file.read().strip() or "unknown"
+                raise StoreError(
+                    f"{self.root} is in use by another run (process {who}); wait for it, or give another folder"
+                ) from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
     def save(self, key: str, fingerprint: str, verdict: ProblemVerdict) -> ProblemVerdict:
         """Keep one finished job; the returned verdict names its arrays file."""
         stored = self.save_arrays(key, verdict)
-        write_json(self.root / "jobs" / f"{key}.json", _Job(fingerprint, stored.stored))
+        job = as_json(_Job(fingerprint, stored.stored))
+        write_json(self.root / "jobs" / f"{key}.json", job | {"checksum": checksum_of(job, self._arrays(stored))})
         return stored
+
+    def _arrays(self, verdict: ProblemVerdict) -> bytes:
+        file = verdict.arrays_file
+        return b"" if file is UNSET else array_file(self.root, file).read_bytes()
 
     def save_arrays(self, key: str, verdict: ProblemVerdict) -> ProblemVerdict:
         """Write the arrays of a verdict beside the results; the returned verdict names their file, if there are any."""
@@ -107,14 +166,15 @@ class Store:
         return replace(verdict, arrays_file=name)
 
     def load(self, key: str, fingerprint: str) -> ProblemVerdict | None:
-        """A finished job with the same fingerprint, or None."""
+        """A finished job with the same fingerprint; None where it is absent, damaged or changed: it runs again."""
+        path = self.root / "jobs" / f"{key}.json"
         try:
-            job = read(self.root / "jobs" / f"{key}.json", _Job, missing="it was not finished")
-            file = job.verdict.arrays_file
-            kept = file is UNSET or array_file(self.root, file).is_file()
+            raw = read_json(path, missing="it was not finished")
+            job = decode(raw, _Job, str(path))
+            whole = job.checksum == checksum_of(raw, self._arrays(job.verdict))
         except (ReportError, OSError):
-            return None  # absent or damaged: the job runs again
-        return job.verdict if kept and job.fingerprint == fingerprint else None
+            return None
+        return job.verdict if whole and job.fingerprint == fingerprint else None
 
     def snapshot(self, key: str) -> Path:
         """Where a job under way keeps its state."""

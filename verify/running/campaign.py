@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,7 @@ def verify(
     Raises:
         ClaimError: unknown claim or tier.
         DeviceError: CUDA asked for without a GPU.
+        StoreError: ``out`` cannot be written, or another run is writing there.
     """
     check_tier(tier)
     chosen = select(claims)
@@ -126,23 +128,24 @@ def verify(
         joint(len(done), len(work), f"{name}: {verdict.outcome.value}")
 
     joint = JointProgress(progress)
-    for name in work:
-        if resume and store is not None and (kept := store.load(keys[name], stamps[name])) is not None:
-            finish(name, kept, fresh=False)
-    if store is not None and not resume:
-        store.drop_snapshots()
-    todo = [
-        _job(claim, plan, tier, seed, device, store.snapshot(keys[name]) if store is not None else None)
-        for name, (claim, plan) in work.items()
-        if name not in done
-    ]
-    with joint:
-        joint(len(done), len(work))
-        for name, verdict in run_all(todo, Job.verdict, jobs, joint):
-            finish(name, verdict, fresh=True)
-    if store is not None:
-        store.drop_snapshots()
-        store.save_results(results())
+    with nullcontext() if store is None else store.locked():
+        for name in work:
+            if resume and store is not None and (kept := store.load(keys[name], stamps[name])) is not None:
+                finish(name, kept, fresh=False)
+        if store is not None and not resume:
+            store.drop_snapshots()
+        todo = [
+            _job(claim, plan, tier, seed, device, store.snapshot(keys[name]) if store is not None else None)
+            for name, (claim, plan) in work.items()
+            if name not in done
+        ]
+        with joint:
+            joint(len(done), len(work))
+            for name, verdict in run_all(todo, Job.verdict, jobs, joint):
+                finish(name, verdict, fresh=True)
+        if store is not None:
+            store.drop_snapshots()
+            store.save_results(results())
     return [_verdict(c, done) for c in chosen]
 
 

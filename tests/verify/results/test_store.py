@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
+import time
 from math import inf, nan
 
 import numpy as np
@@ -133,6 +136,10 @@ DAMAGES = {
     "an unknown outcome": _changed("verdict", "outcome", value="perhaps"),
     "hypotheses null": _changed("verdict", "hypotheses", value=None),
     "reasons a number": _changed("verdict", "reasons", value=1),
+    "a better gap": _changed("verdict", "evidence", "linf", "kkt_gap", value=1e-9),
+    "another outcome": _changed("verdict", "outcome", value="holds"),
+    "no evidence": _changed("verdict", "evidence", value={}),
+    "no checksum": _changed("checksum", value=""),
     "arrays elsewhere": _changed("verdict", "arrays", value="arrays/gone.npz"),
     "arrays outside the folder": _changed("verdict", "arrays", value="../../other.npz"),
     "arrays of a name too long": _changed("verdict", "arrays", value="a" * 10_000),
@@ -160,10 +167,17 @@ def test_arrays_that_are_gone_run_again(store):
     assert store.load("job", "f") is None
 
 
+@pytest.mark.parametrize("spoil", [lambda raw: b"", lambda raw: raw[:-1], lambda raw: raw.replace(b"steps", b"stept")])
+def test_arrays_that_are_damaged_run_again(store, spoil):
+    path = store.root / store.save("job", "f", _verdict()).arrays_file
+    path.write_bytes(spoil(path.read_bytes()))
+    assert store.load("job", "f") is None
+
+
 # -- Whole or not at all ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("broken", ["replace", "fdopen", "chmod"])
+@pytest.mark.parametrize("broken", ["replace", "fdopen", "fsync"])
 def test_a_crash_while_writing_leaves_the_old_file(store, monkeypatch, broken):
     path = store.save_results({"old": 1})
 
@@ -276,3 +290,20 @@ def test_plain_names_stay_readable():
 def test_fingerprints_tell_parts_apart():
     assert fingerprint_of("a", 1) == fingerprint_of("a", 1)
     assert len({fingerprint_of(*p) for p in (("a", 1), ("a", "1"), ("a1",), (1, "a"), ("a", 1, None))}) == 5
+
+
+# -- One run a folder ---------------------------------------------------------------------------------------------
+
+
+def test_a_second_run_in_a_folder_is_refused_while_the_first_one_lives(store):
+    code = "import sys; from maxmargin.verify.results.store import Store\nwith Store.at(sys.argv[1]).locked(): input()"
+    with subprocess.Popen([sys.executable, "-c", code, store.root], stdin=subprocess.PIPE) as other:
+        for _ in range(300):
+            time.sleep(0.1)
+            if (store.root / ".lock").is_file() and (store.root / ".lock").read_text():
+                break
+        with pytest.raises(StoreError, match=rf"in use by another run \(process {other.pid}\); wait"), store.locked():
+            pass
+        other.kill()
+    with store.locked():
+        assert (store.root / ".lock").read_text() == str(os.getpid())

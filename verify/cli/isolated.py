@@ -1,0 +1,127 @@
+"""A command's work in a process of its own: nothing that an optimizer does there ends in our exit status by accident.
+
+The status is the one that the worker wrote when it was done. A worker that vanishes (``os._exit(0)`` in a step, no
+memory, a crash in native code) has written none, and that is said. Standard output carries results alone: what
+imported modules print there goes to standard error. A worker does not outlive its parent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from maxmargin.verify.cli.entry import main, usage_status
+from maxmargin.verify.cli.status import BAD_INPUT, INTERNAL_ERROR, INTERRUPTED, TERMINATED
+from maxmargin.verify.cli.streams import keep_results_apart, results, usable_streams
+
+WORKER = """\
+import json, sys
+sys.path[:] = json.loads(sys.argv.pop(1))
+from maxmargin.verify.cli.isolated import work
+work(int(sys.argv.pop(1)), int(sys.argv.pop(1)), sys.argv[1:])
+"""
+TWICE = 1.0
+"""Seconds within which a second Ctrl-C is the same one, sent to the worker by the terminal and by its parent."""
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run one command in a worker; where processes cannot share pipes, here.
+
+    Args:
+        argv: The arguments after the program's name; ``sys.argv`` by default.
+
+    Returns:
+        The exit status.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    usable_streams()
+    refused = usage_status(argv)
+    if refused is not None or os.name != "posix":
+        return main(argv) if refused is None else refused
+    written, status = os.pipe()
+    alive, ours = os.pipe()
+    try:
+        command = [sys.executable, "-c", WORKER, json.dumps(sys.path), str(status), str(alive), *argv]
+        worker = subprocess.Popen(command, pass_fds=(status, alive))
+        os.close(status)
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, lambda number, _: worker.send_signal(number))
+        ended = worker.wait()
+        os.set_blocking(written, False)  # a forked copy of the worker may still hold the other end
+        text = _read(written)
+        return int(text) if text else _vanished(ended)
+    finally:
+        os.close(ours)
+
+
+def _read(pipe: int) -> bytes:
+    try:
+        return os.read(pipe, 16)
+    except BlockingIOError:
+        return b""
+
+
+def _vanished(ended: int) -> int:
+    """Say how a worker without a verdict ended.
+
+    Returns:
+        The exit status.
+    """
+    if ended >= 0:
+        print(
+            f"maxmargin: error: the process that ran the optimizer ended itself (exit status {ended}) before there was "
+            "a verdict, as os._exit() does; take that out of the optimizer or of what it imports",
+            file=sys.stderr,
+        )
+        return BAD_INPUT
+    if -ended in (signal.SIGINT, signal.SIGTERM):
+        return INTERRUPTED if -ended == signal.SIGINT else TERMINATED
+    why = " (out of memory, most often)" if -ended == signal.SIGKILL else ""
+    print(
+        f"maxmargin: the process that ran the optimizer was ended by {signal.Signals(-ended).name}{why} before there "
+        "was a verdict; this is none.",
+        file=sys.stderr,
+    )
+    return INTERNAL_ERROR
+
+
+def work(status: int, alive: int, argv: Sequence[str]) -> None:
+    """Be the worker: run the command, and write its status to the file descriptor ``status``."""
+    os.set_inheritable(status, False)
+    os.set_inheritable(alive, False)
+    threading.Thread(target=_end_with_parent, args=(alive,), daemon=True).start()
+    usable_streams()
+    keep_results_apart()
+    os.register_at_fork(after_in_child=lambda: _silence(status, results().fileno()))
+    interrupted = -TWICE
+
+    def interrupt(*_: Any) -> None:
+        nonlocal interrupted
+        now, before = time.monotonic(), interrupted
+        if now - before >= TWICE:
+            interrupted = now
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    found = main(argv)
+    os.write(status, str(found).encode())
+    sys.exit(found)
+
+
+def _end_with_parent(alive: int) -> None:
+    os.read(alive, 1)  # nothing is ever written: it returns when the parent is gone
+    os._exit(TERMINATED)
+
+
+def _silence(*descriptors: int) -> None:
+    """In a forked copy of the worker: it has no verdict to give."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in descriptors:
+        os.dup2(nowhere, descriptor)
