@@ -20,14 +20,27 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
+from maxmargin.reports.counts import at_most
 from maxmargin.verify.results.encoding import ReportError, as_json, decode, read_json
 
 
-class Found(Struct, frozen=True):
-    """The verdict with one seed: its outcome, "error" where the check itself broke off, and the norm it named."""
+class Found(Struct, frozen=True, omit_defaults=True):
+    """The verdict with one seed.
+
+    Attributes:
+        outcome: Its outcome, "error" where the check itself broke off.
+        norm: The norm it named.
+        answer: Its class of answer; None where it has none but its outcome's.
+    """
 
     outcome: Literal["holds", "fails", "inconclusive", "error"]
     norm: str | None
+    answer: str | None = None
+
+    @property
+    def said(self) -> str:
+        """The class of answer."""
+        return self.answer or {"fails": "refuted", "inconclusive": "undecided"}.get(self.outcome, self.outcome)
 
 
 class Case(Struct, frozen=True):
@@ -36,7 +49,8 @@ class Case(Struct, frozen=True):
     Attributes:
         why: Why it is broken, or why correct, in a sentence.
         told: Whether ``check`` was given the claim; otherwise it had to find the norm.
-        honest: The outcomes that are right; "inconclusive" where the fault shows only beyond any run's horizon.
+        honest: Of a broken one the outcomes that are right, "inconclusive" where the fault shows only beyond any run's
+            horizon; of a correct one the classes of answer.
         found: The verdict by seed, "outcomes" in JSON; a seed that was not run is absent.
         reason: The first reason given with the first seed.
     """
@@ -58,9 +72,9 @@ class Case(Struct, frozen=True):
             return ""
         if self.broken:
             return "" if found.outcome == "fails" else "not noticed"
-        if found.outcome == "fails":
-            return "false alarm"
-        return "" if found.norm == self.claim else f"wrong norm: {found.norm}"
+        if found.said not in self.honest:
+            return "false alarm" if found.outcome == "fails" else f"said to be: {found.said}"
+        return "" if found.outcome == "fails" or found.norm == self.claim else f"wrong norm: {found.norm}"
 
     @property
     def stable(self) -> bool:
@@ -76,9 +90,9 @@ class Tally(Struct, frozen=True):
         undecided: Broken ones that are INCONCLUSIVE; ``honestly``, how many of them where that is a right answer.
         unnoticed: Broken ones that HOLD.
         lost: Broken ones whose check ended in an error, or was not run.
-        held: Correct ones that HOLD under their norm.
-        false_alarms: Correct ones that FAIL.
-        misnamed: Correct ones that HOLD under another norm than theirs.
+        held: Correct ones that got an answer which is right of them: most of them HOLD under their norm.
+        false_alarms: Correct ones that FAIL, by another answer than that.
+        misnamed: Correct ones that HOLD under another norm than theirs, or more plainly than they do.
         correct_undecided: Correct ones that are INCONCLUSIVE.
         correct_lost: Correct ones whose check ended in an error, or was not run.
     """
@@ -100,7 +114,9 @@ class Tally(Struct, frozen=True):
         verdicts = [(case, case.found.get(seed, Found("error", None)).outcome) for case in cases]
         broken = [(case, outcome) for case, outcome in verdicts if case.broken]
         correct = [(case, outcome) for case, outcome in verdicts if not case.broken]
-        named = sum(outcome == "holds" and not case.note(seed) for case, outcome in correct)
+        decided = [(case, outcome) for case, outcome in correct if outcome in ("holds", "fails")]
+        named = sum(not case.note(seed) for case, _ in decided)
+        alarms = sum(case.note(seed) == "false alarm" for case, _ in decided)
         return cls(
             refuted=sum(outcome == "fails" for _, outcome in broken),
             undecided=sum(outcome == "inconclusive" for _, outcome in broken),
@@ -108,8 +124,8 @@ class Tally(Struct, frozen=True):
             unnoticed=sum(outcome == "holds" for _, outcome in broken),
             lost=sum(outcome == "error" for _, outcome in broken),
             held=named,
-            false_alarms=sum(outcome == "fails" for _, outcome in correct),
-            misnamed=sum(outcome == "holds" for _, outcome in correct) - named,
+            false_alarms=alarms,
+            misnamed=len(decided) - named - alarms,
             correct_undecided=sum(outcome == "inconclusive" for _, outcome in correct),
             correct_lost=sum(outcome == "error" for _, outcome in correct),
         )
@@ -153,7 +169,7 @@ class MutantTable(Struct, frozen=True):
 
     @property
     def sentence(self) -> str:
-        r"""The counts in one sentence; a range where seeds differ.
+        r"""The counts in one sentence, a range where seeds differ; in brackets 95 % bounds, of the worst seed.
 
         Example:
             >>> def case(name, broken, *outcomes):
@@ -162,19 +178,27 @@ class MutantTable(Struct, frozen=True):
             >>> cases = (case("a", True, "fails", "fails"), case("b", True, "fails", "inconclusive"))
             >>> table = MutantTable("quick", (0, 1), {}, (*cases, case("c", False, "holds", "holds")))
             >>> print(*table.sentence.split("; "), sep="\n")
-            1–2 of 2 broken optimizers refuted, 0–1 undecided
-            0 of 1 correct ones refuted
+            1–2 of 2 broken optimizers refuted (at most 97.5 % missed), 0–1 undecided
+            0 of 1 correct ones refuted (at most 95.0 %)
             2 of 3 verdicts the same in 2 runs with other seeds.
         """
         tallies = list(self.tallies.values())
         parts = []
         if self.broken:
-            counts = [f"{_span(t.refuted for t in tallies)} of {len(self.broken)} broken optimizers refuted"]
+            missed = 100 * at_most(len(self.broken) - min(t.refuted for t in tallies), len(self.broken))
+            counts = [
+                f"{_span(t.refuted for t in tallies)} of {len(self.broken)} broken optimizers refuted "
+                f"(at most {missed:.1f} % missed)"
+            ]
             counts += _further("undecided", (t.undecided for t in tallies))
             counts += _further("not noticed", (t.unnoticed for t in tallies))
             parts.append(", ".join(counts + _further("not finished", (t.lost for t in tallies))))
         if self.correct:
-            counts = [f"{_span(t.false_alarms for t in tallies)} of {len(self.correct)} correct ones refuted"]
+            alarms = 100 * at_most(max(t.false_alarms for t in tallies), len(self.correct))
+            counts = [
+                f"{_span(t.false_alarms for t in tallies)} of {len(self.correct)} correct ones refuted "
+                f"(at most {alarms:.1f} %)"
+            ]
             counts += _further("undecided", (t.correct_undecided for t in tallies))
             counts += _further("given a wrong norm", (t.misnamed for t in tallies))
             parts.append(", ".join(counts + _further("not finished", (t.correct_lost for t in tallies))))

@@ -4,8 +4,9 @@ The file ``tables/third_party.json``, written by ``tests/benchmarks/bench_third_
 
     {"schema": 1, "kind": "third_party", "tier": "quick", "seed": 0, "versions": {package: version},
      "missing": [a package that was not installed, …],
-     "rows": [{"package", "version", "optimizer", "arguments", "outcome", "approximate": bool, "norm": NORM | null,
-               "named": bool, "signature", "alignment", "margin_lost", "floor", "floor_step", "found": [text, …]}]}
+     "rows": [{"package", "version", "optimizer", "arguments", "outcome", "answer", "said", "approximate": bool,
+               "norm": NORM | null, "named": bool, "signature", "alignment", "margin_lost", "floor", "floor_step",
+               "found": [text, …]}]}
 
 ``optimizer`` is where to import it, ``arguments`` text. Numbers are null where nothing was measured.
 """
@@ -19,10 +20,11 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
+from maxmargin.reports.counts import by_class, rate
 from maxmargin.verify.results.encoding import as_json, read
 
 
-class Entry(Struct, frozen=True):
+class Entry(Struct, frozen=True, omit_defaults=True):
     """One optimizer with its arguments.
 
     Attributes:
@@ -36,6 +38,8 @@ class Entry(Struct, frozen=True):
         floor: The norm of the gradient below which an eps has taken over.
         floor_step: The step from which on it has, where that was seen.
         found: What probing found, or the error.
+        answer: The class of answer; "" where there is none but the outcome's.
+        said: The answer in one sentence, as ``check`` prints it.
     """
 
     package: str
@@ -52,6 +56,14 @@ class Entry(Struct, frozen=True):
     floor: float | None
     floor_step: float | None
     found: tuple[str, ...]
+    answer: str = ""
+    said: str = ""
+
+    @property
+    def kind(self) -> str:
+        """The class of answer, or why there is none."""
+        plain = {"holds": "holds", "fails": "refuted", "inconclusive": "undecided"}
+        return self.answer or plain.get(self.outcome, self.outcome)
 
     @property
     def call(self) -> str:
@@ -100,6 +112,23 @@ class ThirdPartyTable(Struct, frozen=True):
         optimizers = f"{len(self.entries)} {_verb(len(self.entries), 'optimizer', 'optimizers')}"
         of = f"{packages} {_verb(packages, 'package', 'packages')}"
         return f"{optimizers} of {of}: {', '.join(told)}" + (f"; {lost} could not be checked." if lost else ".")
+
+    @property
+    def counts(self) -> str:
+        r"""The classes of answer, counted, and how many rows have a definite one.
+
+        Example:
+            >>> def entry(outcome, answer=""):
+            ...     return Entry("p", "1", "p:Opt", "", outcome, False, "l2", True, *[None] * 5, (), answer)
+            >>> entries = (entry("holds"), entry("fails", "data-dependent"), entry("inconclusive"), entry("refused"))
+            >>> print(*ThirdPartyTable("quick", 0, {}, (), entries).counts.split("; "), sep="\n")
+            1 holds · 1 data-dependent · 1 undecided · 1 refused
+            2 of 3 checked with a definite answer (at most 86.5 % without)
+        """
+        kinds = [e.kind for e in self.entries]
+        checked = [e for e in self.entries if e.outcome in ("holds", "fails", "inconclusive")]
+        definite = sum(e.kind != "undecided" for e in checked)
+        return f"{by_class(kinds)}; {rate(definite, len(checked), 'checked with a definite answer', 'without')}"
 
     def to_json(self) -> dict[str, Any]:
         """The file's content, as the module's docstring states it."""

@@ -26,6 +26,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from maxmargin.reports.counts import IF_INDEPENDENT, by_class, rate
 from maxmargin.reports.mutants import Case, Found, MutantTable
 from maxmargin.reports.published import MUTANTS, without_places
 
@@ -64,9 +65,11 @@ def examine(row: dict[str, Any], seed: int, tier: str, problems: Sequence[str] |
         if first is FIRST and verdict.outcome.value != "fails":
             verdict = check(row["target"], problems=None, **options)
         outcome, norm, reason = verdict.outcome.value, verdict.norm, verdict.reasons[0] if verdict.reasons else ""
+        answer = getattr(verdict, "answer", None)
     except Exception as error:  # the table shows it, the other rows go on
-        outcome, norm, reason = LOST, None, f"{type(error).__name__}: {error}"
-    found = {"outcome": outcome, "norm": norm, "reason": reason, "seconds": round(time.perf_counter() - started, 1)}
+        outcome, norm, answer, reason = LOST, None, None, f"{type(error).__name__}: {error}"
+    said = {"outcome": outcome, "norm": norm, "answer": answer and str(answer), "reason": reason}
+    found = said | {"seconds": round(time.perf_counter() - started, 1)}
     return {"name": row["name"], "seed": seed, "tier": tier, "problems": problems} | found
 
 
@@ -79,7 +82,7 @@ def described(module: ModuleType) -> list[dict[str, Any]]:
             "why": " ".join(row.why.replace("``", "").split()),
             "claim": row.claim,
             "told": getattr(row, "told", True),
-            "honest": getattr(row, "honest", ("holds",)),
+            "honest": row.honest if isinstance(row, module.Mutant) else row.answers,
             "broken": isinstance(row, module.Mutant),
             "kwargs": dict(row.kwargs),
             "target": f"{FILE.as_posix()}:{row.build.__name__}",
@@ -127,7 +130,7 @@ def gathered(
         found = {seed: done[row["name"], seed] for seed in seeds if (row["name"], seed) in done}
         if not found:
             continue
-        verdicts = {seed: Found(f["outcome"], f["norm"]) for seed, f in found.items()}
+        verdicts = {seed: Found(f["outcome"], f["norm"], f.get("answer")) for seed, f in found.items()}
         reason = without_places(next(iter(found.values()))["reason"])
         fields = {key: row[key] for key in ("name", "kind", "why", "claim", "told", "broken")}
         cases.append(Case(**fields, honest=tuple(row["honest"]), found=verdicts, reason=reason))
@@ -137,12 +140,16 @@ def gathered(
 def summary(table: MutantTable) -> list[str]:
     """The counts over all seeds, and the names of what went wrong."""
     tallies = table.tallies
-    lines = [f"- {table.sentence}"]
+    lines = [f"- {table.sentence} {IF_INDEPENDENT}"]
     for seed, t in tallies.items():
-        rate = f"{100 * t.refuted / len(table.broken):.1f} %" if table.broken else "none broken"
+        caught = rate(t.refuted, len(table.broken), "caught", "missed")
+        answers = [
+            by_class(c.found[seed].said for c in cases if seed in c.found) for cases in (table.broken, table.correct)
+        ]
         lines.append(
-            f"- seed {seed}: detection rate {rate}, {t.undecided} inconclusive ({t.honestly} of them where that is an "
-            f"honest answer), {t.unnoticed} not noticed; {t.held} of {len(table.correct)} correct ones held, "
+            f"- seed {seed}: {caught}; answers: {answers[0]}; {t.undecided} inconclusive "
+            f"({t.honestly} of them where that is an honest answer), {t.unnoticed} not noticed; "
+            f"{rate(t.held, len(table.correct), 'rightly answered', 'not')}; answers: {answers[1]}; "
             f"{t.correct_undecided} inconclusive, {t.false_alarms} false alarms, {t.misnamed} given a wrong norm."
         )
     wrong = [f"{c.name} (seed {s}: {c.note(s)})" for c in table.cases for s in table.seeds if c.note(s)]
@@ -188,7 +195,10 @@ def _outcome(case: Case, seed: int) -> str:
     outcome, note = case.found[seed].outcome, case.note(seed)
     if note:
         return f"**{outcome}** ({note})"
-    return outcome if outcome == ("fails" if case.broken else "holds") else f"**{outcome}**"
+    if case.broken:
+        return outcome if outcome == "fails" else f"**{outcome}**"
+    said = case.found[seed].said
+    return said if said in case.honest else f"**{said if outcome != 'inconclusive' else outcome}**"
 
 
 def write(

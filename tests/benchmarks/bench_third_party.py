@@ -5,7 +5,8 @@ and written only once every row whose package is installed is finished (or elsew
 
     python tests/benchmarks/bench_third_party.py [--only lion] [--jobs 2] [--limit 600] [--tier quick] [--again]
 
-Needs the packages of the extra ``third-party``; rows of a package that is not installed are left out, and said to be.
+Needs ``pip install -c constraints.txt -e '.[third-party]'``, every package of the table; rows of one that is not
+installed are left out, and said to be.
 Every row runs in a process of its own with a time limit. Finished rows are kept in a JSON-lines file beside the table
 (``--rows``), so an interrupted run goes on where it stopped; an error is a row too. Weight decay is switched off where
 a constructor takes it and its default is not 0: it changes what is maximized, and is no fault of the method.
@@ -28,6 +29,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from maxmargin.reports.counts import IF_INDEPENDENT
 from maxmargin.reports.published import THIRD_PARTY, without_places
 from maxmargin.reports.third_party import Entry, ThirdPartyTable
 
@@ -161,18 +163,19 @@ HEAD = """# What other people's optimizers maximize, as measured
 
 Written by `python tests/benchmarks/bench_third_party.py`; {tier} tier, seed {seed}.
 {sentence}
+Answers: {counts}. {bounds}
 
 How to read: *norm* is the one whose margin the steps and the trajectories speak for, at the arguments given ("weighted"
 where blocks differ in weight); **holds** says that its margin is maximized on every problem, **fails** that it is not
 and, with a defect, by how much: *signature* is the alignment with steepest descent under gradients of widely spread
-singular values, *on trajectories* the least alignment at the end of training (1 is steepest descent itself), *margin
+singular values, *trajectories* the least alignment at the end of training (1 is steepest descent itself), *margin
 lost* the largest final KKT gap. **inconclusive** says that theory promises nothing here, or that more steps are
 needed; the findings tell which. Below the *eps floor*, a norm of the gradient, an eps has taken over; with the true
 gradient that is from the given step on. A row is a statement on this version with these arguments in float64, not on
 a method.
 
-| package | optimizer | norm | outcome | signature | on trajectories | margin lost | eps floor | from step | findings |
-|---|---|---|---|---|---|---|---|---|---|
+| package | optimizer | norm | answer | said | signature | trajectories | margin lost | eps floor | step | findings |
+|---|---|---|---|---|---|---|---|---|---|---|
 """
 
 
@@ -181,7 +184,8 @@ def measure(row: Row, tier: str) -> dict[str, Any]:
     from maxmargin.verify import check
 
     verdict = check(row.spec, kwargs=row.kwargs, tier=tier)
-    return summary(verdict.to_json())
+    answer = getattr(verdict, "answer", None)
+    return summary(verdict.to_json()) | {"answer": str(answer or ""), "said": verdict.sentence}
 
 
 def summary(found: dict[str, Any]) -> dict[str, Any]:
@@ -270,18 +274,22 @@ def entry(row: dict[str, Any]) -> Entry:
         floor=row.get("floor") or None,
         floor_step=row.get("floor_step"),
         found=tuple(without_places(text) for text in found),
+        answer=row.get("answer") or "",
+        said=without_places(row.get("said") or ""),
     )
 
 
 def page(table: ThirdPartyTable) -> str:
     """The table for people."""
-    lines = [HEAD.format(tier=table.tier, seed=table.seed, sentence=table.sentence)]
+    told = {"sentence": table.sentence, "counts": table.counts, "bounds": IF_INDEPENDENT}
+    lines = [HEAD.format(tier=table.tier, seed=table.seed, **told)]
     for e in table.entries:
         cells = [
             e.package,
             f"`{e.call}`",
             _norm_cell(e),
-            f"**{e.outcome}**" + (" (approximately)" if e.approximate else ""),
+            f"**{e.kind}**" + (" (approximately)" if e.approximate and not e.answer else ""),
+            e.said or "–",
             _number(e.signature, ".3f"),
             _number(e.alignment, ".3f"),
             _number(e.margin_lost, ".1e"),
@@ -290,8 +298,6 @@ def page(table: ThirdPartyTable) -> str:
             " ".join(e.found)[:400] or "–",
         ]
         lines.append("| " + " | ".join(c.replace("|", "\\|").replace("\n", " ") for c in cells) + " |\n")
-    counts = {o: sum(e.outcome == o for e in table.entries) for o in dict.fromkeys(e.outcome for e in table.entries)}
-    lines.append(f"\n{len(table.entries)} rows: {', '.join(f'{n} {o}' for o, n in counts.items())}.\n")
     versions = [*table.packages, *(f"{name} {version}" for name, version in table.versions.items())]
     lines.append(f"\nVersions: {', '.join(dict.fromkeys(versions))}.\n")
     if table.missing:
