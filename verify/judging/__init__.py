@@ -23,7 +23,8 @@ FAILS takes one of these, and no hypothesis of the theorem unmet:
   close;
 - Γ_N *stands still* above PLATEAU: none of the interval of its slope is below FALLING (where steps under constant
   gradients are not N's: not all of it), and margins are LATE_MARGIN if those steps are N's;
-- steps are *misaligned*, late in training and, as far as is known, under constant gradients.
+- steps are *misaligned*, late in training and, as far as is known, under constant gradients;
+- *at a realistic shape* they plainly miss the norm that they follow exactly on small blocks.
 
 Everything else is INCONCLUSIVE, with what is missing. Over problems one FAILS is FAILS; HOLDS takes all problems, and
 for each other norm that is not the same on all of them one problem where it counts (``conclusion.py``).

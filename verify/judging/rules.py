@@ -55,11 +55,12 @@ def _not_measured(f: Facts) -> Reason | None:
 
 
 def _against(f: Facts) -> tuple[Reason, ...]:
-    """What refutes: another norm's set is reached, the gap stands still, or the steps are not the norm's."""
+    """What refutes: another norm's set is reached, the gap stands, or steps are not the norm's, here or elsewhere."""
     found = {
         Reason.ANOTHER_NORMS: f.another_norms,
         Reason.STOPS_FOREIGN if f.foreign_steps else Reason.STOPS: f.stands,
         Reason.MISALIGNED: f.misaligned,
+        Reason.ELSEWHERE: bool(f.elsewhere),
     }
     reasons = tuple(reason for reason, there in found.items() if there)
     return (*reasons, f.movement) if reasons else ()

@@ -93,6 +93,7 @@ class Job:
             margin=float(trajectory.margin[-1].max()),
             steady=found.steady(norm),
             told=exam.told(norm),
+            elsewhere="" if exam.large is None else exam.large.other_rule,
         )
         decision = judge(facts)
         return ProblemVerdict(

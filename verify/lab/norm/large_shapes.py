@@ -155,6 +155,12 @@ class LargeShapes:
         return tuple(b for b in self.blocks if b.apart)
 
     @property
+    def other_rule(self) -> str:
+        """The first matrix or vector that plainly misses the norm that a small one follows exactly; "" for none."""
+        sure = [b for b in self.disagreements if b.expected[1] >= FOLLOWS_NORM and b.own[0] < 1.0 - LARGE_APART]
+        return sure[0].text if sure else ""
+
+    @property
     def stands(self) -> tuple[tuple[int, ...], ...]:
         """The shapes for which what is found on small blocks stands."""
         return tuple(b.shape for b in self.blocks if self._stands(b))
