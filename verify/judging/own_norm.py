@@ -49,6 +49,17 @@ class OwnNorm:
     problems: tuple[str, ...]
 
     @property
+    def name(self) -> str:
+        """The norm, in words, with its gap."""
+        if self.form == "layers":
+            norm = "the largest of the blocks' norms over the sizes that its own training sets"
+        elif self.accumulated:
+            norm = "l2 in the metric of the roots of its summed squared gradients"
+        else:
+            norm = f"l2 in the metric of its state ({_FORMS[self.form]})"
+        return f"{norm} (KKT gap at most {self.gap:.1e})"
+
+    @property
     def text(self) -> str:
         """The answer in a sentence."""
         law = ", the roots of its summed squared gradients" if self.accumulated else ""

@@ -110,6 +110,8 @@ def _what(found: Conclusion) -> str:
         return str(found.norm)
     if found.outcome is Outcome.INCONCLUSIVE:
         return f"{found.claim or 'a norm that is'} not decided"
+    if found.own is not None:
+        return found.own.name
     if found.answer is Answer.FACTOR:
         return f"{found.claim or found.norm} to a factor"
     return f"not {found.claim}" if found.claim is not None else "no known norm"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from math import inf
 
 from maxmargin.models import problems as registry
+from maxmargin.models.blocks import Shapes
 from maxmargin.solvers.norms import Norm, ParameterNorm, get_norm
 from maxmargin.verify.blackbox.targets import Target, TargetError
 from maxmargin.verify.engine.devices import one_thread
@@ -107,6 +108,7 @@ class Laboratory:
         self._whole: Laboratory | None = None
         self._code: tuple[tuple[DeadKnob, ...], CodePaths] | None = None
         self._large: LargeShapes | None = None
+        self._broken: dict[tuple[tuple[str, tuple[int, ...]], ...], NonFinite | None] = {}
 
     def on(self, name: str) -> Subject:
         """The optimizer on a problem's shapes."""
@@ -116,10 +118,21 @@ class Laboratory:
     @property
     def large(self) -> LargeShapes:
         """The black box at realistic shapes, which are no problem's."""
+        if self._whole is not None:
+            return self._whole.large
         if self._large is None:
             with one_thread():
                 self._large = large_shapes(self.target, self.seed)
         return self._large
+
+    def broken(self, shapes: Shapes) -> NonFinite | None:
+        """A step of the black box that is not finite, on gradients as it is given them in its own units."""
+        if self._whole is not None:
+            return self._whole.broken(shapes)
+        key = tuple(shapes.items())
+        if key not in self._broken:
+            self._broken[key] = nonfinite(self.target, shapes)
+        return self._broken[key]
 
     def problems(self) -> tuple[str, ...]:
         """Return the standard problems, or those without vectors if the optimizer refuses one.
@@ -228,7 +241,7 @@ class Laboratory:
         broken, found = None, Search()
         if about is not None:
             target, shapes = subject.target, subject.shapes
-            broken = nonfinite(replace(target, units=None), shapes)
+            broken = self.broken(shapes)
             # A metric that a state settles on is read off the optimizer's own instance: no other stands in for it.
             if broken is None and not about.stays:
                 found = search(target, shapes, about, self.seed, suspect)

@@ -103,6 +103,7 @@ def check(
         until_problem=None if left is None else left[0],
         factor=main.conclusion.factor,
         why=main.conclusion.why,
+        settles_on=None if main.conclusion.own is None else main.conclusion.own.name,
     )
 
 
