@@ -1,7 +1,7 @@
 """Which margin does an optimizer maximize? Checked by numbers one can trust.
 
     >>> import maxmargin
-    >>> maxmargin.check("torch.optim:SGD", kwargs={"momentum": 0.9}).norm  # doctest: +SKIP
+    >>> maxmargin.check("torch.optim:SGD", momentum=0.9).norm  # doctest: +SKIP
     'l2'
 
 The names below load on first use: ``import maxmargin`` loads no heavy library.

@@ -172,6 +172,12 @@ def load(spec: str | Callable[..., Any], kwargs: Mapping[str, Any] | None = None
         TargetError: saying what was not found, and what is needed.
     """
     kwargs = MappingProxyType(dict(kwargs or {}))
+    if not callable(spec) and not isinstance(spec, str):
+        kind = type(spec)
+        raise TargetError(
+            f"an instance of {kind.__module__}.{kind.__qualname__} was given; needed is what makes one, as it is built "
+            f"anew for every experiment: the class ({kind.__name__}), a factory(params, **kwargs), or 'module:attr'"
+        )
     if callable(spec):
         return Target(
             f"{getattr(spec, '__module__', '?')}:{getattr(spec, '__qualname__', repr(spec))}",

@@ -117,6 +117,16 @@ class NormOfBlock(TypedDict):
     alignment: Real
 
 
+def _short(text: str, most: int = 160) -> str:
+    line = text.partition("\n")[0]
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def _gap_of(p: ProblemVerdict) -> str:
+    own = p.evidence.get(p.norm)
+    return "–" if own is None else f"{own.kkt_gap_range[1]:.1e}"
+
+
 class Verdict(Struct, frozen=True):
     """What a check and a claim of ``verify`` have in common.
 
@@ -145,6 +155,48 @@ class Verdict(Struct, frozen=True):
     def __post_init__(self) -> None:
         kwargs = {k: v if isinstance(v, (int, float, str, type(None))) else repr(v) for k, v in self.kwargs.items()}
         force_setattr(self, "kwargs", kwargs)
+
+    def __bool__(self) -> bool:
+        raise TypeError(
+            "a verdict is neither true nor false (it may be inconclusive): ask .holds, read .outcome, or call "
+            ".raise_if_not()"
+        )
+
+    def __repr__(self) -> str:
+        lines = [f"{self.outcome.name}: {self.sentence}", *(f"  {_short(reason)}" for reason in self.reasons[:4])]
+        rest = len(self.reasons) - 4
+        return "\n".join([*lines, *([f"  … and {rest} more, in .reasons"] if rest > 0 else [])])
+
+    @property
+    def holds(self) -> bool:
+        """Whether it HOLDS; an inconclusive one does not."""
+        return self.outcome is Outcome.HOLDS
+
+    def raise_if_not(self, outcome: Outcome = Outcome.HOLDS) -> None:
+        """Raise unless the outcome is this one.
+
+        Raises:
+            AssertionError: with the sentence and the reasons, one a line.
+        """
+        if self.outcome is not outcome:
+            raise AssertionError(repr(self))
+
+    def to_markdown(self) -> str:
+        """The verdict for a step summary or a pull request: the sentence, the reasons, the problems."""
+        mark = {Outcome.HOLDS: "✓", Outcome.FAILS: "✗", Outcome.INCONCLUSIVE: "?"}[self.outcome]
+        rows = [f"| {p.problem} | {p.outcome.name} | {p.norm} | {_gap_of(p)} | {p.steps:,} |" for p in self.problems]
+        head = ["| problem | verdict | norm | its gap | steps |", "|---|---|---|---|---|"]
+        return "\n".join(
+            [
+                f"**{mark} {self.outcome.name}**: {self.sentence}",
+                "",
+                *(f"- {r}" for r in self.reasons),
+                "",
+                *head,
+                *rows,
+                "",
+            ]
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The documented JSON."""

@@ -12,7 +12,7 @@ from maxmargin.models import problems as registry
 from maxmargin.solvers.norms import Norm, NormError, get_norm
 from maxmargin.solvers.versions import versions
 from maxmargin.verify.blackbox.as_torch import as_target
-from maxmargin.verify.blackbox.targets import load
+from maxmargin.verify.blackbox.targets import TargetError, load
 from maxmargin.verify.claims.catalogue import check_tier
 from maxmargin.verify.engine.devices import resolve
 from maxmargin.verify.evidence.measured import Measured
@@ -37,12 +37,13 @@ def check(
     seed: int = 0,
     device: str = "auto",
     progress: Progress | None = None,
+    **arguments: Any,
 ) -> CheckVerdict:
     """Find, or test, the norm whose margin an optimizer maximizes.
 
     Args:
         target: ``module:attr``, ``path/to/file.py:attr``, one of our own names, or the class or factory itself.
-        kwargs: Constructor arguments.
+        kwargs: Constructor arguments; those whose names are none of these here may be given directly.
         claim: A norm to test; None to find one. ``"linf, then l2"`` claims one of gradients above the size at which
             an eps takes over and one of those below; a norm alone is claimed of what training starts with.
         tier: ``quick`` (a minute) or ``full``.
@@ -51,12 +52,13 @@ def check(
         device: ``auto``, ``cpu`` or ``cuda``; black boxes run where their parameters are, on the CPU.
         progress: Called with (problems done, problems, what was just finished), and about once a second as runs
             train, with their shares, a run's rate and the time it has left; from another thread.
+        arguments: Further constructor arguments: ``check(torch.optim.SGD, momentum=0.9)``.
 
     Returns:
         The verdict.
 
     Raises:
-        TargetError: the target cannot be imported, built or stepped.
+        TargetError: the target cannot be imported, built or stepped; or an argument is given twice.
         NormError: the claim is no norm.
         ClaimError: unknown tier.
         ProblemError: unknown problem.
@@ -66,7 +68,10 @@ def check(
     claims = _claims(claim)
     plan = Plan(tier, seed, device)
     where = str(resolve(device))
-    loaded = load(target, kwargs)
+    twice = sorted(set(kwargs or {}) & set(arguments))
+    if twice:
+        raise TargetError(f"{', '.join(twice)} is given both directly and in kwargs; give it once")
+    loaded = load(target, {**(kwargs or {}), **arguments})
     if loaded.native is not None and len(claims) > 1:
         loaded = as_target(loaded.native, loaded.spec)
     laboratory = Laboratory(loaded, seed)

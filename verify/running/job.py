@@ -60,9 +60,9 @@ class Job:
     known: Known | None = None
 
     def run(self, progress: StepProgress | None = None) -> Measured:
-        """Train and measure; a black box once more, for longer, where nothing but steps is missing."""
+        """Train and measure; what was examined once more, for longer, where nothing but steps is missing."""
         found = self._run(self.training, progress)
-        if self.tier == "full" or isinstance(self.training.trainee, Optimizer) or not self.exam.claimed:
+        if self.tier == "full" or self.known is not None or not self.exam.claimed:
             return found
         decision = self._decision(found, self.exam.claimed[0])
         needed = decision.facts.steps_needed or 0.0
