@@ -218,11 +218,6 @@ def test_margins_of_a_million_against_mpmath(which, fall):
     assert np.abs(got[2]).min() > 1e-3
 
 
-@pytest.mark.parametrize("name", ["nadam", "adamax", "laprop", "adopt", "adan", "adabelief"])
-def test_no_norm_is_claimed(name):
-    assert get_optimizer(name).norm is None
-
-
 def test_bad_numbers_are_refused():
     with pytest.raises(OptimizerError, match="momentum_decay is -1"):
         get_optimizer("nadam", {"momentum_decay": -1.0})
