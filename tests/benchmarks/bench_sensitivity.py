@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import importlib.util
 import json
 import os
@@ -120,13 +121,20 @@ def variations() -> dict[str, str]:
 
 def level_of(name: str) -> str:
     """What has to be done anew where a threshold is moved: by the folders whose modules import it."""
-    used = {"judge"}
+    return next(level for level in LEVELS if level in _users().get(name, set()) | {"judge"})
+
+
+@functools.cache
+def _users() -> dict[str, set[str]]:
+    """Levels by the names that modules import from the thresholds."""
+    found: dict[str, set[str]] = {}
     for path in (ROOT / "verify").rglob("*.py"):
         folder = path.relative_to(ROOT / "verify").parts[0]
         imports = (n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.ImportFrom))
-        if folder != "thresholds" and any(a.name == name for node in imports for a in node.names):
-            used.add(FOLDER_LEVELS.get(folder, "judge"))
-    return next(level for level in LEVELS if level in used)
+        for name in (a.name for n in imports if ".thresholds." in (n.module or "") for a in n.names):
+            if folder != "thresholds":
+                found.setdefault(name, set()).add(FOLDER_LEVELS.get(folder, "judge"))
+    return found
 
 
 # -- What it is tried on -------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from maxmargin.verify.judging.no_norm import no_norm
 from maxmargin.verify.judging.own_norm import OwnNorm, own_norm, own_norm_missing
 from maxmargin.verify.judging.wording import nearly, reach, remarks, stand_in
 from maxmargin.verify.results.answer import Answer, NoNorm
-from maxmargin.verify.results.candidates import CANDIDATES
+from maxmargin.verify.results.candidates import CANDIDATES, WEIGHTED
 from maxmargin.verify.results.verdict import Factor, Outcome, ProblemVerdict
 from maxmargin.verify.thresholds.judging import (
     APPROXIMATE,
@@ -100,7 +100,8 @@ def conclude(
     Returns:
         The conclusion.
     """
-    name = verdicts[0].norm
+    # Where weights differ with the shapes, a problem of one block may know the norm by a plainer name.
+    name = next((v.norm for v in verdicts if v.norm.startswith(WEIGHTED)), verdicts[0].norm)
     outcome = Outcome.of_all(v.outcome for v in verdicts)
     weighed = (
         m.exam.told(m.exam.norms[v.norm]) for m, v in zip(found, verdicts, strict=True) if v.norm in m.exam.norms

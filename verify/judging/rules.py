@@ -19,9 +19,36 @@ class Decision:
     facts: Facts
 
     @property
+    def more_steps_may_do(self) -> bool:
+        """Whether nothing is missing but steps: nothing speaks against the norm, and the gap is not seen to stand."""
+        f = self.facts
+        if self.outcome is not Outcome.INCONCLUSIVE or not set(self.reasons) <= _OF_STEPS:
+            return False
+        return not f.unknown or (f.unknown.startswith(_SETTLES) and "," not in f.unknown)
+
+    @property
     def texts(self) -> tuple[str, ...]:
         """The reasons in words."""
         return tuple(reason.value.format(f=self.facts) for reason in self.reasons)
+
+
+_SETTLES = "direction settles"
+_OF_STEPS = frozenset(
+    {
+        Reason.LARGE,
+        Reason.RIVAL_NEAR,
+        Reason.FAR,
+        Reason.STANDS,
+        Reason.TOO_EARLY,
+        Reason.UNKNOWN,
+        Reason.SOME_RUNS,
+        Reason.NO_SLOPE,
+        Reason.NEARLY_FLAT,
+        Reason.CLOSING,
+        Reason.CLOSING_LATE,
+    }
+)
+"""What a longer run may bring."""
 
 
 def judge(f: Facts) -> Decision:

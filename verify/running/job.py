@@ -17,7 +17,7 @@ from maxmargin.verify.evidence.measure import Effort, measure
 from maxmargin.verify.evidence.measured import Measured
 from maxmargin.verify.evidence.state_norm import measure_layers, measure_state
 from maxmargin.verify.judging.facts import Facts
-from maxmargin.verify.judging.rules import judge
+from maxmargin.verify.judging.rules import Decision, judge
 from maxmargin.verify.judging.wording import about_optimizer
 from maxmargin.verify.lab.examine import Exam
 from maxmargin.verify.lab.norm.weights import misweighted
@@ -26,6 +26,7 @@ from maxmargin.verify.progress.joint import JointProgress
 from maxmargin.verify.progress.report import StepProgress
 from maxmargin.verify.results.verdict import Hypothesis, ProblemVerdict
 from maxmargin.verify.thresholds.table import Bounds
+from maxmargin.verify.thresholds.training import LONGER_RUN
 from maxmargin.verify.training.train import Training
 
 Result = TypeVar("Result")
@@ -58,22 +59,53 @@ class Job:
     known: Known | None = None
 
     def run(self, progress: StepProgress | None = None) -> Measured:
-        """Train and measure."""
+        """Train and measure; a black box once more, for longer, where nothing but steps is missing."""
+        found = self._run(self.training, progress)
+        if self.tier == "full" or isinstance(self.training.trainee, Optimizer) or not self.exam.claimed:
+            return found
+        decision = self._decision(found, self.exam.claimed[0])
+        needed = decision.facts.steps_needed or 0.0
+        if not decision.more_steps_may_do or needed > LONGER_RUN * self.training.steps:
+            return found
+        return self._run(replace(self.training, steps=int(LONGER_RUN * self.training.steps)), progress)
+
+    def _run(self, training: Training, progress: StepProgress | None) -> Measured:
         problem, exam = problems.get(self.exam.problem), self.exam
         with one_thread():
             started = time.perf_counter()
-            trajectory = self.training.run(problem, seed=self.seed, device=self.device, progress=progress)
+            trajectory = training.run(problem, seed=self.seed, device=self.device, progress=progress)
             seconds = time.perf_counter() - started
-            if exam.nonfinite is None and (broken := self.training.nonfinite(problem, trajectory)) is not None:
+            if exam.nonfinite is None and (broken := training.nonfinite(problem, trajectory)) is not None:
                 exam = replace(exam, nonfinite=broken)
             evidence = measure(problem, trajectory, exam.candidates, claimed=exam.claimed, effort=self.effort)
             state = measure_state(problem, trajectory, evidence.norms, self.effort)
             if state is None and exam.layers is not None:
                 state = measure_layers(problem, trajectory, exam.layers, evidence.norms, self.effort)
-        return Measured(problem, trajectory, evidence, exam, seconds, self.training.full_steps, state)
+        return Measured(problem, trajectory, evidence, exam, seconds, training.full_steps, state)
 
     def judge(self, found: Measured, norm: Norm) -> ProblemVerdict:
         """Judge what was measured for one of the norms."""
+        decision, problem, trajectory = self._decision(found, norm), found.problem, found.trajectory
+        facts = decision.facts
+        return ProblemVerdict(
+            problem=problem.name,
+            degree=problem.degree,
+            outcome=decision.outcome,
+            steps=facts.steps,
+            final_margin=facts.margin,
+            evidence=facts.evidence,
+            hypotheses=facts.hypotheses,
+            reasons=decision.texts,
+            rung=facts.own.rung if norm.name in facts.evidence else "numerical",
+            runs=trajectory.runs,
+            separated_runs=int(trajectory.separated.sum()),
+            arrays=found.evidence.arrays,
+            norm=norm.name,
+            # Advice on steps is for an optimizer that was examined; a claim's plan is fixed.
+            steps_needed=facts.steps_needed if self.known is None else None,
+        )
+
+    def _decision(self, found: Measured, norm: Norm) -> Decision:
         problem, trajectory, exam = found.problem, found.trajectory, found.exam
         with one_thread():
             evidence = with_apartness(problem, trajectory, found.evidence, norm, exam.norms | {norm.name: norm})
@@ -84,34 +116,18 @@ class Job:
             hypotheses |= _own_weights(exam, norm) | _at_large(exam)
         if self.known is None and isinstance(self.training.trainee, Optimizer) and self.training.trainee.betas:
             hypotheses |= ordered(self.training.trainee.betas)
-        facts = Facts(
-            norm.name,
-            evidence,
-            hypotheses,
-            self.bounds[self.tier],
-            steps=int(trajectory.steps[-1]),
-            margin=float(trajectory.margin[-1].max()),
-            steady=found.steady(norm),
-            told=exam.told(norm),
-            elsewhere="" if exam.large is None else exam.large.other_rule,
-        )
-        decision = judge(facts)
-        return ProblemVerdict(
-            problem=problem.name,
-            degree=problem.degree,
-            outcome=decision.outcome,
-            steps=facts.steps,
-            final_margin=facts.margin,
-            evidence=evidence,
-            hypotheses=hypotheses,
-            reasons=decision.texts,
-            rung=facts.own.rung if norm.name in evidence else "numerical",
-            runs=trajectory.runs,
-            separated_runs=int(trajectory.separated.sum()),
-            arrays=found.evidence.arrays,
-            norm=norm.name,
-            # Advice on steps is for an optimizer that was examined; a claim's plan is fixed.
-            steps_needed=facts.steps_needed if self.known is None else None,
+        return judge(
+            Facts(
+                norm.name,
+                evidence,
+                hypotheses,
+                self.bounds[self.tier],
+                steps=int(trajectory.steps[-1]),
+                margin=float(trajectory.margin[-1].max()),
+                steady=found.steady(norm),
+                told=exam.told(norm),
+                elsewhere="" if exam.large is None else exam.large.other_rule,
+            )
         )
 
     @property

@@ -12,6 +12,7 @@ from maxmargin.verify.evidence.measure import Effort
 from maxmargin.verify.evidence.measured import Measured
 from maxmargin.verify.judging.conclusion import Conclusion, conclude, nearest_norm
 from maxmargin.verify.lab.examine import Exam, Laboratory
+from maxmargin.verify.lab.norm.fingerprint import Fingerprint
 from maxmargin.verify.results.verdict import Outcome, ProblemVerdict
 from maxmargin.verify.running.job import Job
 from maxmargin.verify.thresholds.judging import CHECK_LINEAR, CHECK_NETWORK, CHECKPOINTS
@@ -124,15 +125,24 @@ def _judge_all(jobs: Sequence[Job], found: Sequence[Measured], claim: Norm | Non
     nearest = nearest_norm(found)
     exams = [job.exam for job in jobs]
     seen = [e.fingerprint for e in exams if e.fingerprint is not None and e.about is not None]
-    # Per-block weights make a different norm on each problem's shapes; it is one family if its name is one.
-    own = [f.norm for f in seen] if len(seen) == len(found) and len({f.family for f in seen}) == 1 else None
-    if own is not None and seen[0].family == nearest.name and any(f.weighted for f in seen):
+    # Per-block weights make a different norm on each problem's shapes; it is one rule all the same.
+    own = [f.norm for f in seen] if len(seen) == len(found) and one_rule(seen) else None
+    if own is not None and nearest.name in {f.family for f in seen} and any(f.weighted for f in seen):
         verdicts = judged(own)
         if not _failed(verdicts) or _failed(plain := judged([nearest] * len(jobs))):
             return verdicts
         return plain
     verdicts = judged([nearest] * len(jobs))
     return judged(own) if own is not None and _failed(verdicts) else verdicts
+
+
+def one_rule(prints: Sequence[Fingerprint]) -> bool:
+    """Whether one rule for matrices, one for vectors, and one way to join them explain all the fingerprints."""
+    rules: dict[bool, set[str]] = {}
+    for block in (b for f in prints for b in f.blocks.values()):
+        rules.setdefault(block.is_matrix, set()).add(block.norm)
+    joins = {f.norm.aggregation for f in prints if len(f.blocks) > 1}
+    return all(len(names) == 1 for names in rules.values()) and len(joins) <= 1
 
 
 def _failed(verdicts: Sequence[ProblemVerdict]) -> bool:

@@ -26,6 +26,8 @@ RETENTION = ("momentum", "beta", "mu", "alpha", "rho", "decay_rate", "smoothing"
 """Beginnings of names of how much an average keeps: ``momentum``, ``betas``, ``beta1``, RMSprop's ``alpha``."""
 NO_RETENTION = ("momentum_decay",)
 """Names that begin so and are no such number: NAdam's schedule of its momentum."""
+USUAL = (0.9, 0.95, 0.99, 0.999)
+"""What averages keep where nothing is declared."""
 NEUTRAL: Mapping[str, float] = {"eps": 0.0, "weight_decay": 0.0, "decay": 0.0, "ratio": 1.0, "lr": 1.0}
 """What never is guessed: a true-unit eps or a decay makes a recursion that is not free of scales."""
 
@@ -36,6 +38,8 @@ def retentions(optimizer: Any, given: Mapping[str, Any], about: Probe) -> list[f
     for name, value in _fields(optimizer, given):
         if _retains(name) and 0 <= value < 1:
             found += [value, 1.0 - value] if value else []
+    if not found:  # constants of its code: the usual ones, besides what is measured
+        found += USUAL
     for value in (1 - 1 / about.memory, 1 - about.lag_limit, 1 - 2 * about.lag_limit):
         if isfinite(value) and 0 < value < 1:
             found += [round(value, 12)]
