@@ -251,3 +251,84 @@ def test_twins_of_torchs_above_their_eps(hasty, target, kwargs, text):
     twin = find_twin(two.above, TWIN_SHAPES, probe(two.above, TWIN_SHAPES))
     assert text in twin.text
     assert twin.difference < 1e-10
+
+
+class Plain(torch.optim.Optimizer):
+    """θ ← θ − lr · direction, one parameter at a time; 0/0 := 0."""
+
+    def __init__(self, params, lr=0.02, betas=(0.9, 0.99)):
+        super().__init__(params, {"lr": lr, "betas": betas})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                state = self.state[p]
+                state["step"] = state.get("step", 0) + 1
+                p.add_(self.direction(p.grad, state, group["betas"]), alpha=-group["lr"])
+
+
+class PlainADOPT(Plain):
+    late = True
+    """Whether the second moment is that of the gradients before."""
+    clip = 0.25
+
+    def direction(self, g, state, betas):
+        if state["step"] == 1:
+            state["m"], state["v"] = torch.zeros_like(g), g * g
+            return state["m"]
+        after = betas[1] * state["v"] + (1 - betas[1]) * g * g
+        root = (state["v"] if self.late else after).sqrt()
+        n = torch.where(root > 0, g / root, 0.0).clamp(-(state["step"] ** self.clip), state["step"] ** self.clip)
+        state["m"], state["v"] = betas[0] * state["m"] + (1 - betas[0]) * n, after
+        return state["m"]
+
+
+class Present(PlainADOPT):
+    late = False
+
+
+class OtherClip(PlainADOPT):
+    clip = 0.26
+
+
+class PlainAdan(Plain):
+    """As ``adan_pytorch``: betas are what is taken, and the first gradient makes no step."""
+
+    seen = True
+    """Whether the change is in the second moment."""
+
+    def __init__(self, params, lr=0.02, betas=(0.02, 0.08, 0.01)):
+        super().__init__(params, lr, betas)
+
+    def direction(self, g, state, betas):
+        b1, b2, b3 = betas
+        m, d, n = (state.setdefault(k, torch.zeros_like(g)) for k in "mdn")
+        if state["step"] > 1:
+            change = g - state["last"]
+            m.lerp_(g, b1)
+            d.lerp_(change, b2)
+            n.lerp_((g + (1 - b2) * change * self.seen) ** 2, b3)
+        state["last"] = g.clone()
+        c1, c2, c3 = (1 - (1 - b) ** state["step"] for b in betas)
+        return torch.where(n > 0, (m / c1 + (1 - b2) * d / c2) / (n / c3).sqrt(), 0.0)
+
+
+class Unseen(PlainAdan):
+    seen = False
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        (PlainADOPT, "m ← 0.9 m + 0.1 clip(g/max(√v, 0), t^¼)"),
+        (PlainAdan, "the first gradient makes no step"),
+        (Present, None),
+        (OtherClip, None),
+        (Unseen, None),
+    ],
+)
+def test_twins_of_optimizers_whose_first_step_is_none(hasty, rule, text):
+    target = load(rule)
+    twin = find_twin(target, TWIN_SHAPES, probe(target, TWIN_SHAPES))
+    assert (text in twin.text) if text else twin is None
