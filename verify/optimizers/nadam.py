@@ -24,6 +24,20 @@ from maxmargin.verify.optimizers.core.base import (
 from maxmargin.verify.optimizers.core.logscale import Scaled, combine, combine_rms, safe_ratio, zeros_like
 from maxmargin.verify.optimizers.core.moments import times
 
+Product = Literal["float64", "float32"]
+
+
+def momentum_of(beta: float, decay: float, step: Tensor) -> Tensor:
+    """μ_t = β (1 − 0.96^(t · decay) / 2)."""
+    return beta * (1.0 - 0.5 * torch.pow(0.96, step * decay))
+
+
+def multiplied(product: Tensor, factor: Tensor, dtype: Product) -> Tensor:
+    """Their product, rounded as that of two numbers of the type."""
+    if dtype == "float64":
+        return product * factor
+    return (product * factor.to(torch.float32).to(factor.dtype)).to(torch.float32).to(factor.dtype)
+
 
 class Lookahead(NamedTuple):
     """Adam's moments, and the product of all μ so far."""
@@ -48,7 +62,7 @@ class NAdam(Optimizer):
     eps: float = 0.0
     momentum_decay: float = 4e-3
     scheduled: bool = True
-    product: Literal["float64", "float32"] = "float64"
+    product: Product = "float64"
 
     def __post_init__(self) -> None:
         check_betas(beta1=self.beta1, beta2=self.beta2)
@@ -82,9 +96,7 @@ class NAdam(Optimizer):
         first = combine(state.moments.first, self.beta1, gradient, 1.0 - self.beta1)
         root = combine_rms(state.moments.root, self.beta2, gradient, 1.0 - self.beta2)
         now, then = self._mu(step), self._mu(step + 1.0)
-        product = state.product * now
-        if self.product == "float32":  # rounded as the product of two such numbers is
-            product = (state.product * now.to(torch.float32).to(now.dtype)).to(torch.float32).to(now.dtype)
+        product = multiplied(state.product, now, self.product)
         ahead = times(first, then / (1.0 - product * then))
         top = combine(ahead, 1.0, times(gradient, (1.0 - now) / (1.0 - product)), 1.0)
         corrected = times(root, 1.0 / torch.sqrt(1.0 - torch.pow(self.beta2, step)))
@@ -94,4 +106,4 @@ class NAdam(Optimizer):
     def _mu(self, step: Tensor) -> Tensor:
         if not self.scheduled:
             return torch.full_like(step, self.beta1)
-        return self.beta1 * (1.0 - 0.5 * torch.pow(0.96, step * self.momentum_decay))
+        return momentum_of(self.beta1, self.momentum_decay, step)

@@ -237,20 +237,25 @@ def hasty(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("target", "kwargs", "text"),
+    ("target", "kwargs", "texts"),
     [
-        ("torch.optim:NAdam", {}, "μ_t = 0.9 (1 − 0.96^(0.004 t)/2)"),
-        ("torch.optim:NAdam", {"betas": (0.8, 0.99), "momentum_decay": 0.1}, "μ_t = 0.8 (1 − 0.96^(0.1 t)/2)"),
-        ("torch.optim:Adamax", {}, "u ← max(0.999 u, |g| + 0)"),
+        ("torch.optim:NAdam", {}, ("μ_t = 0.9 (1 − 0.96^(0.004 t)/2)", "g/(1−Π_t) + μ_(t+1) m/(1−Π_(t+1)), momentum")),
+        (
+            "torch.optim:NAdam",
+            {"betas": (0.8, 0.99), "momentum_decay": 0.1},
+            ("μ_t = 0.8 (1 − 0.96^(0.1 t)/2)", "momentum_decay 0.1, normalized"),
+        ),
+        ("torch.optim:Adamax", {}, ("u ← max(0.999 u, |g| + 0)", "lmo(m), l2 ball")),
     ],
 )
-def test_twins_of_torchs_above_their_eps(hasty, target, kwargs, text):
+def test_twins_of_torchs_above_and_below_their_eps(hasty, target, kwargs, texts):
     loaded = load(target, kwargs)
     two = regimes(loaded, TWIN_SHAPES, probe(loaded, TWIN_SHAPES))
     assert two.degrees == (0.0, 1.0)
-    twin = find_twin(two.above, TWIN_SHAPES, probe(two.above, TWIN_SHAPES))
-    assert text in twin.text
-    assert twin.difference < 1e-10
+    for part, text in zip((two.above, two.below), texts, strict=True):
+        twin = find_twin(part, TWIN_SHAPES, probe(part, TWIN_SHAPES))
+        assert text in twin.text
+        assert twin.difference < 1e-10
 
 
 class Plain(torch.optim.Optimizer):
@@ -284,6 +289,17 @@ class PlainADOPT(Plain):
         return state["m"]
 
 
+class SmallADOPT(PlainADOPT):
+    """Far below its eps, which is 1."""
+
+    def direction(self, g, state, betas):
+        if state["step"] == 1:
+            state["m"] = torch.zeros_like(g)
+        else:
+            state["m"] = betas[0] * state["m"] + (1 - betas[0]) * g
+        return state["m"]
+
+
 class Present(PlainADOPT):
     late = False
 
@@ -311,7 +327,17 @@ class PlainAdan(Plain):
             n.lerp_((g + (1 - b2) * change * self.seen) ** 2, b3)
         state["last"] = g.clone()
         c1, c2, c3 = (1 - (1 - b) ** state["step"] for b in betas)
-        return torch.where(n > 0, (m / c1 + (1 - b2) * d / c2) / (n / c3).sqrt(), 0.0)
+        return self.over(m / c1 + (1 - b2) * d / c2, n / c3)
+
+    def over(self, top, n):
+        return torch.where(n > 0, top / n.sqrt(), 0.0)
+
+
+class SmallAdan(PlainAdan):
+    """Far below its eps, which is 1."""
+
+    def over(self, top, n):
+        return top
 
 
 class Unseen(PlainAdan):
@@ -323,6 +349,8 @@ class Unseen(PlainAdan):
     [
         (PlainADOPT, "m ← 0.9 m + 0.1 clip(g/max(√v, 0), t^¼)"),
         (PlainAdan, "the first gradient makes no step"),
+        (SmallADOPT, "m, from the second step on, normalized"),
+        (SmallAdan, "m̂ + 0.92 d̂ (d: the gradient's changes), adan-later, normalized"),
         (Present, None),
         (OtherClip, None),
         (Unseen, None),

@@ -44,6 +44,7 @@ VARIANTS = [
     ("nadam", {"beta1": 0.5, "beta2": 0.9, "momentum_decay": 0.3}),
     ("nadam", {"scheduled": False}),
     ("adamax", {"beta1": 0.5, "beta2": 0.9}),
+    ("below-eps", {"kind": "adopt"}),
     ("laprop", {"beta1": 0.5, "beta2": 0.9}),
     ("adopt", {"beta1": 0.5, "beta2": 0.9}),
     ("adan", {"beta1": 0.9, "beta2": 0.5, "beta3": 0.95, "skip_first": True}),
@@ -142,6 +143,7 @@ FIRST = {
     "adagrad": _times(SIGN, 1 / 2),
     "nadam": _times(SIGN, 1.0 + 0.1 * _mu(2) / (1 - _mu(1) * _mu(2))),  # g and m = 0.1 g
     "adamax": SIGN,
+    "below-eps": UNIT,
     "laprop": SIGN,
     "adopt": _times(SIGN, 0.0),  # only its second moment begins
     "adan": SIGN,
@@ -406,7 +408,7 @@ def test_the_hybrids_ratio_is_that_of_the_learning_rates():
 
 
 WITHOUT_THEOREM = ["adagrad", "amsgrad", "adamw", "decayed", "muon-ns", "muon-max", "shampoo-sum"]
-ADAMS_RELATIVES = ["nadam", "adamax", "laprop", "adopt", "adan", "adabelief"]
+ADAMS_RELATIVES = ["below-eps", "nadam", "adamax", "laprop", "adopt", "adan", "adabelief"]
 
 
 @pytest.mark.parametrize("name", [*WITHOUT_THEOREM, *ADAMS_RELATIVES])
