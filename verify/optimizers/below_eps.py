@@ -42,9 +42,9 @@ class BelowEps(Optimizer):
         adan = self.kind.startswith("adan")
         slowest = max(self.beta1, self.beta2) if adan else self.beta1
         step = {
-            "nadam": f"(1−μ_t) g/(1−Π_t) + μ_(t+1) m/(1−Π_(t+1)), momentum_decay {self.momentum_decay:g}",
+            "nadam": f"((1−μ_t) g/(1−Π_t) + μ_(t+1) m/(1−Π_(t+1))), momentum_decay {self.momentum_decay:g}",
             "adopt": "m, from the second step on",
-        }.get(self.kind, f"m̂ + {self.beta2:g} d̂ (d: the gradient's changes), {self.kind}")
+        }.get(self.kind, f"(m̂ + {self.beta2:g} d̂) (d: the gradient's changes), {self.kind}")
         return Facts(
             norm=None,
             pace_norm="l2",

@@ -239,7 +239,7 @@ def hasty(monkeypatch):
 @pytest.mark.parametrize(
     ("target", "kwargs", "texts"),
     [
-        ("torch.optim:NAdam", {}, ("μ_t = 0.9 (1 − 0.96^(0.004 t)/2)", "g/(1−Π_t) + μ_(t+1) m/(1−Π_(t+1)), momentum")),
+        ("torch.optim:NAdam", {}, ("μ_t = 0.9 (1 − 0.96^(0.004 t)/2)", "g/(1−Π_t) + μ_(t+1) m/(1−Π_(t+1))), momentum")),
         (
             "torch.optim:NAdam",
             {"betas": (0.8, 0.99), "momentum_decay": 0.1},
@@ -350,7 +350,7 @@ class Unseen(PlainAdan):
         (PlainADOPT, "m ← 0.9 m + 0.1 clip(g/max(√v, 0), t^¼)"),
         (PlainAdan, "the first gradient makes no step"),
         (SmallADOPT, "m, from the second step on, normalized"),
-        (SmallAdan, "m̂ + 0.92 d̂ (d: the gradient's changes), adan-later, normalized"),
+        (SmallAdan, "(m̂ + 0.92 d̂) (d: the gradient's changes), adan-later, normalized"),
         (Present, None),
         (OtherClip, None),
         (Unseen, None),
