@@ -174,7 +174,8 @@ class MutantTable(Struct, frozen=True):
         Example:
             >>> def case(name, broken, *outcomes):
             ...     found = {seed: Found(outcome, "l2") for seed, outcome in enumerate(outcomes)}
-            ...     return Case(name, "sign", "", "l2", True, broken, ("fails",), found, "")
+            ...     honest = ("fails",) if broken else ("holds",)
+            ...     return Case(name, "sign", "", "l2", True, broken, honest, found, "")
             >>> cases = (case("a", True, "fails", "fails"), case("b", True, "fails", "inconclusive"))
             >>> table = MutantTable("quick", (0, 1), {}, (*cases, case("c", False, "holds", "holds")))
             >>> print(*table.sentence.split("; "), sep="\n")

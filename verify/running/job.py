@@ -25,6 +25,7 @@ from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.progress.joint import JointProgress
 from maxmargin.verify.progress.report import StepProgress
 from maxmargin.verify.results.verdict import Hypothesis, ProblemVerdict
+from maxmargin.verify.running.orphans import end_with
 from maxmargin.verify.thresholds.table import Bounds
 from maxmargin.verify.thresholds.training import LONGER_RUN
 from maxmargin.verify.training.train import Training
@@ -173,7 +174,7 @@ def run_all(
     workers = min(workers, len(ordered))
     if workers <= 1:
         for job in ordered:
-            yield _named(job, work, progress.here(job.name))
+            yield _named(job, work, progress.here(job.name), os.getpid())
         return
     from joblib import Parallel, delayed
 
@@ -186,8 +187,11 @@ def run_all(
         backend="threading" if threads else "loky",
     )
     tell = progress.here if threads else progress.elsewhere
-    yield from pool(delayed(_named)(job, work, tell(job.name)) for job in ordered)
+    yield from pool(delayed(_named)(job, work, tell(job.name), os.getpid()) for job in ordered)
 
 
-def _named(job: Job, work: Callable[[Job, StepProgress], Result], progress: StepProgress) -> tuple[str, Result]:
+def _named(
+    job: Job, work: Callable[[Job, StepProgress], Result], progress: StepProgress, parent: int
+) -> tuple[str, Result]:
+    end_with(parent)
     return job.name, work(job, progress)

@@ -20,7 +20,7 @@ from maxmargin.verify.training.blackbox_run import run_blackbox
 
 PROBLEM = problems.get("multiclass")
 FAST = Paced(pace=0.2, decay=0.0)  # four times a check's: as far as that comes in 30,000 steps
-ASKED = Bounds(gap=0.03, ratio=5, alignment=0.95)  # of 6,000 steps, a fifth of a check's
+ASKED = Bounds(gap=0.03, alignment=0.95)  # of 6,000 steps, a fifth of a check's
 
 
 class Accumulating(torch.optim.Optimizer):

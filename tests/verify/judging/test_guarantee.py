@@ -31,7 +31,7 @@ def _ran(name, optimizer, steps):
     trajectory = run(
         problem, optimizer, starts(problem, 1, scale=0.01), steps=steps, schedule=paced_for(optimizer), checkpoints=24
     )
-    evidence = measure(problem, trajectory, [SPECTRAL], effort=Effort(checkpoints=2, wrong_checkpoints=2, match=False))
+    evidence = measure(problem, trajectory, [SPECTRAL], effort=Effort(checkpoints=2, wrong_checkpoints=2))
     return Measured(problem, trajectory, evidence, Exam(problem.name))
 
 

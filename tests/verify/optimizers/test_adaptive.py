@@ -270,7 +270,7 @@ def test_beyond_the_theorem_the_gap_closes_at_a_pace_below_the_resonance(limit, 
     found = run(problem, adam, starts(problem, 1, seed=0, scale=0.01), steps=100_000, schedule=pace)
     hypotheses = hypotheses_of(problem, found, get_norm("linf"), Known(betas=adam.betas))
     assert hypotheses["beta1 <= beta2"].met is False
-    measured = measure(problem, found, [get_norm("linf")], effort=Effort(match=False)).norms["linf"]
+    measured = measure(problem, found, [get_norm("linf")], effort=Effort()).norms["linf"]
     if gap is None:
         assert hypotheses["margins resolved"].met is False
         assert measured.kkt_gap > 0.1

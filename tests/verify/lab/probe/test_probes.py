@@ -10,6 +10,7 @@ import torch
 from toys import Descent as Custom
 from toys import SignDescent
 
+from maxmargin.solvers.schedules.lag import resonance_limit
 from maxmargin.verify.blackbox.targets import TargetError, load
 from maxmargin.verify.lab.probe.probes import probe
 from maxmargin.verify.thresholds.laboratory import EXACT_SCALE, OTHER_STEP
@@ -344,7 +345,7 @@ def test_the_length_of_a_warm_step():
         ("torch.optim:SGD", {}, 1.0, 1.0),
         ("torch.optim:SGD", {"momentum": 0.9}, 10.0, 0.1),
         ("torch.optim:Adam", {"eps": 0.0, "betas": (0.9, 0.99)}, 100.0, 0.005),
-        ("torch.optim:Adam", {"eps": 0.0, "betas": (0.9, 0.5)}, 10.0, 0.1),
+        ("torch.optim:Adam", {"eps": 0.0, "betas": (0.9, 0.5)}, 10.0, resonance_limit(0.9, 0.5)),
         ("torch.optim:RMSprop", {"eps": 0.0, "alpha": 0.95}, 20.0, 0.025),
         ("torch.optim:Adagrad", {"eps": 0.0}, math.inf, 1.0),
         (Lion, {}, 50.0, 0.02),
