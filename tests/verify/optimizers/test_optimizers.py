@@ -15,10 +15,10 @@ from maxmargin.solvers.norms import get_norm
 from maxmargin.verify.optimizers import OPTIMIZERS, OptimizerError, get_optimizer
 from maxmargin.verify.optimizers.adagrad import Total
 from maxmargin.verify.optimizers.adam import Moments
-from maxmargin.verify.optimizers.adan import Changes
 from maxmargin.verify.optimizers.amsgrad import Peaks
 from maxmargin.verify.optimizers.core.base import register
 from maxmargin.verify.optimizers.core.logscale import Scaled
+from maxmargin.verify.optimizers.relatives.adan import Changes
 from maxmargin.verify.optimizers.rmsprop import Averages
 from maxmargin.verify.optimizers.shampoo import Statistics
 from maxmargin.verify.optimizers.steepest import SteepestDescent

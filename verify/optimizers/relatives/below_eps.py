@@ -13,7 +13,7 @@ from maxmargin.models.blocks import Blocks
 from maxmargin.verify.optimizers.core.base import Facts, Optimizer, State, check_betas, register
 from maxmargin.verify.optimizers.core.logscale import Scaled, combine, zeros_like
 from maxmargin.verify.optimizers.core.moments import direction_of, times
-from maxmargin.verify.optimizers.nadam import Product, momentum_of, multiplied
+from maxmargin.verify.optimizers.relatives.nadam import Product, momentum_of, multiplied
 
 
 @register("below-eps", "NAdam, ADOPT or Adan far below its eps, normalized, no theorem (beta1=0.9, kind=nadam)")
@@ -21,11 +21,10 @@ from maxmargin.verify.optimizers.nadam import Product, momentum_of, multiplied
 class BelowEps(Optimizer):
     """The numerator of a relative of Adam, whose denominator is its eps; divided by its ℓ2 length.
 
-    Dividing is a schedule of learning rates, which reaches large margins. *nadam*: the look-ahead of
-    :class:`~maxmargin.verify.optimizers.nadam.NAdam`; *adopt*: m ← β₁ m + (1−β₁) g from the second gradient on; *adan*:
-    m̂ + β₂ d̂ of :class:`~maxmargin.verify.optimizers.adan.Adan`, *adan-later* without the first gradient. (Adam's and
-    Adamax's are ``momentum-gd``.) A momentum's theorem (Gronich & Vardi 2602.16340) is of constant weights; none is
-    claimed for these.
+    Dividing is a schedule of learning rates, which reaches large margins. *nadam*: the look-ahead of NAdam; *adopt*:
+    m ← β₁ m + (1−β₁) g from the second gradient on; *adan*: m̂ + β₂ d̂ of Adan, *adan-later* without the first
+    gradient; each as in the file of that name. (Adam's and Adamax's are ``momentum-gd``.) A momentum's theorem
+    (Gronich & Vardi 2602.16340) is of constant weights; none is claimed for these.
     """
 
     beta1: float = 0.9
