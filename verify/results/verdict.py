@@ -386,6 +386,7 @@ def _in_regimes(regimes: Sequence[Regime]) -> str:
     """``the linf margin while the gradient's norm is above 2e-06, then the l2 margin``."""
     parts = []
     for regime in regimes:
-        margin = "a margin that was not identified" if regime.norm is None else f"the {regime.norm} margin"
+        known = regime.norm is not None and regime.outcome is Outcome.HOLDS  # else the norm is only the nearest
+        margin = f"the {regime.norm} margin" if known else "a margin that was not identified"
         parts.append(margin + ("" if regime.above is None else f" {regime.range}"))
     return ", then ".join(parts)

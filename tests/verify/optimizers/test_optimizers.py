@@ -18,6 +18,7 @@ from maxmargin.verify.optimizers.adam import Moments
 from maxmargin.verify.optimizers.amsgrad import Peaks
 from maxmargin.verify.optimizers.core.base import register
 from maxmargin.verify.optimizers.core.logscale import Scaled
+from maxmargin.verify.optimizers.relatives.adan import Changes
 from maxmargin.verify.optimizers.rmsprop import Averages
 from maxmargin.verify.optimizers.shampoo import Statistics
 from maxmargin.verify.optimizers.steepest import SteepestDescent
@@ -40,6 +41,14 @@ VARIANTS = [
     ("amsgrad", {"beta1": 0.0, "normalized": False}),
     ("rmsprop", {"alpha": 0.9, "momentum": 0.5}),
     ("adagrad", {"normalized": False}),
+    ("nadam", {"beta1": 0.5, "beta2": 0.9, "momentum_decay": 0.3}),
+    ("nadam", {"scheduled": False}),
+    ("adamax", {"beta1": 0.5, "beta2": 0.9}),
+    ("below-eps", {"kind": "adopt"}),
+    ("laprop", {"beta1": 0.5, "beta2": 0.9}),
+    ("adopt", {"beta1": 0.5, "beta2": 0.9}),
+    ("adan", {"beta1": 0.9, "beta2": 0.5, "beta3": 0.95, "skip_first": True}),
+    ("adabelief", {"beta1": 0.5, "beta2": 0.9}),
     ("muon", {"factor": "original"}),
     ("muon", {"beta": 0.5, "factor": "match_rms_adamw"}),
     ("muon-ns", {"a": 1.5, "b": -0.5, "c": 0.0, "steps": 40, "dtype": "float64", "beta": 0.8}),
@@ -115,6 +124,10 @@ def _jordan(x):
     return x
 
 
+def _mu(t):
+    return 0.9 * (1 - 0.5 * 0.96 ** (0.004 * t))
+
+
 FIRST = {
     "steepest": UNIT,
     "momentum-steepest": UNIT,
@@ -128,6 +141,13 @@ FIRST = {
     "lion": SIGN,
     "amsgrad": _times(SIGN, 1 / 2),  # four entries, one length
     "adagrad": _times(SIGN, 1 / 2),
+    "nadam": _times(SIGN, 1.0 + 0.1 * _mu(2) / (1 - _mu(1) * _mu(2))),  # g and m = 0.1 g
+    "adamax": SIGN,
+    "below-eps": UNIT,
+    "laprop": SIGN,
+    "adopt": _times(SIGN, 0.0),  # only its second moment begins
+    "adan": SIGN,
+    "adabelief": _times(SIGN, 1 / 0.9),  # g − m = 0.9 g
     "rmsprop": _times(SIGN, 1 / math.sqrt(0.05)),  # not corrected
     "spectral-gd": POLAR,
     "muon": POLAR,
@@ -387,7 +407,11 @@ def test_the_hybrids_ratio_is_that_of_the_learning_rates():
     assert float(norm.value(theta)) == pytest.approx(2.0)
 
 
-@pytest.mark.parametrize("name", ["adagrad", "amsgrad", "adamw", "decayed", "muon-ns", "muon-max", "shampoo-sum"])
+WITHOUT_THEOREM = ["adagrad", "amsgrad", "adamw", "decayed", "muon-ns", "muon-max", "shampoo-sum"]
+ADAMS_RELATIVES = ["below-eps", "nadam", "adamax", "laprop", "adopt", "adan", "adabelief"]
+
+
+@pytest.mark.parametrize("name", [*WITHOUT_THEOREM, *ADAMS_RELATIVES])
 def test_no_norm_is_claimed_without_a_theorem(name):
     assert get_optimizer(name).norm is None
 
@@ -396,13 +420,13 @@ def test_adam_with_eps_is_not_said_to_be_linf():
     assert get_optimizer("adam", {"eps": 1e-8}).norm == get_norm("l2")
 
 
-KINDS = (Moments, Peaks, Averages, Total, Statistics, Scaled)
+KINDS = (Moments, Peaks, Averages, Changes, Total, Statistics, Scaled)
 
 
 def _parts(state):
     """(moment, degree) of every moment in a state; a root counts twice, it stands for v."""
     for node in pytree.tree_leaves(state, is_leaf=lambda x: isinstance(x, KINDS)):
-        if isinstance(node, Moments):
+        if isinstance(node, Moments | Changes):  # a constant gradient does not change
             yield from ((node.first, 1), (node.root, 2))
         elif isinstance(node, Peaks):
             yield from ((node.first, 1), (node.root, 2), (node.peak, 2))
@@ -419,10 +443,8 @@ def _parts(state):
 
 def _scales(state):
     """Log of the largest entry of every moment, in true units."""
-    return [
-        d * (float(s.log_scale) + math.log(max(float(b.abs().max()) for b in s.blocks.values())))
-        for s, d in _parts(state)
-    ]
+    tops = [(s.log_scale, max(float(b.abs().max()) for b in s.blocks.values()), d) for s, d in _parts(state)]
+    return [d * (float(s) + math.log(top)) if top else -math.inf for s, top, d in tops]
 
 
 @every_case
@@ -431,7 +453,7 @@ def test_memory_is_the_slowest_moments_decay(name, kwargs):
     g = _gradients(1, seed=9)[0]
     state = optimizer.init(_scaled(g).blocks)
     sizes = []
-    for t in range(20):
+    for t in range(200 if name == "adabelief" else 20):  # whose s also forgets what m had kept
         _, state = optimizer.direction(
             state, _scaled(g, 0.0 if t < 10 else -100.0 * t), torch.tensor(t + 1.0, dtype=torch.float64)
         )

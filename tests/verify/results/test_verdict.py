@@ -252,9 +252,10 @@ def test_an_answer_of_another_outcome_is_refused():
         _verdict(HOLDS, answer=Answer.FACTOR)
 
 
-def _regimes(below="l2"):
+def _regimes(below="l2", outcome=None):
     top = Regime(above=2e-6, below=None, degree=0.0, outcome=HOLDS, norm="linf", problems=(_problem(arrays={}),))
-    return (top, Regime(above=None, below=2e-6, degree=1.0, outcome=HOLDS if below else FAILS, norm=below))
+    outcome = outcome or (HOLDS if below else FAILS)
+    return (top, Regime(above=None, below=2e-6, degree=1.0, outcome=outcome, norm=below))
 
 
 @pytest.mark.parametrize(
@@ -266,6 +267,11 @@ def _regimes(below="l2"):
             "maximizes the linf margin while the gradient's norm is above 2e-06, then the l2 margin.",
         ),
         (Answer.REGIMES, {"regimes": _regimes(None)}, "is above 2e-06, then a margin that was not identified."),
+        (
+            Answer.REGIMES,
+            {"regimes": _regimes(outcome=INCONCLUSIVE)},  # l2 is only the nearest
+            "is above 2e-06, then a margin that was not identified.",
+        ),
         (
             Answer.FACTOR,
             {"norm": "spectral", "factor": Factor(0.614, 0.871)},

@@ -24,6 +24,8 @@ WHOLE = ("l2", "l1", "nuclear", "l2;max", "linf", "spectral", "hybrid", "maxrow"
 
 RETENTION = ("momentum", "beta", "mu", "alpha", "rho", "decay_rate", "smoothing", "b1", "b2")
 """Beginnings of names of how much an average keeps: ``momentum``, ``betas``, ``beta1``, RMSprop's ``alpha``."""
+NO_RETENTION = ("momentum_decay",)
+"""Names that begin so and are no such number: NAdam's schedule of its momentum."""
 USUAL = (0.9, 0.95, 0.99, 0.999)
 """What averages keep where nothing is declared."""
 NEUTRAL: Mapping[str, float] = {"eps": 0.0, "weight_decay": 0.0, "decay": 0.0, "ratio": 1.0, "lr": 1.0}
@@ -34,7 +36,7 @@ def retentions(optimizer: Any, given: Mapping[str, Any], about: Probe) -> list[f
     """Numbers that may be the β of some average: declared by the black box, and as its states were seen to decay."""
     found = []
     for name, value in _fields(optimizer, given):
-        if name.startswith(RETENTION) and 0 <= value < 1:
+        if _retains(name) and 0 <= value < 1:
             found += [value, 1.0 - value] if value else []
     if not found:  # constants of its code: the usual ones, besides what is measured
         found += USUAL
@@ -42,6 +44,11 @@ def retentions(optimizer: Any, given: Mapping[str, Any], about: Probe) -> list[f
         if isfinite(value) and 0 < value < 1:
             found += [round(value, 12)]
     return _distinct([*found, 0.0])
+
+
+def _retains(name: str) -> bool:
+    """Whether the name is that of how much an average keeps."""
+    return name.startswith(RETENTION) and name not in NO_RETENTION
 
 
 def _fields(optimizer: Any, given: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
@@ -109,9 +116,7 @@ def _registered(optimizer: Any, given: Mapping[str, Any], betas: Sequence[float]
             except (OptimizerError, NormError, TypeError):
                 continue
             if type(candidate).move is Optimizer.move:  # what else it does to the weights, no gradient explains
-                absent = sum(
-                    name.startswith(RETENTION) and v == 0 != parameters[name].default for name, v in arguments.items()
-                )
+                absent = sum(_retains(name) and v == 0 != parameters[name].default for name, v in arguments.items())
                 found.append((absent, candidate))
     # An optimizer without one of its averages (Adam with beta1=0) is named only where no row of its own is (RMSprop).
     yield from (candidate for _, candidate in sorted(found, key=lambda row: row[0]))
@@ -127,7 +132,7 @@ def _choices(
         return declared.get(name) or (False, True)
     if get_origin(hint) is Literal:
         return get_args(hint)
-    if isinstance(default, float) and name.startswith(RETENTION):
+    if isinstance(default, float) and _retains(name):
         return list(betas) or [default]
     return _plain(default, [*declared.get(name, []), *declared.get(f"ns_{name}", [])])
 

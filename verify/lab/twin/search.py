@@ -224,6 +224,9 @@ def _follows(optimizer: Optimizer, run: Sequence[Move], degree: float, proof: _P
         u, state = optimizer.direction(state, gradient, torch.tensor(float(t), dtype=torch.float64))
         size = sum(float((b * b).sum()) for b in u.values())
         along = sum(float((b * move.update[k]).sum()) for k, b in u.items())
+        if size == 0 and not any(bool(b.any()) for b in move.update.values()):
+            proof.steps += 1
+            continue  # neither moves, as ADOPT at first
         if not along > 0 or not size > 0:
             return False
         ratio = along / size / move.factor

@@ -25,6 +25,11 @@ class OneMoment(Optimizer):
         return zeros_like(theta)
 
 
+def times(x: Scaled, factor: Tensor | float) -> Scaled:
+    """A number times a mapping; of order one, so that the mantissa stays of its order."""
+    return Scaled({k: factor * b for k, b in x.blocks.items()}, x.log_scale)
+
+
 def log_top(x: Scaled) -> Tensor:
     """The logarithm of the largest |entry| in true units; −inf for zero."""
     return x.log_scale + torch.log(torch.stack([b.abs().amax() for b in x.blocks.values()]).amax())

@@ -1,0 +1,109 @@
+"""NAdam: Adam that looks one step of its momentum ahead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from maxmargin.models.blocks import Blocks
+from maxmargin.solvers.schedules.lag import resonance_limit
+from maxmargin.verify.optimizers.adam import Moments
+from maxmargin.verify.optimizers.core.base import (
+    Facts,
+    Optimizer,
+    OptimizerError,
+    State,
+    check_betas,
+    check_eps,
+    register,
+)
+from maxmargin.verify.optimizers.core.logscale import Scaled, combine, combine_rms, safe_ratio, zeros_like
+from maxmargin.verify.optimizers.core.moments import times
+
+Product = Literal["float64", "float32"]
+
+
+def momentum_of(beta: float, decay: float, step: Tensor) -> Tensor:
+    """μ_t = β (1 − 0.96^(t · decay) / 2)."""
+    return beta * (1.0 - 0.5 * torch.pow(0.96, step * decay))
+
+
+def multiplied(product: Tensor, factor: Tensor, dtype: Product) -> Tensor:
+    """Their product, rounded as that of two numbers of the type."""
+    if dtype == "float64":
+        return product * factor
+    return (product * factor.to(torch.float32).to(factor.dtype)).to(torch.float32).to(factor.dtype)
+
+
+class Lookahead(NamedTuple):
+    """Adam's moments, and the product of all μ so far."""
+
+    moments: Moments
+    product: Tensor
+
+
+@register("nadam", "NAdam, no theorem (beta1=0.9, beta2=0.95, eps=0, momentum_decay=0.004, scheduled=true)")
+@dataclass(frozen=True)
+class NAdam(Optimizer):
+    """Adam's m and v;  direction = −((1−μ_t) g/(1−Π_t) + μ_{t+1} m/(1−Π_{t+1})) / (√v̂ + eps), 0/0 := 0.
+
+    Π_t is the product of μ_1 … μ_t. As in ``torch.optim.NAdam``, μ_t = β₁ (1 − 0.96^(t · momentum_decay) / 2); with
+    ``scheduled=False`` it is β₁ itself (Dozat 2016, algorithm 8 with a constant μ). torch keeps Π in its default
+    type, mostly float32 (``product``), which shows in the eighth digit of a step. A constant gradient makes steps
+    along its signs, as Adam's; the theorems on Adam do not speak of the look-ahead, so no norm is claimed.
+    """
+
+    beta1: float = 0.9
+    beta2: float = 0.95
+    eps: float = 0.0
+    momentum_decay: float = 4e-3
+    scheduled: bool = True
+    product: Product = "float64"
+
+    def __post_init__(self) -> None:
+        check_betas(beta1=self.beta1, beta2=self.beta2)
+        check_eps(self.eps)
+        if not self.momentum_decay >= 0:
+            raise OptimizerError(f"momentum_decay is {self.momentum_decay}; it must be a number >= 0")
+
+    @override
+    def facts(self) -> Facts:
+        mu = f"{self.beta1:g} (1 − 0.96^({self.momentum_decay:g} t)/2)" if self.scheduled else f"{self.beta1:g}"
+        kept = ", Π in float32" if self.product == "float32" else ""
+        return Facts(
+            norm=None,
+            pace_norm="linf",
+            recursion=(
+                f"m ← {self.beta1:g} m + {1 - self.beta1:.3g} g,  v ← {self.beta2:g} v + {1 - self.beta2:.3g} g²;  "
+                f"θ ← θ − η ((1−μ_t) g/(1−Π_t) + μ_(t+1) m/(1−Π_(t+1)))/(√v̂ + {self.eps:g}), μ_t = {mu}{kept}"
+            ),
+            source="Dozat 2016; Adam's theorem, Gronich & Vardi 2602.16340, does not speak of it",
+            memory=1.0 / (1.0 - max(self.beta1, self.beta2)),
+            lag_limit=min(1.0 - self.beta1, (1.0 - self.beta2) / 2, resonance_limit(self.beta1, self.beta2)),
+        )
+
+    @override
+    def init(self, theta: Blocks) -> State:
+        zero = zeros_like(theta)
+        return Lookahead(Moments(zero, zero), torch.ones_like(zero.log_scale))
+
+    @override
+    def direction(self, state: State, gradient: Scaled, step: Tensor) -> tuple[dict[str, Tensor], State]:
+        first = combine(state.moments.first, self.beta1, gradient, 1.0 - self.beta1)
+        root = combine_rms(state.moments.root, self.beta2, gradient, 1.0 - self.beta2)
+        now, then = self._mu(step), self._mu(step + 1.0)
+        product = multiplied(state.product, now, self.product)
+        ahead = times(first, then / (1.0 - product * then))
+        top = combine(ahead, 1.0, times(gradient, (1.0 - now) / (1.0 - product)), 1.0)
+        corrected = times(root, 1.0 / torch.sqrt(1.0 - torch.pow(self.beta2, step)))
+        ratio = safe_ratio(top, corrected, self.eps)
+        return {k: -r for k, r in ratio.items()}, Lookahead(Moments(first, root), product)
+
+    def _mu(self, step: Tensor) -> Tensor:
+        if not self.scheduled:
+            return torch.full_like(step, self.beta1)
+        return momentum_of(self.beta1, self.momentum_decay, step)
