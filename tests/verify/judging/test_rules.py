@@ -362,3 +362,32 @@ def test_judging_changes_nothing():
     before = dict(GOOD)
     _judge()
     assert before == GOOD
+
+
+# -- What a longer run may bring ----------------------------------------------------------------------------------
+
+SETTLES = {"direction settles": Hypothesis(None, 0.08)}
+
+
+@pytest.mark.parametrize(
+    ("evidence", "hypotheses", "may"),
+    [
+        (GOOD, SETTLES, True),
+        (GOOD | {"linf": _own(2e-2)}, {}, True),  # too large, and closing
+        (GOOD | {"linf": _own(2e-2, slope=None, interval=None)}, {}, True),
+        (GOOD, {"deterministic": Hypothesis(None, 0.1, "optimizer")}, False),
+        (GOOD, SETTLES | {"schedule": Hypothesis(None, -0.5)}, False),
+        (GOOD, {"beta1 <= beta2": Hypothesis(False, "0.95, 0.9")}, False),
+        (GOOD, {}, False),  # it holds
+        (GOOD | {"linf": _own(2e-2, **FLAT)}, {}, False),  # it fails
+    ],
+)
+def test_a_longer_run_is_made_only_where_nothing_but_steps_is_missing(evidence, hypotheses, may):
+    facts = Facts("linf", evidence, MET | hypotheses, BOUNDS, steps=1000)
+    assert judge(facts).more_steps_may_do is may
+
+
+def test_another_rule_at_realistic_shapes_refutes_whatever_the_gaps():
+    decision = judge(Facts("linf", GOOD, MET, BOUNDS, elsewhere="a 64 × 48 block follows l2"))
+    assert decision.outcome is FAILS
+    assert decision.texts[0] == "a 64 × 48 block follows l2: no one norm is followed at all shapes"
