@@ -32,6 +32,7 @@ class _Trajectory:
 class _About:
     random: float = 0.0
     step_per_lr: float = 1.0
+    rescalable: bool = True
 
 
 @dataclass
@@ -40,8 +41,8 @@ class _Measured:
     trajectory: _Trajectory
 
 
-def _seen(*findings, signature=(STEP,), random=0.0, length=1.0, margin=(-1.0, 0.1, 2.0)):
-    exam = Exam("p", about=_About(random, length), signature=signature, findings=findings)
+def _seen(*findings, signature=(STEP,), random=0.0, length=1.0, margin=(-1.0, 0.1, 2.0), rescalable=True):
+    exam = Exam("p", about=_About(random, length, rescalable), signature=signature, findings=findings)
     return _Measured(exam, _Trajectory(np.array(margin)[:, None]))
 
 
@@ -91,6 +92,7 @@ def test_each_reason_must_show_on_every_problem(why):
         _seen(margin=(-2.0, -1.0, -0.5)),  # slow, but on its way
         _seen(margin=(-2.0, 0.1, -0.5)),
         _seen(signature=()),  # nothing is known
+        _seen(margin=(-1.0, -1.5, -2.0), rescalable=False),  # the run was not its own
     ],
 )
 def test_what_is_no_reason(found):
