@@ -58,7 +58,8 @@ def remembered(session: Session, degrees: Mapping[Path, float]) -> tuple[float, 
 
     def stands(path: Path) -> bool:
         seen = watch(path, DROP_TURNS)
-        return seen[-1] >= NEVER_FORGETS * seen[len(seen) // 2] > 0
+        late, middle = seen[-1], seen[len(seen) // 2]
+        return late > 0 and middle >= NEVER_FORGETS * late >= NEVER_FORGETS**2 * middle  # a logarithm may grow
 
     for path, d in degrees.items():
         first = watch(path, 3)

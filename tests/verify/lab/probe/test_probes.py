@@ -572,3 +572,27 @@ def test_two_moments_that_resonate_are_followed_more_slowly():
     usual, odd = (probe(load("torch.optim:Adam", {"eps": 0.0, "betas": b}), SHAPES) for b in ((0.9, 0.9), (0.95, 0.9)))
     assert usual.lag_limit == pytest.approx(0.05, rel=1e-3)
     assert odd.lag_limit == pytest.approx(0.0177, rel=1e-2)
+
+
+class LogMoment(torch.optim.Optimizer):
+    """RMSprop whose log v is what is kept: under small gradients its size grows as v is forgotten."""
+
+    def __init__(self, params, lr=1e-3, alpha=0.95):
+        super().__init__(params, {"lr": lr, "alpha": alpha})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                log_g = p.grad.abs().log()
+                old = self.state[p].get("log_v", torch.full_like(p, -torch.inf))
+                self.state[p]["log_v"] = torch.logaddexp(
+                    old + math.log(group["alpha"]), 2 * log_g + math.log(1 - group["alpha"])
+                )
+                p.sub_(group["lr"] * p.grad.sign() * (log_g - self.state[p]["log_v"] / 2).exp())
+
+
+def test_a_logarithm_that_grows_as_its_moment_is_forgotten_is_no_sum():
+    found = _probe(LogMoment)
+    assert not found.stays
+    assert found.memory < math.inf
