@@ -101,8 +101,8 @@ def test_a_variation_reaches_the_code_that_imports_it():
 
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import bench_sensitivity as b; "
-        "b.patch('CHECK_LINEAR.gap*2.0'); import maxmargin.verify.running.checking as c, json; "
-        "print(json.dumps([c.CHECK_LINEAR['quick'].gap, c.CHECK_LINEAR['quick'].ratio]))"
+        "b.patch('CHECK_LINEAR.gap*2.0'); import maxmargin.verify.running.trial as c, json; "
+        "print(json.dumps([c.CHECK_LINEAR['quick'].gap, c.CHECK_LINEAR['quick'].alignment]))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert json.loads(found.stdout) == [pytest.approx(4e-2), 5]
+    assert json.loads(found.stdout) == [pytest.approx(4e-2), 0.95]

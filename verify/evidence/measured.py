@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +30,7 @@ class Measured:
         seconds: That the training took.
         full_steps: Steps that the full tier would take.
         state: The metric that its own state settled on, where that was looked for.
+        decided: A norm, and what the rules said of it where the steps' number was decided upon.
     """
 
     problem: Problem
@@ -39,6 +40,7 @@ class Measured:
     seconds: float = 0.0
     full_steps: int = 0
     state: StateNorm | None = None
+    decided: tuple[str, Any] | None = None
 
     def steady(self, norm: Norm) -> float | None:
         """Mean alignment with ``norm`` of its steps under constant gradients; None where none were taken."""

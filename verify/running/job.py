@@ -64,10 +64,11 @@ class Job:
         found = self._run(self.training, progress)
         if self.tier == "full" or self.known is not None or not self.exam.claimed:
             return found
-        decision = self._decision(found, self.exam.claimed[0])
+        norm = self.exam.claimed[0]
+        decision = self._decision(found, norm)
         needed = decision.facts.steps_needed or 0.0
         if not decision.more_steps_may_do or needed > LONGER_RUN * self.training.steps:
-            return found
+            return replace(found, decided=(norm.name, decision))
         return self._run(replace(self.training, steps=int(LONGER_RUN * self.training.steps)), progress)
 
     def _run(self, training: Training, progress: StepProgress | None) -> Measured:
@@ -86,7 +87,9 @@ class Job:
 
     def judge(self, found: Measured, norm: Norm) -> ProblemVerdict:
         """Judge what was measured for one of the norms."""
-        decision, problem, trajectory = self._decision(found, norm), found.problem, found.trajectory
+        problem, trajectory = found.problem, found.trajectory
+        known = found.decided if found.decided is not None and found.decided[0] == norm.name else None
+        decision = self._decision(found, norm) if known is None else known[1]
         facts = decision.facts
         return ProblemVerdict(
             problem=problem.name,

@@ -6,8 +6,8 @@ import os
 import time
 from threading import Thread
 
-WATCH = 1.0
-"""Seconds between two looks."""
+from maxmargin.verify.thresholds.training import PARENT_LOOK
+
 _watched = False
 
 
@@ -21,5 +21,5 @@ def end_with(parent: int) -> None:
 
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
-        time.sleep(WATCH)
+        time.sleep(PARENT_LOOK)
     os._exit(1)

@@ -420,6 +420,9 @@ TWIN_LONG_SHARE = named(
 
 # -- lab/twin/guesses.py ------------------------------------------------------------------------------------------
 
+USUAL_RETENTIONS = named(
+    "USUAL_RETENTIONS", (0.9, 0.95, 0.99, 0.999), "of an average", "guessed where a constructor declares none"
+)
 MANY_GUESSES = named("MANY_GUESSES", 300, "candidates", "of one row of the registry, at most")
 
 # -- lab/twin/search.py -------------------------------------------------------------------------------------------

@@ -104,3 +104,4 @@ PLAIN_STEPS = named(
     "time: a second",
 )
 PLAIN_MEMORIES = named("PLAIN_MEMORIES", 10.0, "times the memory", "of those steps: moments must have settled by then")
+PARENT_LOOK = named("PARENT_LOOK", 1.0, "seconds", "between two looks of a worker for the run that it works for")

@@ -547,7 +547,7 @@ def test_the_default_arguments_are_those_of_the_summary():
     ("name", "kwargs", "text"),
     [
         ("sigum", {}, r"unknown optimizer 'sigum'; did you mean 'signum'\?"),
-        ("zzz", {}, r"unknown optimizer 'zzz'; known: adagrad, "),
+        ("zzz", {}, r"unknown optimizer 'zzz'; known: adabelief, adagrad, "),
         ("adam", {"beta1": 1.0}, "beta1 is 1.0; an exponential average needs 0 <= beta1 < 1"),
         ("adam", {"beta2": -0.1}, "beta2 is -0.1"),
         ("adam", {"eps": -1e-8}, "eps is -1e-08; it must be a finite number >= 0"),

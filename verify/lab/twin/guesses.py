@@ -18,7 +18,7 @@ from maxmargin.verify.lab.norm.reading import readings
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.optimizers import OPTIMIZERS, Optimizer, OptimizerError
 from maxmargin.verify.optimizers.steepest import Kind, MomentumSteepestDescent, SteepestDescent
-from maxmargin.verify.thresholds.laboratory import MANY_GUESSES
+from maxmargin.verify.thresholds.laboratory import MANY_GUESSES, USUAL_RETENTIONS
 
 WHOLE = ("l2", "l1", "nuclear", "l2;max", "linf", "spectral", "hybrid", "maxrow", "maxcolumn")  # of the whole parameter
 
@@ -26,8 +26,6 @@ RETENTION = ("momentum", "beta", "mu", "alpha", "rho", "decay_rate", "smoothing"
 """Beginnings of names of how much an average keeps: ``momentum``, ``betas``, ``beta1``, RMSprop's ``alpha``."""
 NO_RETENTION = ("momentum_decay",)
 """Names that begin so and are no such number: NAdam's schedule of its momentum."""
-USUAL = (0.9, 0.95, 0.99, 0.999)
-"""What averages keep where nothing is declared."""
 NEUTRAL: Mapping[str, float] = {"eps": 0.0, "weight_decay": 0.0, "decay": 0.0, "ratio": 1.0, "lr": 1.0}
 """What never is guessed: a true-unit eps or a decay makes a recursion that is not free of scales."""
 
@@ -39,7 +37,7 @@ def retentions(optimizer: Any, given: Mapping[str, Any], about: Probe) -> list[f
         if _retains(name) and 0 <= value < 1:
             found += [value, 1.0 - value] if value else []
     if not found:  # constants of its code: the usual ones, besides what is measured
-        found += USUAL
+        found += USUAL_RETENTIONS
     for value in (1 - 1 / about.memory, 1 - about.lag_limit, 1 - 2 * about.lag_limit):
         if isfinite(value) and 0 < value < 1:
             found += [round(value, 12)]
