@@ -80,11 +80,12 @@ def test_the_wheel_says_what_it_offers(wheel: zipfile.ZipFile) -> None:
 
 
 def test_the_entry_points_are_installed_and_load() -> None:
-    from maxmargin.verify import cli, pytest_plugin
+    from maxmargin.verify import pytest_plugin
+    from maxmargin.verify.cli import isolated
 
     (script,) = entry_points(group="console_scripts", name="maxmargin")
     (plugin,) = entry_points(group="pytest11", name="maxmargin")
-    assert script.load() is cli.main
+    assert script.load() is isolated.run
     assert plugin.load() is pytest_plugin
 
 
