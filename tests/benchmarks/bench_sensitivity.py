@@ -107,7 +107,7 @@ def variations() -> dict[str, str]:
     """Every threshold that is a number, fields of bounds apart, and its level."""
     from dataclasses import fields, is_dataclass
 
-    import maxmargin.verify.thresholds.training  # noqa: F401
+    import maxmargin.verify.thresholds.training  # noqa: F401 - its import fills the table
     from maxmargin.verify.thresholds.table import THRESHOLDS
 
     found = {}

@@ -386,10 +386,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     usable_streams()
-    refused = usage_status(argv)
-    if refused is not None:
-        return refused
-    args = build_parser().parse_args(argv)
+    args = read(argv)
+    if isinstance(args, int):
+        return args
     before = signal.signal(signal.SIGTERM, _terminate) if current_thread() is main_thread() else None
     try:
         from maxmargin.verify.cli import commands
@@ -420,13 +419,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             signal.signal(signal.SIGTERM, before)
 
 
-def usage_status(argv: Sequence[str]) -> int | None:
-    """The status where reading the arguments ends a command: after ``--help``, or bad usage; else None."""
+def read(argv: Sequence[str]) -> argparse.Namespace | int:
+    """The arguments; or the status, where reading them ends a command: after ``--help``, or bad usage."""
     try:
-        build_parser().parse_args(argv)
+        return build_parser().parse_args(argv)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else BAD_INPUT
-    return None
 
 
 class Terminated(KeyboardInterrupt):

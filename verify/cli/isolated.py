@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from maxmargin.verify.cli.entry import main, usage_status
+from maxmargin.verify.cli.entry import main, read
 from maxmargin.verify.cli.status import BAD_INPUT, INTERNAL_ERROR, INTERRUPTED, TERMINATED
 from maxmargin.verify.cli.streams import keep_results_apart, results, usable_streams
 
@@ -42,9 +42,11 @@ def run(argv: Sequence[str] | None = None) -> int:
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     usable_streams()
-    refused = usage_status(argv)
-    if refused is not None or os.name != "posix":
-        return main(argv) if refused is None else refused
+    found = read(argv)  # usage is refused here, before a worker is started
+    if isinstance(found, int):
+        return found
+    if os.name != "posix":
+        return main(argv)
     written, status = os.pipe()
     alive, ours = os.pipe()
     try:

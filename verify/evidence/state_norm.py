@@ -302,4 +302,4 @@ def _accumulated(P: np.ndarray, squares: np.ndarray) -> bool:
 
 def _worst(values: object) -> float:
     """The largest; NaN where one of them is."""
-    return float(np.max(np.fromiter(values, dtype=np.float64)))  # type: ignore[call-overload]
+    return float(np.max(np.fromiter(values, dtype=np.float64)))  # type: ignore[call-overload]  # numpy's stub wants a list
