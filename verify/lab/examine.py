@@ -24,6 +24,7 @@ from maxmargin.verify.lab.norm.shape_law import shape_law
 from maxmargin.verify.lab.norm.subject import Subject
 from maxmargin.verify.lab.norm.weights import told_by_weights
 from maxmargin.verify.lab.paths import CodePaths, code_paths
+from maxmargin.verify.lab.probe.beginnings import begun
 from maxmargin.verify.lab.probe.finite import NonFinite, again, nonfinite
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.lab.probe.strides import in_stride
@@ -213,8 +214,10 @@ class Laboratory:
         return self._code
 
     def _put_in_stride(self, names: Sequence[str]) -> None:
-        if self.target.native is None and self.target.units is None and self.target.stride == 1:
-            strided = in_stride(self.target, [registry.get(name).shapes for name in names], self.seed)
+        fresh = (self.target.stride, self.target.skipped) == (1, 0)
+        if self.target.native is None and self.target.units is None and fresh:
+            shapes = [registry.get(name).shapes for name in names]
+            strided = begun(in_stride(self.target, shapes, self.seed), shapes, self.seed)
             if strided is not self.target:
                 self.target, self._subjects, self._large = strided, {}, None
 

@@ -96,7 +96,7 @@ def again(target: Target, shapes: Shapes, call: int) -> NonFinite | None:
 
 def _run(target: Target, shapes: Shapes, scale: float, calls: int) -> NonFinite | None:
     """The reproducer's program: the first call after which a weight is not finite."""
-    once = replace(target, stride=1)
+    once = replace(target, stride=1, skipped=0)
     with seeded(0):
         try:
             params = [torch.nn.Parameter(0.3 * torch.randn(s, dtype=torch.float64)) for s in shapes.values()]
