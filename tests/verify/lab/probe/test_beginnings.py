@@ -72,7 +72,7 @@ def test_nothing_is_left_out_elsewhere(target, kwargs):
 
 def test_their_moves_are_taken_back_and_their_state_is_kept():
     target = begun(load("torch.optim:RAdam", {"lr": 0.01}), [SHAPES])
-    assert pickle.loads(pickle.dumps(target)).skipped == target.skipped == 5  # noqa: S301 - our own bytes
+    assert pickle.loads(pickle.dumps(target)).skipped == target.skipped == 5
     params = [torch.nn.Parameter(torch.ones(3, dtype=torch.float64))]
     gradient = torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64)
     moved = Handle(target, params).advance([gradient])[0]
