@@ -39,7 +39,7 @@ class Twin:
 
     Attributes:
         optimizer: The engine's.
-        factor: η of the engine per unit of the black box's learning-rate factor; 1 where it is another number each step.
+        factor: η of the engine per unit of the black box's learning-rate factor; 1 where it is another one each step.
         difference: The largest relative difference of a block's step.
         steps: Steps compared.
         longest: Of these, those that one instance made in a row.
