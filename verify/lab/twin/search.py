@@ -89,6 +89,17 @@ def search(target: Target, shapes: Shapes, about: Probe, seed: int = 0, norms: S
     """
     if target.native is not None or not _eligible(about):
         return Search()
+    found = _searched(target, shapes, about, seed, norms, steady=False)
+    # A learning rate that is kept in the momentum (LaProp's) acts later than it is set: at a constant one it does not.
+    late_rate = found.twin is None and found.broken is None and about.lr_knob_error > SAME_STEP
+    return (
+        _searched(target, shapes, about, seed, norms, steady=True) if late_rate and not about.update_degree else found
+    )
+
+
+def _searched(
+    target: Target, shapes: Shapes, about: Probe, seed: int, norms: Sequence[Norm], *, steady: bool
+) -> Search:
     try:
         handle = Handle(target, [torch.nn.Parameter(torch.zeros(s, dtype=torch.float64)) for s in shapes.values()])
         runs: list[list[Move]] = []
@@ -96,7 +107,7 @@ def search(target: Target, shapes: Shapes, about: Probe, seed: int = 0, norms: S
         if about.depth < 1 and not (handle.rate.knob.outside and about.update_degree > 0):  # steps lost in the weights
             kinds.append(tiny(about.depth))
         for i, kind in enumerate(kinds):
-            rehearsal = moves(target, shapes, about, kind, seed + i)
+            rehearsal = moves(target, shapes, about, kind, seed + i, steady)
             if rehearsal.broken is not None:
                 return Search(broken=rehearsal.broken)
             runs.append(rehearsal.moves)
@@ -106,14 +117,14 @@ def search(target: Target, shapes: Shapes, about: Probe, seed: int = 0, norms: S
             for optimizer in _guesses(target, handle, shapes, about, runs, norms, freely):
                 if _compare(optimizer, runs, freely, target.skipped) is None:
                     continue
-                last = moves(target, shapes, about, late, seed + len(runs))
+                last = moves(target, shapes, about, late, seed + len(runs), steady)
                 if last.broken is not None:
                     return Search(broken=last.broken)
                 proof = _compare(optimizer, [*runs, last.moves], freely, target.skipped)
                 if proof is None:
                     return Search()
                 longest = target.stride * max(len(run) for run in (*runs, last.moves))
-                return Search(replace(_twin(optimizer, proof, freely), longest=longest))
+                return Search(replace(_twin(optimizer, proof, freely, steady), longest=longest))
     except TargetError:
         return Search()  # it fails on gradients that a long run may well not show it
     return Search()
@@ -124,8 +135,9 @@ def _eligible(about: Probe) -> bool:
     return free and about.decay == 0 and about.random == 0 and about.step_per_lr > 0
 
 
-def _twin(optimizer: Optimizer, proof: _Proof, freely: bool) -> Twin:
+def _twin(optimizer: Optimizer, proof: _Proof, freely: bool, steady: bool) -> Twin:
     own = ", up to a learning rate of its own each step" if freely else ""
+    own += ", while its learning rate is constant" if steady else ""
     return Twin(
         optimizer=optimizer,
         factor=1.0 if freely else proof.ratio,
