@@ -389,7 +389,7 @@ class Unseen(PlainAdan):
 
 
 class InMomentum(torch.optim.Optimizer):
-    """LaProp as in ``pytorch_optimizer``, the learning rate inside m; ``after`` lets the bare gradient in now and then."""
+    """LaProp as in ``pytorch_optimizer``, its learning rate inside m; ``after`` lets bare gradients in now and then."""
 
     def __init__(self, params, lr=0.02, betas=(0.9, 0.99), after=False):
         super().__init__(params, {"lr": lr, "betas": betas, "after": after})

@@ -91,10 +91,9 @@ def search(target: Target, shapes: Shapes, about: Probe, seed: int = 0, norms: S
         return Search()
     found = _searched(target, shapes, about, seed, norms, steady=False)
     # A learning rate that is kept in the momentum (LaProp's) acts later than it is set: at a constant one it does not.
-    late_rate = found.twin is None and found.broken is None and about.lr_knob_error > SAME_STEP
-    return (
-        _searched(target, shapes, about, seed, norms, steady=True) if late_rate and not about.update_degree else found
-    )
+    if found != Search() or about.update_degree or not about.lr_knob_error > SAME_STEP:
+        return found
+    return _searched(target, shapes, about, seed, norms, steady=True)
 
 
 def _searched(
