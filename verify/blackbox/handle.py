@@ -18,6 +18,9 @@ from maxmargin.verify.blackbox.targets import Target, TargetError, shapes_text
 
 __all__ = ["Handle", "Leaf", "Path"]
 
+DECAYS = ("weight_decay", "wd")
+"""Names of a weight decay, of arguments and in parameter groups."""
+
 
 class Handle:
     """One optimizer instance over given parameters.
@@ -87,7 +90,7 @@ class Handle:
 
     def weight_decay(self) -> float:
         """The largest declared weight decay."""
-        declared = [v for group in self.optimizer.param_groups for k, v in group.items() if k in ("weight_decay", "wd")]
+        declared = [v for group in self.optimizer.param_groups for k, v in group.items() if k in DECAYS]
         return max((float(d) for d in declared if isinstance(d, (int, float))), default=0.0)
 
     def set_lr(self, factor: float) -> None:
