@@ -18,8 +18,10 @@ from maxmargin.verify.blackbox.targets import Target, TargetError, shapes_text
 
 __all__ = ["Handle", "Leaf", "Path"]
 
-DECAYS = ("weight_decay", "wd")
-"""Names of a weight decay, of arguments and in parameter groups."""
+
+def is_decay(name: str) -> bool:
+    """Whether an argument, or an entry of a parameter group, is a weight decay by its name (MARS: weight_decay_1d)."""
+    return name == "wd" or name.startswith("weight_decay")
 
 
 class Handle:
@@ -90,7 +92,8 @@ class Handle:
 
     def weight_decay(self) -> float:
         """The largest declared weight decay."""
-        declared = [v for group in self.optimizer.param_groups for k, v in group.items() if k in DECAYS]
+        groups = self.optimizer.param_groups
+        declared = [v for group in groups for k, v in group.items() if is_decay(k) and not isinstance(v, bool)]
         return max((float(d) for d in declared if isinstance(d, (int, float))), default=0.0)
 
     def set_lr(self, factor: float) -> None:

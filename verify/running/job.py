@@ -62,7 +62,9 @@ class Job:
     def run(self, progress: StepProgress | None = None) -> Measured:
         """Train and measure; what was examined again, for longer, where nothing but steps is missing.
 
-        Once; twice on a linear problem in the engine, where even these steps take but seconds.
+        Returns:
+            What was measured of the last run: of the second at most; of the third on a linear problem in the engine,
+            where even these steps take but seconds.
         """
         found = self._run(self.training, progress)
         if self.tier == "full" or self.known is not None or not self.exam.claimed:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 import torch
 
 from maxmargin.models.blocks import Shapes
-from maxmargin.verify.blackbox.handle import DECAYS, Handle
+from maxmargin.verify.blackbox.handle import Handle, is_decay
 from maxmargin.verify.blackbox.targets import Target, TargetError
 
 
@@ -32,22 +32,24 @@ def without_decay(target: Target, shapes: Shapes) -> tuple[Target, Mapping[str, 
     Raises:
         TargetError: when the optimizer cannot be built.
     """
-    if target.native is not None:
+    if target.native is not None or not _declared(target, shapes):
         return target, {}
-    declared = _declared(target, shapes)
-    if declared:
-        assert target.factory is not None
-        known: Mapping[str, inspect.Parameter] = {}
-        with suppress(TypeError, ValueError):
-            known = inspect.signature(target.factory).parameters
-        for name in DECAYS:
-            if name in target.kwargs or name in known:
-                kwargs = MappingProxyType({**target.kwargs, name: 0.0})
-                free = replace(target, kwargs=kwargs, callings={}, rates={})
-                with suppress(TargetError):
-                    if not _declared(free, shapes):
-                        return free, {name: declared}
+    assert target.factory is not None
+    known: Mapping[str, inspect.Parameter] = {}
+    with suppress(TypeError, ValueError):
+        known = inspect.signature(target.factory).parameters
+    values = {name: p.default for name, p in known.items()} | dict(target.kwargs)
+    decays = {name: float(v) for name, v in values.items() if is_decay(name) and _is_number(v) and v != 0}
+    free = replace(target, kwargs=MappingProxyType({**target.kwargs, **dict.fromkeys(decays, 0.0)}))
+    free = replace(free, callings={}, rates={})
+    with suppress(TargetError):
+        if decays and not _declared(free, shapes):
+            return free, decays
     return target, {}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _declared(target: Target, shapes: Shapes) -> float:

@@ -47,6 +47,7 @@ class Ignores(torch.optim.SGD):
         ("torch.optim:AdamW", {}, {"weight_decay": 0.01}),
         ("torch.optim:SGD", {"weight_decay": 0.5, "lr": 0.1}, {"weight_decay": 0.5}),
         ("torch.optim:SGD", {}, {}),
+        (Ignores, {"weight_decay": 0.25}, {"weight_decay": 0.25}),
         ("signum", {}, {}),
         (lambda p: torch.optim.SGD(p, weight_decay=0.1), {}, {}),  # no argument switches it off
     ],
