@@ -26,7 +26,7 @@ from maxmargin.verify.lab.norm.weights import told_by_weights
 from maxmargin.verify.lab.paths import CodePaths, code_paths
 from maxmargin.verify.lab.probe.beginnings import begun
 from maxmargin.verify.lab.probe.decay import without_decay
-from maxmargin.verify.lab.probe.finite import NonFinite, again, nonfinite
+from maxmargin.verify.lab.probe.finite import NonFinite, again, nonfinite, on_zero
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.lab.probe.strides import in_stride
 from maxmargin.verify.lab.regimes import Regimes, regimes
@@ -114,6 +114,7 @@ class Laboratory:
         self._whole: Laboratory | None = None
         self._code: tuple[tuple[DeadKnob, ...], CodePaths] | None = None
         self._large: LargeShapes | None = None
+        self._zero: str | None = None
         self._broken: dict[tuple[tuple[str, tuple[int, ...]], ...], NonFinite | None] = {}
 
     def on(self, name: str) -> Subject:
@@ -139,6 +140,14 @@ class Laboratory:
         if key not in self._broken:
             self._broken[key] = nonfinite(self.target, shapes)
         return self._broken[key]
+
+    def on_zero(self, shapes: Shapes) -> Sequence[str]:
+        """What becomes of weights without gradient, in a sentence, if it is worth one; asked once."""
+        if self._whole is not None:
+            return self._whole.on_zero(shapes)
+        if self._zero is None:
+            self._zero = on_zero(self.target, shapes)
+        return [self._zero] if self._zero else []
 
     def problems(self) -> tuple[str, ...]:
         """Return the standard problems, or those without vectors if the optimizer refuses one.
@@ -271,7 +280,7 @@ class Laboratory:
             twin=found.twin,
             findings=findings,
             nonfinite=broken,
-            notes=() if about is None else (*_notes(subject, seen), self.large.text),
+            notes=() if about is None else (*_notes(subject, seen), self.large.text, *self.on_zero(subject.shapes)),
             scope=() if about is None else tuple(_scope(about, found.twin)),
             large=None if about is None else self.large,
             candidates=tuple({**suspects, **({} if nearest is None else {nearest.name: nearest})}.values()),

@@ -175,6 +175,7 @@ FINITE_SCALES = named(
     "what training shows an optimizer; squares of them are far from the ends of float32",
 )
 FINITE_CALLS = named("FINITE_CALLS", 8, "calls", "of step() at each of these sizes", "most failures show in the first")
+ZERO_CALLS = named("ZERO_CALLS", 5, "calls", "of step() on gradients that are exactly 0")
 FINITE_LONGEST = named(
     "FINITE_LONGEST", 20_000, "calls", "most after which a step that failed elsewhere is looked for again", "time"
 )
