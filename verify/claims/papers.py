@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from maxmargin.verify.claims.record import paper
 
-GV = paper(
-    "gv", "Gronich & Vardi 2602.16340", "The implicit bias of Adam and Muon on homogeneous networks"
-)
+GV = paper("gv", "Gronich & Vardi 2602.16340", "The implicit bias of Adam and Muon on homogeneous networks")
 TG = paper("tg", "Tsilivis et al. 2410.22069", "Flavors of margin: implicit bias of steepest descent")
 LL = paper("ll", "Lyu & Li 1906.05890", "Gradient descent maximizes the margin of homogeneous neural networks")
 JT = paper("jt", "Ji & Telgarsky 2006.06657", "Directional convergence and alignment in deep learning")
