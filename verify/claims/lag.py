@@ -158,7 +158,7 @@ register(
         id="gv-edge-outside",
         paper=GV.key,
         kind="edge",
-        statement="Outside the schedule's condition, a < 1 − 1/L, Adam's step over its learning rate shrinks without end.",
+        statement="Outside the schedule's condition, a < 1 − 1/L, Adam's step over its rate shrinks without end.",
         formula="a < 1 − 1/L  ⇒  κ falls, r → −½ log β₂",
         source=SOURCE,
         optimizers=("adam",),

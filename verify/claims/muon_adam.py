@@ -18,7 +18,7 @@ def _trained(growth: float, a: float, ratio: float) -> Any:
     """``growth`` of the smallest margin in a step, about, at first."""
     from maxmargin.verify.claims.measures import optimum, problems, trained
 
-    eta = growth / optimum(problems.get("blocks"), f"hybrid:{ratio!r}").margin
+    eta = growth / (ratio * optimum(problems.get("blocks"), f"hybrid:{ratio!r}").margin)
     kwargs = {"beta1": 0.9, "beta2": 0.95, "ratio": ratio}
     return trained("blocks", "muon-adam", kwargs, steps=10_000, eta=eta, a=a, seed=0, loss="cross-entropy")
 

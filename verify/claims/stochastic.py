@@ -22,14 +22,14 @@ def batched(
     other: str,
     batch: int | None,
     order: str = "shuffled",
-    **kw: Any,
+    **kwargs: Any,
 ) -> dict[str, float]:
     """Worst gap of two runs under ``norm`` after 500, 2,000 and 8,000 steps; the best under the other norm."""
     from maxmargin.verify.claims.measures import gaps, nearest, trained
 
     options: dict[str, Any] = {} if batch is None else {"batch_size": batch, "order": order}
     problem, path = trained(
-        "rademacher@linear", optimizer, kw, steps=8_000, runs=2, seed=seed + 1, loss="cross-entropy", **options
+        "rademacher@linear", optimizer, kwargs, steps=8_000, runs=2, seed=seed + 1, loss="cross-entropy", **options
     )
     early, middle, end = gaps(problem, path, norm, [nearest(path, s) for s in (500, 2_000, 8_000)]).max(axis=1)
     return {
