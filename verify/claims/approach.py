@@ -66,7 +66,7 @@ for _method, _optimizer in (("nsd", "steepest"), ("nmd", "momentum-steepest")):
                 id=f"fan-{_method}-{_family}",
                 paper=FST.key,
                 kind="limit direction",
-                statement=f"Normalized {'steepest' if _method == 'nsd' else 'momentum'} descent maximizes the multiclass "
+                statement=f"Normalized {_optimizer.removesuffix('-steepest')} descent maximizes the multiclass "
                 f"margin of its own norm, {_family} p for every p.",
                 formula="min_i mᵢ(W)/‖W‖_p → max",
                 source=SOURCE,
@@ -99,7 +99,7 @@ register(
             for norm in ("l2", "linf", "spectral")
         ),
         conditions=(at_most("exponent", -0.35, refuted=-0.2),),
-        control=Control("the gap of another norm", norm="nuclear"),
+        control=Control("the gap of another norm", norm="linf"),
         hypotheses=SEPARATED,
     )
 )
@@ -129,7 +129,7 @@ register(
         source=f"{BOOST.name}, theorem on shrinkage",
         optimizers=("coordinate-descent",),
         measure=approaches,
-        cases=(Case("multiclass, l1", optimizer="coordinate-descent", norm="l1", eta=0.05, **RATE),),
+        cases=(Case("multiclass, l1", optimizer="coordinate-descent", norm="l1", eta=0.3, **RATE),),
         conditions=(at_most("gap", 1e-2, refuted=3e-2), at_most("exponent", -0.35, refuted=-0.2)),
         control=Control("the l2 margin of the same run", norm="l2"),
         hypotheses=SEPARATED,
