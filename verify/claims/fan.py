@@ -1,4 +1,4 @@
-"""Fan, Schmidt & Thrampoulidis 2502.04664, their synthetic setting: which reference matrix the iterates correlate with."""
+"""The synthetic setting of Fan, Schmidt & Thrampoulidis 2502.04664: which optimum the iterates correlate with."""
 
 from __future__ import annotations
 

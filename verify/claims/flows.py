@@ -73,7 +73,7 @@ register(
         id="tg-flow-kkt",
         paper=TG.key,
         kind="limit direction",
-        statement="The flow of steepest descent itself, without any learning rate, approaches a KKT direction of its norm.",
+        statement="The flow of steepest descent itself approaches a KKT direction of its norm.",
         formula="dθ/dN ∈ lmo(∇ℒ):  Γ(θ(N)) → 0",
         source=f"{TG.name}, theorem on limit points of the flow",
         optimizers=("steepest",),

@@ -19,7 +19,7 @@ COEFFICIENTS = {
 def inexact(
     tier: str, seed: int, *, a: float, b: float, c: float, problem: str, share: float = 1.0
 ) -> dict[str, float]:
-    """Over 1, 2, 3, 5 and 12 Newton–Schulz steps: the largest Γ − ``share`` · (1 − r), r the least late alignment; Γ/(1 − r)."""
+    """The largest Γ − ``share`` · (1 − r), r the least late alignment, over 1 to 12 Newton–Schulz steps."""
     from maxmargin.solvers.norms import get_norm
     from maxmargin.verify.claims.measures import gaps, trained
     from maxmargin.verify.results.alignment import alignment

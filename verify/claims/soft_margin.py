@@ -89,7 +89,7 @@ register(
         id="ll-rates",
         paper=LL.key,
         kind="rate",
-        statement="Along gradient flow the norm grows like (log t)^(1/L) and the loss falls like 1/(t (log t)^(2−2/L)).",
+        statement="Along gradient flow the norm is of order (log t)^(1/L), the loss of order 1/(t (log t)^(2−2/L)).",
         formula="‖θ‖ = Θ((log t)^(1/L)),  ℒ = Θ(1/(t (log t)^(2−2/L)))",
         source=f"{LL.name}, theorem on rates",
         optimizers=("ngd",),
@@ -111,7 +111,7 @@ register(
 
 
 def aligned(tier: str, seed: int, *, problem: str, optimizer: str) -> dict[str, float]:
-    """1 − cos(θ, −∇ℒ), the worst of two runs; shares ‖W_k‖²/‖θ‖² against d_k/L."""
+    """1 − cos(θ, −∇ℒ), and the shares ‖W_k‖²/‖θ‖² against d_k/L; the worst of two runs."""
     from maxmargin.verify.claims.measures import cosine, nearest, trained
 
     data, path = trained(problem, optimizer, steps=60_000, runs=2, seed=seed, scale=0.01)

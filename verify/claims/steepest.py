@@ -95,13 +95,13 @@ def settles(tier: str, seed: int, *, problem: str, optimizer: str, norm: str) ->
 
     @dataclass(frozen=True)
     class Turning(SteepestDescent):
-        """ℓ∞ steps while log₂ of the step is even, ℓ1 steps while it is odd: its direction never settles."""
+        """ℓ∞ steps in one half decade, ℓ1 steps in the next: its direction never settles."""
 
         def facts(self) -> Facts:
             return Facts(norm=None, recursion="lmo of two norms in turn", source="a control", pace_norm="l2")
 
         def direction(self, state: Any, gradient: Any, step: Any) -> Any:
-            even = (step.log2().floor() % 2) == 0
+            even = ((2 * step.log10()).floor() % 2) == 0
             one, two = (get_norm(n).lmo(gradient.blocks) for n in ("linf", "l1"))
             return {k: one[k] * even + two[k] * (~even) for k in one}, state
 
@@ -126,14 +126,14 @@ T2 = Measured(
     id="gv-t2",
     paper=GV.key,
     kind="bound",
-    statement="Directions settle at a positive margin, as the theorem on momentum steepest descent assumes (T1, T2).",
+    statement="Directions settle at a positive margin, as the theorem on momentum assumes (T1, T2).",
     formula="∫ ‖d(θ/‖θ‖)‖ < ∞,  lim q(θ/‖θ‖) > 0",
     source=f"{GV.name}, assumptions T1 and T2, which are not proved there",
-    optimizers=("momentum-gd", "signum", "muon"),
+    optimizers=("momentum-gd", "signum"),
     measure=settles,
     cases=tuple(
         Case(f"{NETWORK}, {optimizer}", problem=NETWORK, optimizer=optimizer, norm=norm)
-        for optimizer, norm in (("signum", "linf"), ("momentum-gd", "l2"), ("muon", "spectral"))
+        for optimizer, norm in (("signum", "linf"), ("momentum-gd", "l2"))
     ),
     conditions=(
         at_most("path, last decade over the one before", 0.7, refuted=0.9),
@@ -143,22 +143,37 @@ T2 = Measured(
     control=Control("an optimizer that turns between two norms", optimizer="turning"),
 )
 register(T2)
-register(
-    replace(
-        T2,
-        id="gv-t2-adam",
-        statement="Adam's direction settles at a positive margin, as its theorem assumes (T1, T2).",
-        optimizers=("adam",),
-        cases=(Case(f"{NETWORK}, adam", problem=NETWORK, optimizer="adam", norm="linf"),),
-        expected=Outcome.FAILS,
-        because="A limit cannot be refuted in finitely many steps, but nothing of it is seen in a million: the direction "
-        "moves more in the last decade of steps than in the one before. The ℓ∞ gap closes all the while.",
+for _name, _norm, _expected, _because in (
+    (
+        "adam",
+        "linf",
+        Outcome.FAILS,
+        "Nothing of the limit is seen in a million steps: the direction moves more in the last decade of steps than in "
+        "the one before, while the gap closes. That does not refute a limit, but T2 is not met where it can be seen.",
+    ),
+    (
+        "muon",
+        "spectral",
+        Outcome.INCONCLUSIVE,
+        "Muon's KKT points are not isolated: the direction still drifts among them after a million steps, and its path "
+        "falls by less than a third in a decade.",
+    ),
+):
+    register(
+        replace(
+            T2,
+            id=f"gv-t2-{_name}",
+            statement=f"{_name.capitalize()}'s direction settles at a positive margin, as theory assumes (T1, T2).",
+            optimizers=(_name,),
+            cases=(Case(f"{NETWORK}, {_name}", problem=NETWORK, optimizer=_name, norm=_norm),),
+            expected=_expected,
+            because=_because,
+        )
     )
-)
 
 
 def kinked(tier: str, seed: int, *, problem: str, optimizer: str, norm: str, wrong: str) -> dict[str, float]:
-    """ReLU: Γ with torch's subgradients under two norms; T3: how far the loss's direction moves in the last decade."""
+    """ReLU: Γ by torch's subgradients; T3: how far the gradient's direction moves in the last decade."""
     from maxmargin.verify.claims.measures import flat, gaps, nearest, trained
 
     steps = 100_000
@@ -180,7 +195,7 @@ register(
         id="gv-relu-extension",
         paper=GV.key,
         kind="limit direction",
-        statement="On ReLU, which is not smooth, limits are Clarke-KKT points if normalized subgradients converge (T3).",
+        statement="On ReLU, which is not smooth, limits are KKT directions if normalized subgradients converge.",
         formula="T3 ⇒ Γ(θ_t) → 0 with subgradients",
         source=f"{GV.name}, section 4, whose own runs do not appear to satisfy T3",
         optimizers=("momentum-gd", "signum", "adam"),
@@ -227,7 +242,7 @@ register(
         id="gv-betas-not-needed",
         paper=GV.key,
         kind="counterexample",
-        statement="β₁ ≤ β₂ is not needed: with β₁ > β₂ Adam closes the ℓ∞ gap too, if slowly.",
+        statement="β₁ ≤ β₂ is not needed: with β₁ > β₂ Adam closes the ℓ∞ gap too.",
         formula="β₁ > β₂:  Γ_∞ → 0",
         source=f"{GV.name}, hypothesis of the theorem on Adam; that it is not necessary: own measurement, THEORY 7",
         optimizers=("adam",),
@@ -240,7 +255,7 @@ register(
 
 
 def unreached(tier: str, seed: int, *, u: float) -> dict[str, float]:
-    """Adam on F2, one of whose coordinates starts at ``u``: the margin over the largest, and that coordinate's share."""
+    """Adam on F2, a coordinate of which starts at ``u``: the margin over the largest, that coordinate."""
     from maxmargin.solvers.kkt.bounds import upper_bound
     from maxmargin.solvers.norms import get_norm
     from maxmargin.verify.claims.measures import filled, problems, trained
