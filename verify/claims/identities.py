@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from maxmargin.verify.claims.papers import BN, CRAWSHAW, GV
-from maxmargin.verify.claims.record import Case, Control, Measured, at_most, register
+from maxmargin.verify.claims.record import Case, Control, Measured, Paper, at_most, register
 
 
 def same(
@@ -33,7 +33,7 @@ def same(
     return {"distance": float(max(apart))}
 
 
-ROWS = {
+ROWS: dict[str, tuple[Paper, str, str, dict[str, int], dict[str, Any], Control]] = {
     "bn-adam-sign": (
         BN,
         "Adam without averages is the sign of the gradient.",

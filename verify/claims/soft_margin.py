@@ -30,7 +30,7 @@ def soft(
         schedule=Paced(pace=pace), checkpoints=400,
     )  # fmt: skip
     q = -_log_loss(data, path)
-    late = np.flatnonzero(q > 0)
+    late = np.flatnonzero(q > 0).tolist()
     own = get_norm(norm)
     sizes = np.array([float(own.value(path.at(t, 0))) for t in late])
     margin = np.log(q[late]) - data.degree * np.log(sizes)
@@ -70,7 +70,7 @@ def rates(tier: str, seed: int, *, problem: str, degree: int, optimizer: str = "
     from maxmargin.verify.claims.measures import exponent, flat, trained
 
     data, path = trained(problem, optimizer, steps=60_000, seed=seed, scale=0.02, checkpoints=60)
-    at = np.flatnonzero(path.margin[:, 0] > 30.0)
+    at = np.flatnonzero(path.margin[:, 0] > 30.0).tolist()
     loss = _log_loss(data, path)[at]
     slope = np.array([np.log(np.linalg.norm(flat(path.at(t, 0, "gradient")))) + path.log_scale[t, 0] for t in at])
     log_t = loss - 2 * slope  # t = ∫ dN/‖∇ℒ‖, whose last part alone counts: ℒ falls by ‖∇ℒ‖ per unit of N
@@ -119,7 +119,7 @@ def aligned(tier: str, seed: int, *, problem: str, optimizer: str) -> dict[str, 
     def short(t: int) -> float:
         return max(1 + cosine(path.at(t, i), path.at(t, i, "gradient")) for i in range(path.runs))
 
-    degrees = data.model.block_degrees
+    degrees = data.model.block_degrees or {}
     off = 0.0
     for i in range(path.runs):
         end = path.at(-1, i)
