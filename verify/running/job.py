@@ -29,7 +29,7 @@ from maxmargin.verify.progress.report import StepProgress
 from maxmargin.verify.results.verdict import ControlVerdict, Hypothesis, Outcome, ProblemVerdict
 from maxmargin.verify.running.orphans import end_with
 from maxmargin.verify.thresholds.table import Bounds
-from maxmargin.verify.thresholds.training import LONGER_RUN
+from maxmargin.verify.thresholds.training import LONGER_RUN, LONGEST_RUN, NEEDED_MARGIN
 from maxmargin.verify.training.train import Training
 
 Result = TypeVar("Result")
@@ -96,21 +96,22 @@ class Job:
         """Train and measure; what was examined again, for longer, where nothing but steps is missing.
 
         Returns:
-            What was measured of the last run: of the second at most; of the third on a linear problem in the engine,
-            where even these steps take but seconds.
+            What was measured of the last run. There is a second of as many steps as seem to be needed, and a third
+            where these can be told, or, on a linear problem in the engine, cost but seconds.
         """
         found = self._run(self.training, progress)
         if self.tier == "full" or self.known is not None or not self.exam.claimed:
             return found
-        cheap = isinstance(self.training.trainee, Optimizer) and found.problem.linear
-        norm, longest = self.exam.claimed[0], LONGER_RUN ** (2 if cheap else 1) * self.training.steps
-        training = self.training
+        norm, training = self.exam.claimed[0], self.training
+        cheap = isinstance(training.trainee, Optimizer) and found.problem.linear
         while True:
             decision = self._decision(found, norm)
-            training = replace(training, steps=int(LONGER_RUN * training.steps))
-            needed = max(decision.facts.steps_needed or 0.0, training.steps)
-            if not decision.more_steps_may_do or needed > longest:
+            needed = decision.facts.steps_needed or 0.0
+            steps = max(LONGER_RUN * training.steps, NEEDED_MARGIN * needed)
+            unknown = not needed and not cheap and training is not self.training
+            if not decision.more_steps_may_do or unknown or steps > LONGEST_RUN * self.training.steps:
                 return replace(found, decided=(norm.name, decision))
+            training = replace(training, steps=int(steps))
             found = self._run(training, progress)
 
     def _run(self, training: Training, progress: StepProgress | None) -> Measured:
