@@ -28,8 +28,9 @@ class Mixture(NamedTuple):
 class AdEMAMix(Optimizer):
     """m ← β₁ m + (1−β₁) g,  s ← β₃ s + (1−β₃) g,  v ← β₂ v + (1−β₂) g²,  direction = −(m̂ + α s) / (√v̂ + eps) / (1 + α).
 
-    0/0 := 0; s is not corrected. Divided by 1 + α, entries of a settled step are at most 1, as the pace expects. Without the warm-up of α and β₃ that its authors add. A constant gradient makes steps
-    along its signs; no theorem on its margin is known to us, so no norm is claimed.
+    0/0 := 0; s is not corrected. Divided by 1 + α, entries of a settled step are at most 1, as the pace expects.
+    Without the warm-up of α and β₃ that its authors add. A constant gradient makes steps along its signs; no theorem
+    on its margin is known to us, so no norm is claimed.
     """
 
     beta1: float = 0.9
