@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 import webbrowser
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,7 @@ from maxmargin.verify.cli.streams import results
 from maxmargin.verify.progress.report import reporting
 from maxmargin.verify.results.answer import Answer
 from maxmargin.verify.results.encoding import ReportError
+from maxmargin.verify.results.origin import COMMAND
 from maxmargin.verify.results.store import Store, file_key
 from maxmargin.verify.results.verdict import CheckVerdict, Outcome, Verdict
 
@@ -35,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
         The exit status.
     """
     plugins.add(*args.plugin)
+    COMMAND.set(shlex.join(["maxmargin", *args.argv]))
     out = Output(sys.stderr if args.json == "-" else results(), args.quiet)
     if args.json not in (None, "-"):
         _writable(Path(args.json), "--json")

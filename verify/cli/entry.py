@@ -422,7 +422,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def read(argv: Sequence[str]) -> argparse.Namespace | int:
     """The arguments; or the status, where reading them ends a command: after ``--help``, or bad usage."""
     try:
-        return build_parser().parse_args(argv)
+        return build_parser().parse_args(argv, argparse.Namespace(argv=list(argv)))
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else BAD_INPUT
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from typing_extensions import override
 
 from maxmargin.verify.results.encoding import as_json
+from maxmargin.verify.results.origin import Origin
 from maxmargin.verify.results.verdict import Outcome, Verdict
 
 
@@ -49,6 +50,7 @@ class Campaign(Struct, frozen=True, kw_only=True):
     device: str = ""
     seconds: float | None = None
     versions: Mapping[str, str] = {}
+    origin: Origin | None = None
     claims: tuple[ClaimVerdict, ...]
 
     @property

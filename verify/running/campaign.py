@@ -23,6 +23,7 @@ from maxmargin.verify.progress.joint import JointProgress
 from maxmargin.verify.progress.report import Progress
 from maxmargin.verify.results.candidates import CANDIDATES
 from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
+from maxmargin.verify.results.origin import Origin
 from maxmargin.verify.results.store import Store, file_key, fingerprint_of
 from maxmargin.verify.results.verdict import Outcome, ProblemVerdict
 from maxmargin.verify.running.job import Job, run_all
@@ -98,7 +99,7 @@ def verify(
     chosen = select(claims)
     resolve(device)
     store = Store.at(out) if out is not None else None
-    started = time.perf_counter()
+    started, origin = time.perf_counter(), Origin.now()
     work = {_name(claim, plan): (claim, plan) for claim in chosen for plan in claim.plans}
     keys = {name: file_key(f"{claim.id}--{plan.problem}") for name, (claim, plan) in work.items()}
     stamps = {
@@ -114,6 +115,7 @@ def verify(
             device=str(resolve(device)),
             seconds=round(time.perf_counter() - started, 3),
             versions=versions(),
+            origin=origin,
             claims=tuple(_verdict(c, done) for c in chosen),
         ).to_json()
 
