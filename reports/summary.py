@@ -1,0 +1,163 @@
+"""The first screen: the answer in a sentence, the three reasons that matter, and what to do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+from maxmargin.reports.cases import Case, Problem
+from maxmargin.reports.numbers import num
+from maxmargin.verify.results.answer import Answer
+from maxmargin.verify.results.claim_verdict import Campaign
+from maxmargin.verify.results.verdict import CheckVerdict, Outcome
+
+REASONS = 3
+
+
+@final
+@dataclass(frozen=True)
+class Summary:
+    """What the first screen says.
+
+    Attributes:
+        outcome: Over all.
+        word: The class of answer.
+        sentence: The answer.
+        reasons: The three that matter.
+        more: How many more there are below.
+        advice: What to do.
+    """
+
+    outcome: Outcome
+    word: str
+    sentence: str
+    reasons: tuple[str, ...]
+    more: int
+    advice: str
+
+
+def summary(results: Sequence[Campaign | CheckVerdict], cases: Sequence[Case]) -> Summary:
+    """Say it of one result, or of several together."""
+    if len(results) == 1 and isinstance(results[0], CheckVerdict):
+        return _of_check(results[0], cases)
+    outcomes = Counter(case.verdict.outcome for case in cases)
+    outcome = Outcome.of_all(case.verdict.outcome for case in cases)
+    claims = all(isinstance(result, Campaign) for result in results)
+    said, more = _said(cases)
+    sentence = _counted(outcomes, claims) if claims else _of_checks(results, cases)
+    return Summary(outcome, outcome.upper(), sentence, said or tuple(evidence_of(cases)), more, _what_to_do(cases))
+
+
+def _of_check(check: CheckVerdict, cases: Sequence[Case]) -> Summary:
+    plain = check.answer is Answer.HOLDS
+    facts = evidence_of(cases) if plain else []
+    reasons = (*facts, *check.reasons) if plain else check.reasons
+    told = max(REASONS, len(facts)) if plain else REASONS
+    word = str(check.answer).upper()
+    return Summary(check.outcome, word, check.sentence, reasons[:told], len(reasons) - told, _advice(check))
+
+
+def _counted(outcomes: Counter[Outcome], claims: bool) -> str:
+    total, held = outcomes.total(), outcomes[Outcome.HOLDS]
+    what = "claim" if claims else "verdict"
+    rest = ((outcomes[Outcome.FAILS], "fail"), (outcomes[Outcome.INCONCLUSIVE], "inconclusive"))
+    answer = f"{held} of {total} {what}{'' if total == 1 else 's'} hold{'s' if held == total == 1 else ''}"
+    return "; ".join([answer, *(f"{count} {word}" for count, word in rest if count)]) + "."
+
+
+def _of_checks(results: Sequence[Campaign | CheckVerdict], cases: Sequence[Case]) -> str:
+    checks = [result for result in results if isinstance(result, CheckVerdict)]
+    if len(checks) < len(results):
+        return _counted(Counter(case.verdict.outcome for case in cases), claims=False)
+    outcomes = Counter(check.outcome for check in checks)
+    held, failed, rest = (outcomes[o] for o in (Outcome.HOLDS, Outcome.FAILS, Outcome.INCONCLUSIVE))
+    told = [
+        f"{held} maximize{'s' if held == 1 else ''} a norm’s margin",
+        *([f"{failed} do{'es' if failed == 1 else ''} not"] if failed else []),
+        *([f"{rest} {'is' if rest == 1 else 'are'} not decided"] if rest else []),
+    ]
+    return f"Of {len(checks)} optimizers {', '.join(told)}."
+
+
+def _said(cases: Sequence[Case]) -> tuple[tuple[str, ...], int]:
+    """The first reason of each case that does not hold, failures first."""
+    bad = sorted((c for c in cases if c.verdict.outcome is not Outcome.HOLDS), key=_urgency)
+    said = [f"{case.name}: {next(iter(_reasons(case)), 'no reason was stored')}" for case in bad]
+    return tuple(said[:REASONS]), max(0, len(said) - REASONS)
+
+
+def _urgency(case: Case) -> int:
+    return 0 if case.verdict.outcome is Outcome.FAILS else 1
+
+
+def _reasons(case: Case) -> list[str]:
+    """Of a case that does not hold: what is said of the problems that do not."""
+    found = [
+        f"{p.problem}: {'; '.join(p.reasons)}"
+        for p in sorted(case.verdict.problems, key=lambda p: p.outcome is not Outcome.FAILS)
+        if p.outcome is not Outcome.HOLDS and p.reasons
+    ]
+    return [*found, *case.reasons]
+
+
+def evidence_of(cases: Sequence[Case]) -> list[str]:
+    """Why what holds does: the largest gap, the nearest control, and the hypotheses, over all problems."""
+    rows = [(case, p) for case in cases for p in case.problems]
+    several = len(cases) > 1
+    out = []
+    gaps = [(p.standing.gap, case, p) for case, p in rows if p.standing.gap is not None]
+    if gaps:
+        gap, case, p = max(gaps, key=lambda row: row[0])
+        out.append(f"The gap under its norm closes on every problem: at most {num(gap)} ({_where(case, p, several)}).")
+    told = [
+        (e.told[0], name, case, p)
+        for case, p in rows
+        for name, e, _ in p.evidence
+        if e.told is not None and p.standing.is_control(name)
+    ]
+    if told:
+        share, name, case, p = min(told, key=lambda row: row[0])
+        out.append(
+            f"Every other norm’s gap stays: the least is {name}’s, {100 * share:.0f} % of what it is at the optimum "
+            f"under {p.standing.norm} ({_where(case, p, several)})."
+        )
+    judged = [(len(p.hypotheses.met), len(p.hypotheses.missing)) for _, p in rows]
+    met, missing = sum(m for m, _ in judged), sum(n for _, n in judged)
+    if met + missing:
+        on = f"on {len(rows)} problem{'s' if len(rows) != 1 else ''}"
+        out.append(f"{met} of {met + missing} hypotheses are met, {on}.")
+    return out
+
+
+def _where(case: Case, p: Problem, several: bool) -> str:
+    problem = p.standing.problem.problem
+    return f"{case.name} on {problem}" if several else problem
+
+
+def _what_to_do(cases: Sequence[Case]) -> str:
+    bad = [case for case in cases if case.verdict.outcome is not Outcome.HOLDS]
+    if not bad:
+        return "Nothing. What is folded below is the evidence of each."
+    return "Their sections below are unfolded: read the reasons first, then the figures."
+
+
+def _advice(check: CheckVerdict) -> str:
+    about = check.about
+    if check.outcome is Outcome.HOLDS:
+        claim = "" if check.claim else f" with --claim {about}" if about and check.answer is Answer.HOLDS else ""
+        return f"Nothing. To keep it so, run the same command in CI{claim}: its exit status is 0 as long as this holds."
+    if check.outcome is Outcome.INCONCLUSIVE:
+        if any(p.steps_needed is not None and p.steps_needed > p.steps for p in check.problems):
+            return "Run it with --tier full: the gaps still fall, and more steps decide."
+        return "Look at the hypotheses that are unmet or not known: more steps do not decide while they are so."
+    if check.answer is Answer.FACTOR:
+        return "Decide whether a share of the margin will do; its steps would have to be exact for all of it."
+    if check.answer is Answer.DATA_DEPENDENT:
+        return "Nothing, if that is meant; no norm that is fixed beforehand can be claimed of it."
+    if check.findings:
+        return "Mend what the first reason names, and run the same command again."
+    if check.claim is None:
+        return "Run it with --claim and the norm that you expect: the reasons then say where its steps miss it."
+    return "See which other norm’s gap closes, if any does, and claim that; else where the curves part from the norm’s."
