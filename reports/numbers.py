@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -26,9 +27,24 @@ def num(value: float | None, digits: int = 2) -> str:
     if value is None:
         return "–"
     if value == 0 or 1e-2 <= abs(value) < 1e4:
-        return (f"{value:.{digits}g}" if abs(value) < 100 else f"{value:.0f}").replace("-", "−")
+        return (f"{value:.{digits}g}" if abs(value) < 99.5 else f"{value:.0f}").replace("-", "−")
     mantissa, exponent = f"{value:.{digits - 1}e}".replace("-", "−", value < 0).split("e")
     return f"{mantissa}×10{str(int(exponent)).translate(SUPERSCRIPT)}"
+
+
+def prose(text: str) -> str:
+    """A stored sentence with its numbers in the page's format; one with a program in it stays as it is.
+
+    Returns:
+        The text.
+
+    Example:
+        >>> prose("KKT gap 1.4e-04 under l2, another at 8.2e-02 after 3e+05 steps")
+        'KKT gap 1.4×10⁻⁴ under l2, another at 0.082 after 3.0×10⁵ steps'
+    """
+    if "\n" in text:
+        return text
+    return re.sub(r"(?<![\w.])\d(?:\.\d+)?e[-+]\d\d+(?!\w)", lambda found: num(float(found[0])), text)
 
 
 def power(value: float) -> str:
@@ -84,5 +100,5 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-FILTERS = {"num": num, "fixed": fixed, "ratio": ratio, "angle": angle, "count": count, "duration": duration}
+FILTERS = {f.__name__: f for f in (num, prose, fixed, ratio, angle, count, duration)}
 """By their names in the templates."""

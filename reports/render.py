@@ -50,11 +50,8 @@ def render(*paths: str | Path, out: str | Path | None = None, tables: Path = TAB
     beside = bool(published.mutants or published.third_party)
     index = _page("index.html.j2", **_content(sources, cases), published=PUBLISHED if beside else "")
     if beside:
-        names = (
-            {entry.norm for entry in published.third_party.entries if entry.norm} if published.third_party else set()
-        )
-        names |= {case.claim for case in published.mutants.cases} if published.mutants else set()
-        write_atomically(folder / PUBLISHED, _page("published.html.j2", published=published, styles=styles(names)))
+        named = styles(published.norms)
+        write_atomically(folder / PUBLISHED, _page("published.html.j2", published=published, styles=named))
     write_atomically(folder / PAGE, index)
     return folder / PAGE
 

@@ -25,7 +25,7 @@ BALLS = {
     "linf": np.array([[1, 1], [-1, 1], [-1, -1], [1, -1], [1, 1]], dtype=float),
 }
 METHODS = {"l1": "coordinate descent", "l2": "gradient descent", "linf": "sign descent (Signum, Adam)"}
-START, RATE, STEPS, EDGE = (-0.7, 1.3), 0.02, 1000, 1.3
+START, RATE, STEPS, EDGE = (-0.8, 1.1), 0.02, 2500, 1.3
 
 
 @final
@@ -60,7 +60,7 @@ def descent(norm: str) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def plane_figures() -> tuple[Way, ...]:
-    """One drawing a norm: its ball, its optimum, and the three ways, each divided by the length of its end."""
+    """One drawing a norm: its ball, its optimum, and the three ways, each w as w / √(‖w‖ · its last ‖w‖)."""
     return tuple(Way(norm, METHODS[norm], _drawn(norm).svg) for norm in NORMS)
 
 
@@ -74,7 +74,8 @@ def _drawn(norm: str) -> Drawing:
     kept = np.unique(np.geomspace(1, STEPS + 1, 40).astype(int)) - 1
     for other in sorted(NORMS, key=lambda name: name == norm):
         way = descent(other)
-        points = way[kept] / value(norm, way[-1])
+        ends = value(norm, way[-1])
+        points = way[kept] / np.sqrt(ends * np.array([[value(norm, w)] for w in way[kept]]))
         panel.line(points[:, 0], points[:, 1], style[other], thick=other == norm)
         panel.line(points[-1:, 0], points[-1:, 1], style[other])
     panel.ring(*OPTIMA[norm])
