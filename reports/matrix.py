@@ -27,7 +27,7 @@ class State(StrEnum):
     FAILS = "fails", "✗", "not maximized"
     INCONCLUSIVE = "inconclusive", "?", "not decided"
     AWAY = "away", "", "stays away"
-    NEARED = "neared", "→", "approached, instead or as well"
+    NEARED = "neared", "→", "approached"
     SAME = "same", "=", "the same norm here"
     UNTOLD = "untold", "≈", "not told apart"
     UNTRIED = "untried", "–", "not tried"

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
 from maxmargin.reports.cases import Case, Problem
+from maxmargin.reports.matrix import State
 from maxmargin.reports.numbers import num
 from maxmargin.verify.results.answer import Answer
 from maxmargin.verify.results.claim_verdict import Campaign
-from maxmargin.verify.results.verdict import CheckVerdict, Outcome
+from maxmargin.verify.results.verdict import CheckVerdict, Outcome, Verdict
 
 REASONS = 3
+NUMBER = re.compile(r"[-−]?\d[\d.,]*(e[-+]\d+)?")
 
 
 @final
@@ -51,12 +54,11 @@ def summary(results: Sequence[Campaign | CheckVerdict], cases: Sequence[Case]) -
 
 
 def _of_check(check: CheckVerdict, cases: Sequence[Case]) -> Summary:
-    plain = check.answer is Answer.HOLDS
-    facts = evidence_of(cases) if plain else []
-    reasons = (*facts, *check.reasons) if plain else check.reasons
-    told = max(REASONS, len(facts)) if plain else REASONS
+    facts = evidence_of(cases) if check.answer is Answer.HOLDS else []
+    reasons = (*facts, *reasons_of(check))
+    told = max(REASONS, len(facts))
     word = str(check.answer).upper()
-    return Summary(check.outcome, word, check.sentence, reasons[:told], len(reasons) - told, _advice(check))
+    return Summary(check.outcome, word, check.sentence, reasons[:told], len(reasons) - told, _advice(check, cases))
 
 
 def _counted(outcomes: Counter[Outcome], claims: bool) -> str:
@@ -84,7 +86,7 @@ def _of_checks(results: Sequence[Campaign | CheckVerdict], cases: Sequence[Case]
 def _said(cases: Sequence[Case]) -> tuple[tuple[str, ...], int]:
     """The first reason of each case that does not hold, failures first."""
     bad = sorted((c for c in cases if c.verdict.outcome is not Outcome.HOLDS), key=_urgency)
-    said = [f"{case.name}: {next(iter(_reasons(case)), 'no reason was stored')}" for case in bad]
+    said = [f"{case.name}: {next(iter(reasons_of(case.verdict)), 'no reason was stored')}" for case in bad]
     return tuple(said[:REASONS]), max(0, len(said) - REASONS)
 
 
@@ -92,14 +94,28 @@ def _urgency(case: Case) -> int:
     return 0 if case.verdict.outcome is Outcome.FAILS else 1
 
 
-def _reasons(case: Case) -> list[str]:
-    """Of a case that does not hold: what is said of the problems that do not."""
-    found = [
-        f"{p.problem}: {'; '.join(p.reasons)}"
-        for p in sorted(case.verdict.problems, key=lambda p: p.outcome is not Outcome.FAILS)
-        if p.outcome is not Outcome.HOLDS and p.reasons
-    ]
-    return [*found, *case.reasons]
+def reasons_of(verdict: Verdict) -> list[str]:
+    """The reasons, most important first; what is said of several problems in the same words, once."""
+    told = [f"{p.problem}: {'; '.join(p.reasons)}" for p in verdict.problems]
+    plain = [reason.rstrip(".") in told for reason in verdict.reasons]
+    first = plain.index(True) if True in plain else len(plain)
+    rest = [reason for reason, known in zip(verdict.reasons[first:], plain[first:], strict=True) if not known]
+    return [*verdict.reasons[:first], *_distinct(verdict), *rest]
+
+
+def _distinct(verdict: Verdict) -> list[str]:
+    """The problems' reasons, those of a failure first; of such as differ in numbers and names alone the first."""
+    alike: dict[str, list[tuple[str, str]]] = {}
+    for p in sorted(
+        verdict.problems, key=lambda p: [Outcome.FAILS, Outcome.INCONCLUSIVE, Outcome.HOLDS].index(p.outcome)
+    ):
+        for reason in p.reasons:
+            alike.setdefault(NUMBER.sub("#", reason), []).append((reason, p.problem))
+    out = []
+    for (reason, problem), *others in alike.values():
+        where = "; likewise on ".join([problem, *([", ".join(name for _, name in others)] if others else [])])
+        out.append(f"{reason[:1].upper()}{reason[1:]} ({where}).")
+    return out
 
 
 def evidence_of(cases: Sequence[Case]) -> list[str]:
@@ -143,7 +159,7 @@ def _what_to_do(cases: Sequence[Case]) -> str:
     return "Their sections below are unfolded: read the reasons first, then the figures."
 
 
-def _advice(check: CheckVerdict) -> str:
+def _advice(check: CheckVerdict, cases: Sequence[Case]) -> str:
     about = check.about
     if check.outcome is Outcome.HOLDS:
         claim = "" if check.claim else f" with --claim {about}" if about and check.answer is Answer.HOLDS else ""
@@ -160,4 +176,10 @@ def _advice(check: CheckVerdict) -> str:
         return "Mend what the first reason names, and run the same command again."
     if check.claim is None:
         return "Run it with --claim and the norm that you expect: the reasons then say where its steps miss it."
-    return "See which other norm’s gap closes, if any does, and claim that; else where the curves part from the norm’s."
+    reached = [
+        {name for name, _, state in p.evidence if state is State.NEARED} for case in cases for p in case.problems
+    ]
+    instead = sorted(set.intersection(*reached)) if reached else []
+    if instead:
+        return f"If {instead[0]} is what is meant, claim it (--claim {instead[0]}); else mend the steps."
+    return "Compare the curves below with the norm’s: they part where the steps are not its own."
