@@ -32,7 +32,7 @@ MEANING = {
     "learning rate honoured": "relative error of: twice the learning rate moves twice as far",
     "beta1 <= beta2": "what the theorem on Adam asks of its two memories",
     "blocks as far as the norm says": "the largest ratio of how far blocks move to how far the norm says that they do",
-    "the same norm at realistic shapes": "whether large blocks follow the norm that small ones follow; else which do not",
+    "the same norm at realistic shapes": "whether large blocks follow the same norm as small ones; else which do not",
     "forgets": "steps after which an impulse in the gradient is forgotten",
 }
 

@@ -50,10 +50,25 @@ def render(*paths: str | Path, out: str | Path | None = None, tables: Path = TAB
     beside = bool(published.mutants or published.third_party)
     index = _page("index.html.j2", **_content(sources, cases), published=PUBLISHED if beside else "")
     if beside:
-        named = styles(published.norms)
-        write_atomically(folder / PUBLISHED, _page("published.html.j2", published=published, styles=named))
+        publish(folder, tables)
     write_atomically(folder / PAGE, index)
     return folder / PAGE
+
+
+def publish(folder: Path, tables: Path = TABLES) -> Path:
+    """Render the tables that come with the package, sorted and filtered on a page of their own.
+
+    Args:
+        folder: Where the page goes.
+        tables: Where they are.
+
+    Returns:
+        The page's path.
+    """
+    published = Published.of(tables)
+    content = _page("published.html.j2", published=published, styles=styles(published.norms))
+    write_atomically(folder / PUBLISHED, content)
+    return folder / PUBLISHED
 
 
 def _content(sources: Sequence[Source], cases: Sequence[Case]) -> dict[str, Any]:

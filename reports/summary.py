@@ -29,7 +29,7 @@ class Summary:
         word: The class of answer.
         sentence: The answer.
         reasons: The three that matter.
-        more: How many more there are below.
+        rest: The others, in their order.
         advice: What to do.
     """
 
@@ -37,7 +37,7 @@ class Summary:
     word: str
     sentence: str
     reasons: tuple[str, ...]
-    more: int
+    rest: tuple[str, ...]
     advice: str
 
 
@@ -48,9 +48,16 @@ def summary(results: Sequence[Campaign | CheckVerdict], cases: Sequence[Case]) -
     outcomes = Counter(case.verdict.outcome for case in cases)
     outcome = Outcome.of_all(case.verdict.outcome for case in cases)
     claims = all(isinstance(result, Campaign) for result in results)
-    said, more = _said(cases)
+    said = _said(cases)
     sentence = _counted(outcomes, claims) if claims else _of_checks(results, cases)
-    return Summary(outcome, outcome.upper(), sentence, said or tuple(evidence_of(cases)), more, _what_to_do(cases))
+    return Summary(
+        outcome,
+        outcome.upper(),
+        sentence,
+        said[:REASONS] or tuple(evidence_of(cases)),
+        said[REASONS:],
+        _what_to_do(cases),
+    )
 
 
 def _of_check(check: CheckVerdict, cases: Sequence[Case]) -> Summary:
@@ -58,7 +65,7 @@ def _of_check(check: CheckVerdict, cases: Sequence[Case]) -> Summary:
     reasons = (*facts, *reasons_of(check))
     told = max(REASONS, len(facts))
     word = str(check.answer).upper()
-    return Summary(check.outcome, word, check.sentence, reasons[:told], len(reasons) - told, _advice(check, cases))
+    return Summary(check.outcome, word, check.sentence, reasons[:told], reasons[told:], _advice(check, cases))
 
 
 def _counted(outcomes: Counter[Outcome], claims: bool) -> str:
@@ -83,11 +90,10 @@ def _of_checks(results: Sequence[Campaign | CheckVerdict], cases: Sequence[Case]
     return f"Of {len(checks)} optimizers {', '.join(told)}."
 
 
-def _said(cases: Sequence[Case]) -> tuple[tuple[str, ...], int]:
+def _said(cases: Sequence[Case]) -> tuple[str, ...]:
     """The first reason of each case that does not hold, failures first."""
     bad = sorted((c for c in cases if c.verdict.outcome is not Outcome.HOLDS), key=_urgency)
-    said = [f"{case.name}: {next(iter(reasons_of(case.verdict)), 'no reason was stored')}" for case in bad]
-    return tuple(said[:REASONS]), max(0, len(said) - REASONS)
+    return tuple(f"{case.name}: {next(iter(reasons_of(case.verdict)), 'no reason was stored')}" for case in bad)
 
 
 def _urgency(case: Case) -> int:

@@ -132,8 +132,8 @@ def test_a_check_in_regimes_has_a_row_and_a_section_for_each(stored: Stored) -> 
     page = Page(render(folder, tables=folder).read_text(encoding="utf-8"))
     names = [row[0] for row in page.rows("table")[1:]]
     assert [name.partition(" # ")[2] for name in names] == [
-        "while the gradient's norm is above 2e-06",
-        "once the gradient's norm is below 2e-06",
+        "while the gradient's norm is above 2.0×10⁻⁶",
+        "once the gradient's norm is below 2.0×10⁻⁶",
     ]
     assert page.tags["section"] == 2 + 4
     assert len(set(page.values("id"))) == len(page.values("id"))

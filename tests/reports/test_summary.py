@@ -54,7 +54,7 @@ def test_reasons_in_the_same_words_are_said_once_and_the_diagnosis_first(stored:
         f"KKT gap 1.5e-01 under spectral does not close ({everywhere}).",
         f"Steps are only 0.6 aligned ({everywhere}).",
     )
-    assert found.more == 1
+    assert found.rest == ("Weight decay 0.01 is set.",)
 
 
 def test_what_holds_is_shown_by_its_largest_gap_its_nearest_control_and_its_hypotheses(stored: Stored) -> None:
