@@ -10,15 +10,15 @@ from typing import final
 
 from msgspec import UNSET
 
-from maxmargin.reports.curves import load_curves
 from maxmargin.reports.data import Source, Standing
 from maxmargin.reports.figures.alignment import alignment_figure
+from maxmargin.reports.figures.curves import load_curves
 from maxmargin.reports.figures.gap import gap_figure
+from maxmargin.reports.figures.palette import NormStyle, styles
 from maxmargin.reports.figures.panel import Drawing
 from maxmargin.reports.figures.profile import profile_figure
 from maxmargin.reports.hypotheses import Hypotheses
 from maxmargin.reports.matrix import Line, State, state_of
-from maxmargin.reports.palette import NormStyle, styles
 from maxmargin.verify.results.candidates import family
 from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
 from maxmargin.verify.results.store import array_file

@@ -13,7 +13,7 @@ from typing import Any, Literal, final
 
 from msgspec import UNSET, Struct
 
-from maxmargin.reports.numbers import known as known
+from maxmargin.reports.figures.numbers import known as known
 from maxmargin.verify.judging.facts import is_control
 from maxmargin.verify.results.candidates import family
 from maxmargin.verify.results.claim_verdict import Campaign

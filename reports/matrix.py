@@ -10,8 +10,8 @@ from math import inf, isnan
 from typing import final
 
 from maxmargin.reports.data import Standing
+from maxmargin.reports.figures.numbers import num
 from maxmargin.reports.figures.strip import Dot, dots
-from maxmargin.reports.numbers import num
 from maxmargin.verify.results.candidates import CANDIDATES, family
 from maxmargin.verify.results.verdict import Outcome, Verdict
 from maxmargin.verify.thresholds.judging import APART, TOLD
@@ -40,6 +40,9 @@ class State(StrEnum):
         state = str.__new__(cls, text)
         state._value_, state.mark, state.words = text, mark, words
         return state
+
+
+JUDGED = {Outcome.HOLDS: State.HOLDS, Outcome.FAILS: State.FAILS, Outcome.INCONCLUSIVE: State.INCONCLUSIVE}
 
 
 @final
@@ -116,7 +119,7 @@ def state_of(name: str, standing: Standing) -> State:
     """How one problem stands towards one norm."""
     row = standing.problem.evidence.get(name)
     if name == standing.norm:
-        return State(standing.problem.outcome.value)
+        return JUDGED[standing.problem.outcome]
     if row is None or isnan(row.kkt_gap):
         return State.UNTRIED
     if row.same:
@@ -151,7 +154,7 @@ def _of_norm(norm: str, line: Line) -> Cell:
     own = [(s, href) for s, href in line.standings if s.norm is not None and family(s.norm) == norm]
     if own:
         worst, href = max(own, key=lambda pair: -inf if pair[0].gap is None else pair[0].gap)
-        return Cell(norm, State(line.outcome.value), worst.gap, href, f"{line.name} under {norm}")
+        return Cell(norm, JUDGED[line.outcome], worst.gap, href, f"{line.name} under {norm}")
     seen = [(state_of(norm, s), s, href) for s, href in line.standings]
     for wanted in (State.NEARED, State.AWAY, State.UNTOLD, State.SAME):
         found = [(s.problem.evidence[norm].kkt_gap_range[0], href) for state, s, href in seen if state is wanted]
@@ -191,7 +194,7 @@ def _of_problem(standing: Standing, href: str) -> Cell:
     problem = standing.problem
     return Cell(
         problem.problem,
-        State(problem.outcome.value),
+        JUDGED[problem.outcome],
         standing.gap,
         href,
         f"{standing.norm} on {problem.problem}, gap {num(standing.gap)}",

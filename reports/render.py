@@ -12,10 +12,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from maxmargin.reports.cases import Case, cases_of
 from maxmargin.reports.data import Source, source
+from maxmargin.reports.figures.numbers import FILTERS, known
+from maxmargin.reports.figures.palette import COLORS, styles
 from maxmargin.reports.figures.plane import NORMS, plane_figures
 from maxmargin.reports.matrix import Line, Matrix, of_norms, of_problems
-from maxmargin.reports.numbers import FILTERS, known
-from maxmargin.reports.palette import COLORS, styles
 from maxmargin.reports.published import TABLES, Published
 from maxmargin.reports.summary import summary
 from maxmargin.verify.results.candidates import CANDIDATES

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import final
 
 from maxmargin.reports.cases import Case, Problem
+from maxmargin.reports.figures.numbers import num
 from maxmargin.reports.matrix import State
-from maxmargin.reports.numbers import num
 from maxmargin.verify.results.answer import Answer
 from maxmargin.verify.results.claim_verdict import Campaign
 from maxmargin.verify.results.verdict import CheckVerdict, Outcome, Verdict

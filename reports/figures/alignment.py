@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from maxmargin.reports.curves import Curves
+from maxmargin.reports.figures.curves import Curves
 from maxmargin.reports.figures.gap import ordered, steps
+from maxmargin.reports.figures.palette import NormStyle
 from maxmargin.reports.figures.panel import Axis, Drawing, Panel
-from maxmargin.reports.palette import NormStyle
 
 
 def alignment_figure(curves: Curves, norm: str | None, title: str, style: Mapping[str, NormStyle]) -> Drawing:

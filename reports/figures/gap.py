@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from maxmargin.reports.curves import Band, Curves
+from maxmargin.reports.figures.curves import Band, Curves
+from maxmargin.reports.figures.palette import NormStyle
 from maxmargin.reports.figures.panel import Axis, Drawing, Panel
-from maxmargin.reports.palette import NormStyle
 
 FLOOR = 1e-12
 """Gaps at or below it are drawn at it: float64 cannot tell them from 0, and rounding makes some negative."""

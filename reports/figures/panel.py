@@ -10,8 +10,8 @@ from typing import final
 
 import numpy as np
 
-from maxmargin.reports.numbers import power
-from maxmargin.reports.palette import NormStyle
+from maxmargin.reports.figures.numbers import power
+from maxmargin.reports.figures.palette import NormStyle
 
 LEFT, TOP, BOTTOM = 38.0, 26.0, 34.0
 """Margins, in units of the drawing; a letter of a label is about 6 wide."""

@@ -13,8 +13,8 @@ from typing import final
 import numpy as np
 from msgspec import Struct
 
+from maxmargin.reports.figures.palette import styles
 from maxmargin.reports.figures.panel import Axis, Drawing, Panel
-from maxmargin.reports.palette import styles
 
 SAMPLES = np.array([[math.cos(a), math.sin(a)] for a in (math.radians(40), math.radians(10))])
 NORMS = ("l1", "l2", "linf")

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from maxmargin.reports.figures.palette import DASHES, FAMILIES, NormStyle
 from maxmargin.reports.figures.panel import Axis, Drawing, Panel
-from maxmargin.reports.palette import DASHES, FAMILIES, NormStyle
 
 QUARTERS = tuple((v, f"{v:g}") for v in (0.0, 0.25, 0.5, 0.75, 1.0))
 ENTRIES = "entries"

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from maxmargin.reports.curves import MAX_BYTES, MAX_POINTS, Band, load_curves
 from maxmargin.reports.data import Standing, load
+from maxmargin.reports.figures.curves import MAX_BYTES, MAX_POINTS, Band, load_curves
 from maxmargin.verify.results.claim_verdict import Campaign
 from maxmargin.verify.results.encoding import LONGEST, ReportError
 from maxmargin.verify.results.store import array_file

@@ -9,13 +9,13 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from maxmargin.reports.curves import Band, Curves
 from maxmargin.reports.figures.alignment import alignment_figure
+from maxmargin.reports.figures.curves import Band, Curves
 from maxmargin.reports.figures.gap import FLOOR, gap_figure
+from maxmargin.reports.figures.palette import FAMILIES, styles
 from maxmargin.reports.figures.panel import LEADING, Axis, Drawing
 from maxmargin.reports.figures.profile import SAYS, profile_figure
 from maxmargin.reports.figures.strip import dots
-from maxmargin.reports.palette import FAMILIES, styles
 
 STEPS = np.unique(np.geomspace(8, 20_000, 40).astype(int))
 SVG = "{http://www.w3.org/2000/svg}"

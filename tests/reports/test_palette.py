@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from maxmargin.reports.palette import FAMILIES, ON, OTHER, PAGE, Color
+from maxmargin.reports.figures.palette import FAMILIES, ON, OTHER, PAGE, Color
 
 INKS = {name: PAGE[name] for name in ("ink", "soft", "accent")} | FAMILIES | {"other": OTHER}
 PAIRS = [(name, color, ground) for name, color in INKS.items() for ground in ("paper", "card", "shade")]
