@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
@@ -24,6 +24,9 @@ from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
 from maxmargin.verify.results.store import array_file
 from maxmargin.verify.results.verdict import CheckVerdict, NormEvidence, NormOfBlock, Outcome, Verdict
 
+FIGURES = 900_000
+"""Characters of all figures together: a page is to stay below 1.5 MB."""
+
 
 @final
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Problem:
         hypotheses: Sorted.
         drawings: Its figures; none without curves.
         runs: That the curves are of.
+        left_out: Whether its figures had to be left out.
     """
 
     standing: Standing
@@ -45,6 +49,7 @@ class Problem:
     hypotheses: Hypotheses
     drawings: tuple[Drawing, ...]
     runs: int
+    left_out: bool = False
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -149,7 +154,7 @@ def _problem(
     problem, norm = standing.problem, standing.norm
     drawings: list[Drawing] = []
     runs = 0
-    if folder is not None and problem.arrays_file is not UNSET:
+    if folder is not None and problem.evidence and problem.arrays_file is not UNSET:
         curves = load_curves(array_file(folder, problem.arrays_file))
         runs = curves.runs
         where = f"{optimizer} on {problem.problem}"
@@ -169,6 +174,20 @@ def _problem(
         drawings=tuple(drawings),
         runs=runs,
     )
+
+
+def fitted(cases: Sequence[Case], most: int = FIGURES) -> list[Case]:
+    """The cases without the figures that would make the page too long: those of what holds go first, from the end."""
+    order = sorted(range(len(cases)), key=lambda i: not cases[i].is_open)
+    out, left = list(cases), most
+    for i in order:
+        problems = []
+        for p in cases[i].problems:
+            size = sum(len(drawing.svg) for drawing in p.drawings)
+            left -= size
+            problems.append(p if left >= 0 or not size else replace(p, drawings=(), left_out=True))
+        out[i] = replace(cases[i], problems=tuple(problems))
+    return out
 
 
 def slug(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from maxmargin.reports.cases import Case, cases_of
+from maxmargin.reports.cases import Case, cases_of, fitted
 from maxmargin.reports.data import Source, source
 from maxmargin.reports.figures.numbers import FILTERS, known
 from maxmargin.reports.figures.palette import COLORS, styles
@@ -45,7 +45,7 @@ def render(*paths: str | Path, out: str | Path | None = None, tables: Path = TAB
     """
     folder = Path(out) if out is not None else Path(paths[0]) if Path(paths[0]).is_dir() else Path(paths[0]).parent
     sources = [source(path) for path in paths]
-    cases = [case for i, found in enumerate(sources) for case in cases_of(found, i)]
+    cases = fitted([case for i, found in enumerate(sources) for case in cases_of(found, i)])
     published = Published.of(tables)
     beside = bool(published.mutants or published.third_party)
     index = _page("index.html.j2", **_content(sources, cases), published=PUBLISHED if beside else "")

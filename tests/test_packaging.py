@@ -66,7 +66,7 @@ def test_the_wheel_holds_every_file_and_nothing_else(wheel: zipfile.ZipFile) -> 
 
 def test_the_wheel_holds_what_is_not_python(wheel: zipfile.ZipFile) -> None:
     """Said by name, in case the file is missing from the tree as well."""
-    for name in ("models/datasets/digits.npz", "reports/templates/index.html.j2", "reports/templates/sort.js"):
+    for name in ("models/datasets/digits.npz", "reports/templates/first.html.j2", "reports/templates/sort.js"):
         assert wheel.getinfo(f"maxmargin/{name}").file_size > 1000
     for top in TOP:
         wheel.getinfo(f"maxmargin/{top}/py.typed")

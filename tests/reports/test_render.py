@@ -20,6 +20,8 @@ import numpy as np
 import pytest
 from html_page import Page
 
+from maxmargin.reports.cases import cases_of, fitted
+from maxmargin.reports.data import source
 from maxmargin.reports.render import render as render_with
 from maxmargin.verify.results.encoding import ReportError
 
@@ -99,6 +101,18 @@ def test_twenty_one_problems_stay_below_a_megabyte_and_a_half(stored: Stored) ->
     path = render(stored())
     assert path.read_text(encoding="utf-8").count("<figure>") == 21 + 1
     assert path.stat().st_size < 1.5e6
+
+
+def test_figures_beyond_the_pages_length_are_left_out_of_what_holds_first(stored: Stored) -> None:
+    cases = cases_of(source(stored(claims=3, outcomes=("holds", "fails"))))
+    each = max(sum(len(d.svg) for d in p.drawings) for case in cases for p in case.problems)
+    kept = [[bool(p.drawings) for p in case.problems] for case in fitted(cases, 5 * each)]
+    assert kept[1] == [True] * 3, "the one that fails"
+    assert kept[0] == [True, True, False]
+    assert kept[2] == [False] * 3
+    assert fitted(cases) == list(cases)
+    page = page_of(stored(claims=1))
+    assert "Figures are left out" not in page.text
 
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>&amp;$x_1${{ 7*7 }}'
