@@ -27,6 +27,13 @@ from maxmargin.verify.results.verdict import CheckVerdict, NormEvidence, NormOfB
 FIGURES = 900_000
 """Characters of all figures together: a page is to stay below 1.5 MB."""
 
+MEASURED = {
+    Outcome.HOLDS: "was measured",
+    Outcome.FAILS: "is contradicted by what was measured",
+    Outcome.INCONCLUSIVE: "is not decided by what was measured",
+}
+"""Of a claim that numbers decide, and not a norm's margin."""
+
 
 @final
 @dataclass(frozen=True)
@@ -85,7 +92,10 @@ class Case:
     @property
     def sentence(self) -> str:
         """Its heading: what the verdict says."""
-        said = self.verdict.sentence
+        verdict = self.verdict
+        if isinstance(verdict, ClaimVerdict) and verdict.problems and not any(p.evidence for p in verdict.problems):
+            return f"What it predicts {MEASURED[verdict.outcome]}."
+        said = verdict.sentence
         return f"{said.removesuffix('.')} {self.part}." if self.part else said
 
     @property

@@ -87,6 +87,21 @@ def test_problems_of_one_claim_alone_have_no_column(stored: Stored) -> None:
     assert len(table.columns) <= SHARED
 
 
+def test_a_claim_that_numbers_decide_is_not_said_to_maximize(stored: Stored) -> None:
+    def change(payload: dict[str, Any]) -> None:
+        claim = payload["claims"][0]
+        claim |= {"claim": None, "norm": None, "outcome": "fails", "statement": "A norm is conserved."}
+        for p in claim["problems"]:
+            p |= {"evidence": {}, "degree": 0, "steps": 0, "norm": "", "outcome": "fails", "final_margin": None}
+
+    folder = stored(claims=1)
+    edited(folder, change)
+    page = Page(render(folder, tables=folder).read_text(encoding="utf-8"))
+    assert page.rows("table")[1][1:4] == ["✗ FAILS", "none", "✗ fails"]
+    assert "What it predicts is contradicted by what was measured. Claimed: A norm is conserved." in page.text
+    assert "maximized" not in page.text[: page.text.index("The theory at a glance")]
+
+
 def test_several_results_make_one_table_of_optimizers_and_norms(stored: Stored, tmp_path: Path) -> None:
     one = stored(claims=1, kind="check")
     other = shutil.copytree(one, tmp_path / "other")
