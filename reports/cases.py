@@ -93,7 +93,11 @@ class Case:
     def sentence(self) -> str:
         """Its heading: what the verdict says."""
         verdict = self.verdict
-        if isinstance(verdict, ClaimVerdict) and verdict.problems and not any(p.evidence for p in verdict.problems):
+        if (
+            isinstance(verdict, ClaimVerdict)
+            and verdict.about is None
+            and not any(p.evidence for p in verdict.problems)
+        ):
             return f"What it predicts {MEASURED[verdict.outcome]}."
         said = verdict.sentence
         return f"{said.removesuffix('.')} {self.part}." if self.part else said
