@@ -23,10 +23,10 @@ SETUPTOOLS = PROJECT["tool"]["setuptools"]
 
 
 def sources() -> list[Path]:
-    """Every file of the packages, relative to the root; not the benchmarks' unfinished rows."""
+    """Every file of the packages, relative to the root; not the benchmarks' unfinished rows, nor the sample."""
     found = [path for top in TOP for path in (ROOT / top).rglob("*") if path.is_file() and path.suffix != ".jsonl"]
     found.append(ROOT / "__init__.py")
-    return sorted(path.relative_to(ROOT) for path in found if "__pycache__" not in path.parts)
+    return sorted(path.relative_to(ROOT) for path in found if not {"__pycache__", "sample"} & {*path.parts})
 
 
 def test_every_subpackage_is_listed() -> None:
