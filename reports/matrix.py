@@ -157,9 +157,10 @@ def _of_norm(norm: str, line: Line) -> Cell:
         return Cell(norm, JUDGED[line.outcome], worst.gap, href, f"{line.name} under {norm}")
     seen = [(state_of(norm, s), s, href) for s, href in line.standings]
     for wanted in (State.NEARED, State.AWAY, State.UNTOLD, State.SAME):
-        found = [(s.problem.evidence[norm].kkt_gap_range[0], href) for state, s, href in seen if state is wanted]
+        same = wanted is State.SAME  # then its worst gap counts, as that of the judged norm does
+        found = [(s.problem.evidence[norm].kkt_gap_range[same], href) for state, s, href in seen if state is wanted]
         if found:
-            gap, href = min(found)
+            gap, href = max(found) if same else min(found)
             return Cell(norm, wanted, gap, href, f"{line.name} under {norm}")
     return Cell(norm, State.UNTRIED)
 

@@ -63,6 +63,7 @@ def test_over_problems_the_worst_own_gap_and_the_nearest_other_one_are_shown(sto
         for i, p in enumerate(payload["problems"]):
             p["evidence"]["l2"]["kkt_gap_range"] = [1e-5, 1e-3 * (i + 1)]
             p["evidence"]["linf"]["kkt_gap_range"] = [0.4 - 0.1 * i, 0.9]
+            p["evidence"]["hybrid"] |= {"same": True, "kkt_gap_range": [1e-5, 1e-3 * (i + 1)]}
         payload["problems"][2]["evidence"]["linf"]["apart"] = 0.0  # there it is no control
 
     found = edited(stored(claims=1, kind="check", figures=False), change)
@@ -73,6 +74,7 @@ def test_over_problems_the_worst_own_gap_and_the_nearest_other_one_are_shown(sto
     assert cells["l2"].href.endswith("teacher-relu2-2"), "a cell opens the problem that its number is of"
     assert cells["linf"].href.endswith("digits-3-linear-1")
     assert cells["l1"].state is State.UNTRIED
+    assert (cells["hybrid"].state, cells["hybrid"].gap) == (State.SAME, pytest.approx(3e-3))
 
 
 def test_problems_of_one_claim_alone_have_no_column(stored: Stored) -> None:
