@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, final
+from typing import Any, Literal, final
 
 from msgspec import UNSET, Struct
 
+from maxmargin.reports.figures.numbers import known as known
 from maxmargin.verify.judging.facts import is_control
 from maxmargin.verify.results.candidates import family
 from maxmargin.verify.results.claim_verdict import Campaign
@@ -28,6 +29,33 @@ class _Kind(Struct):
     kind: Literal["verify", "check"]
 
 
+@final
+@dataclass(frozen=True)
+class Source:
+    """Results, and the folder where their arrays are; None where there are none beside them."""
+
+    results: Campaign | CheckVerdict
+    folder: Path | None
+
+
+def source(path: str | Path) -> Source:
+    """Read a folder of results, or one JSON file as ``--json`` writes it, whose arrays are not at hand.
+
+    Returns:
+        The results, checked.
+
+    Raises:
+        ReportError: when it is missing, damaged or of another schema.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return Source(load(path), path)
+    value = read_json(path, "give a folder of results, or a JSON file of 'check --json' or 'verify --json'")
+    if isinstance(value, dict) and "kind" not in value and "target" in value:
+        value["kind"] = "check"
+    return Source(_decoded(value, path), None)
+
+
 def load(directory: str | Path) -> Campaign | CheckVerdict:
     """Read ``directory/results.json``.
 
@@ -40,15 +68,17 @@ def load(directory: str | Path) -> Campaign | CheckVerdict:
     directory = Path(directory)
     path = directory / "results.json"
     missing = f"'maxmargin verify --out {directory}' or 'check --html {directory}' writes it"
-    value = read_json(path, missing)
-    kind = decode(value, _Kind, str(path)).kind
-    results: Campaign | CheckVerdict
-    results = decode(value, Campaign, str(path)) if kind == "verify" else decode(value, CheckVerdict, str(path))
+    results = _decoded(read_json(path, missing), path)
     for claim in verdicts_of(results):
         for problem in claim.problems:
             if problem.arrays_file is not UNSET:
                 array_file(directory, problem.arrays_file)
     return results
+
+
+def _decoded(value: Any, path: Path) -> Campaign | CheckVerdict:
+    kind = decode(value, _Kind, str(path)).kind
+    return decode(value, Campaign, str(path)) if kind == "verify" else decode(value, CheckVerdict, str(path))
 
 
 def verdicts_of(results: Campaign | CheckVerdict) -> tuple[Verdict, ...]:
@@ -64,7 +94,7 @@ class Standing:
     Attributes:
         problem: The verdict on the problem.
         norm: The norm that the whole verdict is about, or its form on this problem's blocks ("weighted spectral" for
-            spectral); None if no norm was found.
+            spectral); where the verdict is about none, the one that the problem was judged for; None without any.
     """
 
     problem: ProblemVerdict
@@ -73,7 +103,8 @@ class Standing:
     @classmethod
     def of(cls, verdict: Verdict, problem: ProblemVerdict) -> Standing:
         """Choose the norm."""
-        return cls(problem, problem.norm if family(problem.norm) == family(verdict.about or "") else verdict.about)
+        mine = verdict.about is None or family(problem.norm) == family(verdict.about)
+        return cls(problem, problem.norm or None if mine else verdict.about)
 
     @property
     def own(self) -> NormEvidence | None:
@@ -82,8 +113,8 @@ class Standing:
 
     @property
     def gap(self) -> float | None:
-        """The KKT gap under that norm, the one that should vanish."""
-        return known(self.own.kkt_gap) if self.own is not None else None
+        """The KKT gap under that norm, the one that should vanish: the worst run's, which is judged."""
+        return known(self.own.kkt_gap_range[1]) if self.own is not None else None
 
     def is_control(self, name: str) -> bool:
         """Whether ``name`` is another norm that this problem can tell from its own."""
@@ -91,8 +122,8 @@ class Standing:
 
     @property
     def nearest_wrong(self) -> tuple[str, float] | None:
-        """The control with the smallest gap, and that gap: the norm hardest to tell from the judged one."""
-        gaps = [(name, e.kkt_gap) for name, e in self.problem.evidence.items() if self.is_control(name)]
+        """The control with the smallest gap, and that gap, the best run's: the one hardest to tell from the judged."""
+        gaps = [(name, e.kkt_gap_range[0]) for name, e in self.problem.evidence.items() if self.is_control(name)]
         others = [(name, gap) for name, gap in gaps if math.isfinite(gap)]
         return min(others, key=lambda pair: pair[1], default=None)
 
@@ -103,8 +134,3 @@ class Standing:
         if gap is None or wrong is None:
             return None
         return wrong[1] / gap if gap > 0 else math.inf
-
-
-def known(value: float | None) -> float | None:
-    """The value where something was measured, else None."""
-    return value if value is not None and math.isfinite(value) else None

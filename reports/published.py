@@ -28,6 +28,13 @@ class Published:
     mutants: MutantTable | None
     third_party: ThirdPartyTable | None
 
+    @property
+    def norms(self) -> set[str]:
+        """The norms that are named in them."""
+        claimed = {case.claim for case in self.mutants.cases} if self.mutants else set()
+        found = {entry.norm for entry in self.third_party.entries if entry.norm} if self.third_party else set()
+        return claimed | found
+
     @classmethod
     def of(cls, folder: Path) -> Self:
         """Read what can be read."""

@@ -23,10 +23,10 @@ SETUPTOOLS = PROJECT["tool"]["setuptools"]
 
 
 def sources() -> list[Path]:
-    """Every file of the packages, relative to the root; not the benchmarks' unfinished rows."""
+    """Every file of the packages, relative to the root; not the benchmarks' unfinished rows, nor the sample."""
     found = [path for top in TOP for path in (ROOT / top).rglob("*") if path.is_file() and path.suffix != ".jsonl"]
     found.append(ROOT / "__init__.py")
-    return sorted(path.relative_to(ROOT) for path in found if "__pycache__" not in path.parts)
+    return sorted(path.relative_to(ROOT) for path in found if not {"__pycache__", "sample"} & {*path.parts})
 
 
 def test_every_subpackage_is_listed() -> None:
@@ -66,7 +66,7 @@ def test_the_wheel_holds_every_file_and_nothing_else(wheel: zipfile.ZipFile) -> 
 
 def test_the_wheel_holds_what_is_not_python(wheel: zipfile.ZipFile) -> None:
     """Said by name, in case the file is missing from the tree as well."""
-    for name in ("models/datasets/digits.npz", "reports/templates/report.html.j2", "reports/templates/style.css.j2"):
+    for name in ("models/datasets/digits.npz", "reports/templates/first.html.j2", "reports/templates/sort.js"):
         assert wheel.getinfo(f"maxmargin/{name}").file_size > 1000
     for top in TOP:
         wheel.getinfo(f"maxmargin/{top}/py.typed")

@@ -46,7 +46,7 @@ CASES: dict[str, list[str]] = {
     "check-no-root": ["check", f"{MUTANTS}:NoRoot", "--claim", "linf", "--problem", "blocks"],
     "verify": ["verify", "signum-linf", "muon-adam-hybrid"],
 }
-UNSTABLE = {"versions", "seconds", "device"}
+UNSTABLE = {"versions", "seconds", "device", "origin"}
 
 
 def run(args: list[str]) -> dict[str, Any]:

@@ -36,6 +36,8 @@ def arrays(norm: str, rate: float, rng: np.random.Generator, runs: int = 4) -> d
         out[f"kkt_gap:{name}"] = gap
         out[f"alignment:{name}"] = np.broadcast_to(np.clip(align, -1, 1), gap.shape).copy()
         out[f"margin_ratio:{name}"] = 1 - gap
+    out["profile:entries"] = np.linspace(1, 0.2, 12) * np.ones((runs, 1))
+    out["profile:singular values:W"] = np.array([1.0, 0.9, 0.8]) * np.ones((runs, 1))
     return out
 
 
@@ -43,7 +45,7 @@ def problem(
     norm: str | None, name: str, degree: int, curves: dict[str, np.ndarray], outcome: str, path: str | None
 ) -> dict[str, Any]:
     """One P of results.json, its numbers the medians at the last checkpoint."""
-    last = {key: float(np.median(v[-1])) for key, v in curves.items() if key != "steps"}
+    last = {key: float(np.median(v[-1])) for key, v in curves.items() if not key.startswith(("steps", "profile"))}
     return {
         "problem": name,
         "degree": degree,
@@ -54,6 +56,8 @@ def problem(
             n: {
                 "kkt_gap": last[f"kkt_gap:{n}"],
                 "kkt_gap_range": [last[f"kkt_gap:{n}"]] * 2,
+                "apart": 0.0 if n == norm else 0.2,
+                "told": None if n == norm else [0.9, 1.0],
                 "alignment": last[f"alignment:{n}"],
                 "margin_ratio": last[f"margin_ratio:{n}"],
                 "distance": 0.021 if n == norm else 0.4,
@@ -66,7 +70,7 @@ def problem(
         "hypotheses": {
             "separated": {"met": True, "value": 112},
             "learning rate vanishes": {"met": True, "value": -0.2},
-            "direction converges": {"met": None, "value": None},
+            "direction converges": {"met": None, "value": None, "kind": "number"},
         },
         "reasons": [] if outcome == "holds" else ["the gap levels off at 0.8 from step 900 on"],
         "rung": "convex dual certificate" if degree == 1 else "numerical",
@@ -123,6 +127,14 @@ def write(
         "seed": 0,
         "device": "cpu",
         "seconds": 83.2,
+        "origin": {
+            "date": "2026-11-21T23:30:00+00:00",
+            "command": "maxmargin verify --out results",
+            "file": "mine.py" if kind == "check" else "",
+            "sha256": "ab" * 32 if kind == "check" else None,
+            "commit": "c0ffee" * 6 + "c0ff",
+            "changed": True,
+        },
         "versions": {"maxmargin": "0.1.0", "torch": "2.13.0", "numpy": "2.4.6", "python": "3.11.7"},
     }
     payload: dict[str, Any] = {**common, "claims": rows}

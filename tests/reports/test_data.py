@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from maxmargin.reports.curves import MAX_BYTES, MAX_POINTS, Band, load_curves
 from maxmargin.reports.data import Standing, load
+from maxmargin.reports.figures.curves import MAX_BYTES, MAX_POINTS, Band, load_curves
 from maxmargin.verify.results.claim_verdict import Campaign
 from maxmargin.verify.results.encoding import LONGEST, ReportError
 from maxmargin.verify.results.store import array_file
@@ -46,8 +46,8 @@ def test_the_nearest_wrong_norm_is_the_smallest_gap_among_controls(stored: Store
         ("spectral", 0.3, APART),
         ("nuclear", 0.4, None),
     ):
-        evidence[name] |= {"kkt_gap": gap, "apart": apart}
-    evidence["hybrid"]["kkt_gap"] = None
+        evidence[name] |= {"kkt_gap": gap, "kkt_gap_range": [gap, gap], "apart": apart}
+    evidence["hybrid"] |= {"kkt_gap": None, "kkt_gap_range": [None, None]}
     (folder / "results.json").write_text(json.dumps(payload))
     problem = load(folder).claims[0].problems[0]
     assert Standing(problem, "l2").nearest_wrong == ("spectral", 0.3)
@@ -69,19 +69,19 @@ def test_a_problem_is_shown_under_the_norm_it_was_judged_for_if_that_is_the_clai
     payload["claims"][0] |= {"norm": "l2", "claim": "l2"}
     first = payload["claims"][0]["problems"][0]
     first["norm"] = judged
-    first["evidence"]["weighted l2"] = first["evidence"]["l2"] | {"kkt_gap": 1e-9}
+    first["evidence"]["weighted l2"] = first["evidence"]["l2"] | {"kkt_gap_range": [1e-9, 1e-9]}
     (folder / "results.json").write_text(json.dumps(payload))
     claim = load(folder).claims[0]
     shown = Standing.of(claim, claim.problems[0])
     assert shown.norm == norm
-    assert shown.gap == first["evidence"][norm]["kkt_gap"]
+    assert shown.gap == first["evidence"][norm]["kkt_gap_range"][1]
 
 
 def test_the_ratio_to_a_gap_of_zero_is_infinite(stored: Stored) -> None:
     folder = stored(claims=1)
     payload = json.loads((folder / "results.json").read_text())
     evidence = payload["claims"][0]["problems"][0]["evidence"]
-    evidence["l2"]["kkt_gap"] = -1e-17
+    evidence["l2"]["kkt_gap_range"] = [-1e-17, -1e-17]
     evidence["linf"]["apart"] = APART
     (folder / "results.json").write_text(json.dumps(payload))
     assert Standing(load(folder).claims[0].problems[0], "l2").ratio == math.inf

@@ -8,13 +8,12 @@ import json
 import re
 import sys
 from collections.abc import Callable
-from html import unescape
-from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from html_page import Page
 from msgspec.structs import replace
 
 from maxmargin.reports.mutants import Case, Found, MutantTable, Tally
@@ -242,9 +241,12 @@ def test_a_damaged_table_is_named_to_the_developer_and_kept_from_the_user(
     (folder / name).write_text(json.dumps(payload), encoding="utf-8")
     with pytest.raises(ReportError, match=message):
         load(folder / name)
-    html = render(stored(claims=1, figures=False), tables=folder).read_text(encoding="utf-8")
-    assert ('id="faults"' in html, 'id="others"' in html) == (name != MUTANTS, name != THIRD_PARTY)
-    assert ('href="#faults"' in html, 'href="#others"' in html) == (name != MUTANTS, name != THIRD_PARTY)
+    page = published(stored(claims=1, figures=False), folder)
+    assert ("faults" in page.values("id"), "others" in page.values("id")) == (name != MUTANTS, name != THIRD_PARTY)
+    assert ("#faults" in page.values("href"), "#others" in page.values("href")) == (
+        name != MUTANTS,
+        name != THIRD_PARTY,
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b'{"schema": 1', b"\xff\xfe", b"[]", b"[" * 100_000])
@@ -255,133 +257,88 @@ def test_a_file_that_is_no_table_at_all_is_kept_from_the_user_too(content: bytes
     assert Published.of(folder) == Published(None, OTHERS)
 
 
-def test_without_tables_the_page_has_no_such_sections(stored: Stored, tmp_path: Path) -> None:
-    html = render(stored(claims=1, figures=False), tables=tmp_path / "nowhere").read_text(encoding="utf-8")
-    assert "How well faults are caught" not in html
-    assert "other people" not in html.lower()
+def test_without_tables_there_is_no_such_page_and_no_link_to_it(stored: Stored, tmp_path: Path) -> None:
+    path = render(stored(claims=1, figures=False), tables=tmp_path / "nowhere")
+    assert "published" not in path.read_text(encoding="utf-8")
+    assert not (path.parent / "published.html").exists()
 
 
-def section(html: str, name: str) -> str:
-    return html[html.index(f'<section id="{name}">') :].partition("</section>")[0]
-
-
-def rows(part: str) -> list[str]:
-    """The text of each row of a section's tables, cells split by |."""
-    found = []
-    for row in re.findall(r"<tr.*?>(.*?)</tr>", part, flags=re.DOTALL):
-        cells = re.findall(r"<t[dh].*?</t[dh]>", row, flags=re.DOTALL)
-        found.append(" | ".join(" ".join(unescape(re.sub(r"<[^>]*>", " ", cell)).split()) for cell in cells))
-    return found
-
-
-def test_the_page_shows_every_verdict_under_its_kind(stored: Stored, folder: Path) -> None:
-    part = section(render(stored(claims=1, figures=False), tables=folder).read_text(encoding="utf-8"), "faults")
-    assert TABLE.sentence in unescape(part)
-    assert "seeds 0, 1, 2" in part
-    assert rows(part) == [
-        "Optimizer, and why | Claim | Seed 0 | Seed 1 | Seed 2 | First reason given",
-        "scale · 2",
-        "slow slow is so. | l2 | ? INCONCLUSIVE | ✗ FAILS | ? INCONCLUSIVE | reason of slow",
-        "unseen unseen is so. | l2 | ✓ HOLDS not noticed | ✗ FAILS | – ERROR | reason of unseen",
-        "sign · 1",
-        "flipped flipped is so. | l2 | ✗ FAILS | ✗ FAILS | ✗ FAILS | reason of flipped",
-        "Optimizer, and why | Claim | Seed 0 | Seed 1 | Seed 2 | First reason given",
-        "harmless · 1",
-        "misread misread is so. | l2 (to be found) | ✓ HOLDS wrong norm: linf | ✓ HOLDS wrong norm: linf "
-        "| ✓ HOLDS wrong norm: linf | reason of misread",
-        "rewritten · 2",
-        "plain plain is so. | l2 | ✓ HOLDS | ✓ HOLDS | ✓ HOLDS | reason of plain",
-        "odd odd is so. | l2 (to be found) | ✓ HOLDS | ✗ FAILS false alarm | ? INCONCLUSIVE | reason of odd",
-    ]
-
-
-def test_the_page_shows_other_peoples_optimizers_by_package(stored: Stored, folder: Path) -> None:
-    part = section(render(stored(claims=1, figures=False), tables=folder).read_text(encoding="utf-8"), "others")
-    assert "6 optimizers of 2 packages: 2 maximize a norm’s margin, 2 do not (1 of them approximately)" in part
-    assert "1 is not decided; 1 could not be checked." in part
-    assert "Not installed, so not measured: absent." in part
-    assert rows(part)[1:] == [
-        "lion 1.2",
-        "Lion | ✓ HOLDS | linf | 1.000 | 0.999 | 2.5×10⁻³ | – | –",
-        "torch 1.2",
-        "Adam eps=0.0, betas=(0.9, 0.95) | ✗ FAILS | linf | – | – | – | 1.0×10⁻⁸ from step 1 200 | –",
-        "Muon | ✗ FAILS approximately | spectral | 0.842 | – | – | – | rounded late",
-        "LBFGS | – REFUSED | – | – | – | – | – | needs a closure",
-        "Rprop | ? INCONCLUSIVE | none, nearest: linf | – | – | – | – | –",
-        "SGD | ✓ HOLDS | l2 | – | – | – | – | –",
-    ]
-
-
-@pytest.mark.parametrize(("kind", "opened"), [("verify", 2), ("check", 0)])
-def test_the_tables_are_open_on_the_page_of_verify_and_folded_on_that_of_check(
-    kind: str, opened: int, stored: Stored, folder: Path
-) -> None:
-    html = render(stored(claims=1, kind=kind, figures=False), tables=folder).read_text(encoding="utf-8")
-    assert html.count("<details") == 2
-    assert html.count("<details open>") == opened
-    for name in ("faults", "others"):
-        before = section(html, name).partition("<details")[0]
-        assert 'class="statement"' in before, "the sentence is read without unfolding"
-
-
-def test_hostile_texts_in_a_table_are_shown_not_obeyed(stored: Stored, folder: Path) -> None:
-    page = stored(claims=1, figures=False)
-    clean = render(page, tables=folder).read_text(encoding="utf-8")
-    bad = [replace(c, name=HOSTILE, kind=HOSTILE, why=HOSTILE, claim=HOSTILE, reason=HOSTILE) for c in CASES]
-    table = replace(TABLE, tier=HOSTILE, versions={HOSTILE: HOSTILE}, cases=tuple(bad))
-    (folder / MUTANTS).write_text(json.dumps(table.to_json()), encoding="utf-8")
-    text: dict[str, Any] = dict.fromkeys(("package", "version", "optimizer", "arguments", "norm"), HOSTILE)
-    rows_ = tuple(replace(e, **text, found=(HOSTILE,)) for e in OTHERS.entries)
-    others = replace(OTHERS, versions={HOSTILE: HOSTILE}, missing=(HOSTILE,), entries=rows_)
-    (folder / THIRD_PARTY).write_text(json.dumps(others.to_json()), encoding="utf-8")
-    assert Published.of(folder) == Published(table, others)
-    html = render(page, tables=folder).read_text(encoding="utf-8")
-    tags = [re.findall(r"<([a-z0-9]+)[\s>]", text) for text in (clean, html)]
-    assert set(tags[0]) == set(tags[1])
-    assert "<script" not in html
-    assert "<img" not in html
-    assert "{{ 7*7 }}" in unescape(section(html, "faults"))
-    assert "{{ 7*7 }}" in unescape(section(html, "others"))
-
-
-class Nesting(HTMLParser):
-    """Fails on tags that do not nest; keeps the ids and what refers to them."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.ids: list[str] = []
-        self.links: list[str] = []
-        self.feed(html)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.ids += [value or "" for name, value in attrs if name == "id"]
-        self.links += [value or "" for name, value in attrs if name == "href"]
-        if tag not in ("meta", "br"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag, tag
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        pass
+def published(results: Path, tables: Path) -> Page:
+    """The page of the tables, which lies beside that of some results."""
+    return Page(render(results, tables=tables).with_name("published.html").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("kind", ["verify", "check"])
-def test_the_page_with_tables_nests_and_its_links_lead_somewhere(kind: str, stored: Stored, folder: Path) -> None:
-    page = Nesting(render(stored(claims=1, kind=kind, figures=False), tables=folder).read_text(encoding="utf-8"))
-    assert len(set(page.ids)) == len(page.ids)
-    assert {"#faults", "#others"} <= set(page.links) <= {f"#{name}" for name in page.ids}
+def test_the_tables_are_linked_and_not_pasted_into_the_page(kind: str, stored: Stored, folder: Path) -> None:
+    path = render(stored(claims=1, kind=kind, figures=False), tables=folder)
+    page = Page(path.read_text(encoding="utf-8"))
+    assert "published.html" in page.values("href")
+    assert "flipped" not in page.text
+    assert "Lion" not in page.text
 
 
-def test_every_table_header_is_scoped_and_every_region_named(stored: Stored, folder: Path) -> None:
-    html = render(stored(claims=1, figures=False), tables=folder).read_text(encoding="utf-8")
-    for name in ("faults", "others"):
-        part = section(html, name)
-        assert re.findall(r"<th (?![^>]*scope=)[^>]*>", part) == []
-        assert all("aria-label" in tag for tag in re.findall(r'<div class="wide"[^>]*>', part))
+def test_the_page_shows_every_verdict_with_its_kind(stored: Stored, folder: Path) -> None:
+    page = published(stored(claims=1, figures=False), folder)
+    assert TABLE.sentence in page.text
+    assert "seeds 0, 1, 2" in page.text
+    assert [" | ".join(row).replace(" # ", " ") for row in page.rows("broken")] == [
+        "Optimizer, and why | Kind | Claim | Seed 0 | Seed 1 | Seed 2 | First reason given",
+        "flipped flipped is so. | sign | l2 | ✗ FAILS | ✗ FAILS | ✗ FAILS | reason of flipped",
+        "slow slow is so. | scale | l2 | ? INCONCLUSIVE | ✗ FAILS | ? INCONCLUSIVE | reason of slow",
+        "unseen unseen is so. | scale | l2 | ✓ HOLDS not noticed | ✗ FAILS | – ERROR | reason of unseen",
+    ]
+    assert [" | ".join(row).replace(" # ", " ") for row in page.rows("correct")][1:] == [
+        "plain plain is so. | rewritten | l2 | ✓ HOLDS | ✓ HOLDS | ✓ HOLDS | reason of plain",
+        "odd odd is so. | rewritten | l2 to be found | ✓ HOLDS | ✗ FAILS false alarm | ? INCONCLUSIVE | reason of odd",
+        "misread misread is so. | harmless | l2 to be found | ✓ HOLDS wrong norm: linf | ✓ HOLDS wrong norm: linf "
+        "| ✓ HOLDS wrong norm: linf | reason of misread",
+    ]
+
+
+def test_the_page_shows_other_peoples_optimizers_and_folds_what_was_found(stored: Stored, folder: Path) -> None:
+    page = published(stored(claims=1, figures=False), folder)
+    assert "6 optimizers of 2 packages: 2 maximize a norm’s margin, 2 do not (1 of them approximately)" in page.text
+    assert "1 is not decided; 1 could not be checked." in page.text
+    assert "Not installed, so not measured: absent." in page.text
+    assert [" | ".join(row).replace(" #", "") for row in page.rows("rows")][1:] == [
+        "Adam eps=0.0, betas=(0.9, 0.95) | torch 1.2 | ✗ FAILS | linf | – | – | – | 1.0×10⁻⁸ from step 1 200 | –",
+        "Lion | lion 1.2 | ✓ HOLDS | linf | 1.000 | 0.999 | 2.5×10⁻³ | – | –",
+        "Muon | torch 1.2 | ✗ FAILS approximately | spectral | 0.842 | – | – | – | 2 findings rounded late",
+        "LBFGS | torch 1.2 | – REFUSED | – | – | – | – | – | 1 finding needs a closure",
+        "Rprop | torch 1.2 | ? INCONCLUSIVE | none, nearest: linf | – | – | – | – | –",
+        "SGD | torch 1.2 | ✓ HOLDS | l2 | – | – | – | – | –",
+    ]
+    assert not [name for tag, name, _ in page.attributes if (tag, name) == ("details", "open")]
+
+
+def test_hostile_texts_in_a_table_are_shown_not_obeyed(stored: Stored, folder: Path) -> None:
+    results = stored(claims=1, figures=False)
+    clean = published(results, folder)
+    bad = [replace(c, name=HOSTILE, kind=HOSTILE, why=HOSTILE, claim=HOSTILE, reason=HOSTILE) for c in CASES]
+    table = replace(TABLE, tier=HOSTILE, versions={HOSTILE: HOSTILE}, cases=tuple(bad))
+    (folder / MUTANTS).write_text(json.dumps(table.to_json()), encoding="utf-8")
+    text: dict[str, Any] = dict.fromkeys(("package", "version", "optimizer", "arguments", "norm", "said"), HOSTILE)
+    rows = tuple(replace(e, **text, found=(HOSTILE,)) for e in OTHERS.entries)
+    others = replace(OTHERS, versions={HOSTILE: HOSTILE}, missing=(HOSTILE,), entries=rows)
+    (folder / THIRD_PARTY).write_text(json.dumps(others.to_json()), encoding="utf-8")
+    assert Published.of(folder) == Published(table, others)
+    page = published(results, folder)
+    assert set(page.tags) == set(clean.tags)
+    assert page.tags["script"] == 1
+    assert page.text.count("{{ 7*7 }}") > 50
+
+
+def test_ids_of_the_tables_page_are_unique_and_its_links_lead_somewhere(stored: Stored, folder: Path) -> None:
+    page = published(stored(claims=1, figures=False), folder)
+    ids = page.values("id")
+    assert len(set(ids)) == len(ids)
+    assert {"#faults", "#others"} <= set(page.values("href")) <= {*(f"#{name}" for name in ids), "index.html"}
+    assert set(page.values("data-for")) <= set(ids)
+
+
+def test_every_table_header_is_scoped(stored: Stored, folder: Path) -> None:
+    page = published(stored(claims=1, figures=False), folder)
+    assert re.findall(r"<th (?![^>]*scope=)[^>]*>", page.html) == []
 
 
 # The benchmarks that write the tables.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 import webbrowser
 from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +25,12 @@ from maxmargin.verify.progress.report import reporting
 from maxmargin.verify.results.answer import Answer
 from maxmargin.verify.results.claim_verdict import ClaimVerdict
 from maxmargin.verify.results.encoding import ReportError
+from maxmargin.verify.results.origin import COMMAND
 from maxmargin.verify.results.store import Store, file_key
 from maxmargin.verify.results.verdict import CheckVerdict, Outcome, Verdict
+
+REPORT = "maxmargin-report"
+"""Where the page of several results goes."""
 
 OWN_DATA = ("check", "verify")  # what these cannot render they have just written: then a ReportError is our fault
 
@@ -37,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
         The exit status.
     """
     plugins.add(*args.plugin)
+    COMMAND.set(shlex.join(["maxmargin", *args.argv]))
     out = Output(sys.stderr if args.json == "-" else results(), args.quiet)
     if args.json not in (None, "-"):
         _writable(Path(args.json), "--json")
@@ -65,11 +71,25 @@ def check(args: argparse.Namespace, out: Output) -> int:
     if store is not None:
         from maxmargin.reports.render import render
 
-        problems = tuple(store.save_arrays(file_key(p.problem), p) for p in verdict.problems)
-        store.save_results({**replace(verdict, problems=problems).to_json(), "kind": "check"})
+        store.save_results({**_with_arrays(verdict, store).to_json(), "kind": "check"})
         out.text()
         out.headline(f"report: {render(store.root)}")
     return verdict.outcome.exit_status
+
+
+def _with_arrays(verdict: CheckVerdict, store: Store) -> CheckVerdict:
+    """The verdict, and its regimes', with the curves behind their evidence stored."""
+    problems = tuple(store.save_arrays(file_key(p.problem), p) for p in verdict.problems)
+    regimes = tuple(
+        replace(
+            regime,
+            problems=problems
+            if regime.problems is verdict.problems
+            else tuple(store.save_arrays(file_key(f"{p.problem} {i}"), p) for p in regime.problems),
+        )
+        for i, regime in enumerate(verdict.regimes)
+    )
+    return replace(verdict, problems=problems, regimes=regimes)
 
 
 def _options(given: Sequence[tuple[str, Any]], option: str = "--kw") -> dict[str, Any]:
@@ -264,12 +284,15 @@ def list_names(args: argparse.Namespace, out: Output) -> int:
 
 def report(args: argparse.Namespace, out: Output) -> int:
     """``maxmargin report``."""
-    folder = Path(args.dir)
-    if not folder.is_dir():
-        raise CliError(f"{folder} is not a folder; give one that 'verify' or 'check --html' has written")
+    paths = [Path(path) for path in args.dir]
+    one = len(paths) == 1 and args.out is None
+    missing = next((path for path in paths if not (path.is_dir() if one else path.exists())), None)
+    if missing is not None:
+        kind = "a folder; give one" if one else "there; give folders"
+        raise CliError(f"{missing} is not {kind} that 'verify' or 'check --html' has written")
     from maxmargin.reports.render import render
 
-    page = render(folder)
+    page = render(*paths, out=None if one else Store.at(args.out or REPORT).root)
     out.headline(f"report: {page}")
     emit_json({"schema": 1, "report": str(page)}, args.json)
     return HOLDS

@@ -368,11 +368,18 @@ def _add_report(commands: Any, common: Parser) -> None:
         "report",
         parents=[common],
         help="render the page again from stored data",
-        description="Render DIR/index.html from DIR/results.json and its arrays; nothing is recomputed.",
-        epilog="examples:\n  maxmargin report maxmargin-verify\n\n"
+        description="Render DIR/index.html from DIR/results.json and its arrays; nothing is recomputed.\n"
+        "Of several results, one page with the table of optimizers and norms.",
+        epilog="examples:\n  maxmargin report maxmargin-verify\n"
+        "  maxmargin report sgd/ adam/ muon.json --out overview\n\n"
         + STATUS.format(holds="rendered", refuted="not used by this command", inconclusive="not used by this command"),
     )
-    report.add_argument("dir", metavar="DIR", help="a folder written by 'verify' or by 'check --html'")
+    report.add_argument(
+        "dir", metavar="DIR", nargs="+", help="a folder written by 'verify' or by 'check --html'; or a file of --json"
+    )
+    report.add_argument(
+        "--out", metavar="FOLDER", help="where the page goes: DIR itself, or maxmargin-report of several"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -422,7 +429,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def read(argv: Sequence[str]) -> argparse.Namespace | int:
     """The arguments; or the status, where reading them ends a command: after ``--help``, or bad usage."""
     try:
-        return build_parser().parse_args(argv)
+        return build_parser().parse_args(argv, argparse.Namespace(argv=list(argv)))
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else BAD_INPUT
 

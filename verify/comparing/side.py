@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
-import inspect
 import json
 import os
 import sys
@@ -22,7 +21,8 @@ import numpy as np
 from maxmargin.models import plugins
 from maxmargin.models.errors import InputError
 from maxmargin.verify.blackbox.as_torch import as_target
-from maxmargin.verify.blackbox.targets import Target, TargetError, load
+from maxmargin.verify.blackbox.source import file_of
+from maxmargin.verify.blackbox.targets import TargetError, load
 from maxmargin.verify.lab.rehearsal import Play, played
 from maxmargin.verify.progress.report import Progress
 
@@ -55,7 +55,8 @@ class Side:
             sys.path.insert(0, str(self._folder))
         loaded = load(self.spec, self.kwargs)
         self.target = loaded if loaded.native is None else as_target(loaded.native, self.spec)
-        self.file = None if loaded.native is not None else _file_of(loaded)
+        file = file_of(loaded)
+        self.file = str(file) if file is not None else None
         if self._folder is not None and (self.file is None or self._folder not in Path(self.file).parents):
             raise TargetError(
                 f"{self.spec} was imported from {self.file}, not from {folder}; install it there: "
@@ -101,13 +102,6 @@ class Side:
 
         verdict = check(self.spec, kwargs=self.kwargs, claim=claim, tier=tier, seed=seed, progress=tell)
         return {"verdict": verdict.to_json(), "sentence": f"{verdict.outcome.name}: {verdict.sentence}"}
-
-
-def _file_of(target: Target) -> str | None:
-    with suppress(TypeError, OSError):
-        assert target.factory is not None
-        return str(Path(inspect.getfile(inspect.unwrap(target.factory))).resolve())
-    return None
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from typing_extensions import override
 
 from maxmargin.verify.results.encoding import as_json
+from maxmargin.verify.results.origin import Origin
 from maxmargin.verify.results.verdict import ControlVerdict, Number, Outcome, Verdict
 
 
@@ -81,6 +82,7 @@ class Campaign(Struct, frozen=True, kw_only=True):
     device: str = ""
     seconds: float | None = None
     versions: Mapping[str, str] = {}
+    origin: Origin | None = None
     claims: tuple[ClaimVerdict, ...]
 
     @property

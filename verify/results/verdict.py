@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from maxmargin.verify.results.answer import Answer, NoNorm
 from maxmargin.verify.results.encoding import Real, as_json
+from maxmargin.verify.results.origin import Origin
 from maxmargin.verify.results.outcome import Outcome as Outcome
 
 THEN = ", then "
@@ -338,6 +339,7 @@ class CheckVerdict(Verdict, frozen=True, kw_only=True):
         factor: For an answer to a factor.
         settles_on: For a data-dependent answer: the norm, in words.
         why: For an answer of no norm: the reason.
+        origin: When, by which command and of which file it was made.
         switched_off: A weight decay that was set, by its argument; the verdict is on the optimizer without it.
 
     Raises:
@@ -361,6 +363,7 @@ class CheckVerdict(Verdict, frozen=True, kw_only=True):
     factor: Factor | None = None
     settles_on: str | None = None
     why: NoNorm | None = None
+    origin: Origin | None = None
     switched_off: Mapping[str, float] = {}
 
     def __post_init__(self) -> None:

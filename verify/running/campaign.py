@@ -24,6 +24,7 @@ from maxmargin.verify.progress.joint import JointProgress
 from maxmargin.verify.progress.report import Progress, StepProgress
 from maxmargin.verify.results.candidates import CANDIDATES
 from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
+from maxmargin.verify.results.origin import Origin
 from maxmargin.verify.results.store import Store, file_key, fingerprint_of
 from maxmargin.verify.results.verdict import Outcome, ProblemVerdict
 from maxmargin.verify.running.job import Job, run_all
@@ -175,7 +176,7 @@ def verify(
     chosen = select(claims)
     resolve(device)
     store = Store.at(out) if out is not None else None
-    started = time.perf_counter()
+    started, origin = time.perf_counter(), Origin.now()
     work = {part.name: part for claim in chosen for part in parts(claim, tier, seed)}
     keys = {name: part.key for name, part in work.items()}
     stamps = {name: part.fingerprint(tier) for name, part in work.items()}
@@ -188,6 +189,7 @@ def verify(
             device=str(resolve(device)),
             seconds=round(time.perf_counter() - started, 3),
             versions=versions(),
+            origin=origin,
             claims=tuple(_verdict(c, done, tier, seed) for c in chosen),
         ).to_json()
 

@@ -12,6 +12,7 @@ from maxmargin.models import problems as registry
 from maxmargin.solvers.norms import Norm, NormError, get_norm
 from maxmargin.solvers.versions import versions
 from maxmargin.verify.blackbox.as_torch import as_target
+from maxmargin.verify.blackbox.source import file_of
 from maxmargin.verify.blackbox.targets import TargetError, load
 from maxmargin.verify.claims.record import check_tier
 from maxmargin.verify.engine.devices import resolve
@@ -22,6 +23,7 @@ from maxmargin.verify.lab.regimes import Regimes
 from maxmargin.verify.progress.joint import JointProgress
 from maxmargin.verify.progress.report import Progress
 from maxmargin.verify.results.answer import Answer
+from maxmargin.verify.results.origin import Origin
 from maxmargin.verify.results.verdict import THEN, CheckVerdict, Regime
 from maxmargin.verify.running.job import Job, run_all
 from maxmargin.verify.running.trial import Judged, Plan, Trial
@@ -75,6 +77,7 @@ def check(
     loaded = load(target, {**(kwargs or {}), **arguments})
     if loaded.native is not None and len(claims) > 1:
         loaded = as_target(loaded.native, loaded.spec)
+    origin = Origin.now(file_of(loaded))
     laboratory = Laboratory(loaded, seed)
     names = tuple(dict.fromkeys(registry.get(name).name for name in (problems or laboratory.problems())))
     two = laboratory.regimes(names)
@@ -112,6 +115,7 @@ def check(
         factor=main.conclusion.factor,
         why=main.conclusion.why,
         settles_on=None if main.conclusion.own is None else main.conclusion.own.name,
+        origin=origin,
     )
 
 

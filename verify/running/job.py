@@ -26,6 +26,7 @@ from maxmargin.verify.lab.norm.weights import misweighted
 from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.progress.joint import JointProgress
 from maxmargin.verify.progress.report import StepProgress
+from maxmargin.verify.results.profiles import profiles
 from maxmargin.verify.results.verdict import ControlVerdict, Hypothesis, Outcome, ProblemVerdict
 from maxmargin.verify.running.orphans import end_with
 from maxmargin.verify.thresholds.table import Bounds
@@ -146,7 +147,7 @@ class Job:
             rung=facts.own.rung if norm.name in facts.evidence else "numerical",
             runs=trajectory.runs,
             separated_runs=int(trajectory.separated.sum()),
-            arrays=found.evidence.arrays,
+            arrays={**found.evidence.arrays, **profiles({k: v[-1] for k, v in trajectory.theta.items()})},
             norm=norm.name,
             # Advice on steps is for an optimizer that was examined; a claim's plan is fixed.
             steps_needed=facts.steps_needed if self.known is None else None,

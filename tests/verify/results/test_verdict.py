@@ -108,7 +108,7 @@ PROBLEM = {"problem", "degree", "outcome", "steps", "final_margin", "evidence", 
 EVIDENCE = {"kkt_gap", "alignment", "margin_ratio", "distance", "slope"}
 MORE = {
     "verdict": {"approximate", "tier", "probe", "twin", "findings", "answer", "sentence", "regimes", "until_step"}
-    | {"until_problem", "factor", "settles_on", "why"},
+    | {"until_problem", "factor", "settles_on", "why", "origin"},
     "problem": {"norm", "reasons", "rung", "runs", "separated_runs", "steps_needed"},
     "evidence": {"kkt_gap_range", "slope_interval", "residual", "matched", "rung", "apart", "told", "same"},
 }

@@ -1,11 +1,11 @@
-"""The arrays behind a figure: KKT gap and alignment at each checkpoint, one column a run."""
+"""The arrays behind the figures: KKT gap and alignment at each checkpoint, one column a run, and the last profiles."""
 
 from __future__ import annotations
 
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
@@ -40,11 +40,19 @@ class Band:
 @final
 @dataclass(frozen=True)
 class Curves:
-    """Curves of one optimizer on one problem, one band a norm."""
+    """Curves of one optimizer on one problem, one band a norm.
+
+    Attributes:
+        gap: KKT gaps.
+        alignment: Alignments with steepest descent.
+        runs: Their number.
+        profiles: What the last weights look like (:mod:`maxmargin.verify.results.profiles`), each (runs, ranks).
+    """
 
     gap: Mapping[str, Band]
     alignment: Mapping[str, Band]
     runs: int
+    profiles: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def load_curves(path: Path) -> Curves:
@@ -76,10 +84,16 @@ def load_curves(path: Path) -> Curves:
         raise ReportError(f"{path}: 'steps' must be one increasing row of numbers")
     kept = _thin(steps)
     found: dict[str, dict[str, Band]] = {"kkt_gap": {}, "alignment": {}}
-    runs = 0
+    runs, profiles = 0, {}
     for name, values in arrays.items():
         quantity, colon, norm = name.partition(":")
-        if not colon or quantity not in found:
+        if not colon or quantity not in {*found, "profile"}:
+            continue
+        if quantity == "profile":
+            if values.ndim != 2 or not values.size or values.dtype.kind not in "iuf":
+                found_instead = f"shape {values.shape}, dtype {values.dtype}"
+                raise ReportError(f"{path}: {name!r} has {found_instead}; needed are numbers, (runs, ranks)")
+            profiles[norm] = values.astype(np.float64)
             continue
         if values.ndim != 2 or len(values) != len(steps) or values.dtype.kind not in "iuf":
             raise ReportError(
@@ -90,7 +104,7 @@ def load_curves(path: Path) -> Curves:
         band = Band.of(steps[kept], values[kept].astype(np.float64))
         if len(band.steps):
             found[quantity][norm] = band
-    return Curves(found["kkt_gap"], found["alignment"], runs)
+    return Curves(found["kkt_gap"], found["alignment"], runs, profiles)
 
 
 def _thin(steps: np.ndarray) -> np.ndarray:
