@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -158,7 +159,7 @@ def test_what_cannot_be_a_record_is_refused(made):
     with pytest.raises(ClaimError, match="two cases of one name"):
         made(0.0, cases=(Case("a", gap=0.0), Case("a", gap=1.0)))
     with pytest.raises(ClaimError, match="not known"):
-        register(made(0.0, id="elsewhere", paper="nobody"))
+        register(replace(made(0.0), id="elsewhere", paper="nobody"))
     with pytest.raises(ClaimError, match="exists already"):
         register(CLAIMS["signum-linf"])
     with pytest.raises(ClaimError, match="is 'Gronich"):
