@@ -29,7 +29,7 @@ from maxmargin.verify.progress.report import StepProgress
 from maxmargin.verify.results.verdict import ControlVerdict, Hypothesis, Outcome, ProblemVerdict
 from maxmargin.verify.running.orphans import end_with
 from maxmargin.verify.thresholds.table import Bounds
-from maxmargin.verify.thresholds.training import LONGER_RUN
+from maxmargin.verify.thresholds.training import LONGER_RUN, LONGEST_RUN, NEEDED_MARGIN
 from maxmargin.verify.training.train import Training
 
 Result = TypeVar("Result")
@@ -93,16 +93,26 @@ class Job:
         return isinstance(self.training.trainee, Optimizer)
 
     def run(self, progress: StepProgress | None = None) -> Measured:
-        """Train and measure; what was examined once more, for longer, where nothing but steps is missing."""
+        """Train and measure; what was examined again, for longer, where nothing but steps is missing.
+
+        Returns:
+            What was measured of the last run. There is a second of as many steps as seem to be needed, and a third
+            where these can be told, or, on a linear problem in the engine, cost but seconds.
+        """
         found = self._run(self.training, progress)
         if self.tier == "full" or self.known is not None or not self.exam.claimed:
             return found
-        norm = self.exam.claimed[0]
-        decision = self._decision(found, norm)
-        needed = decision.facts.steps_needed or 0.0
-        if not decision.more_steps_may_do or needed > LONGER_RUN * self.training.steps:
-            return replace(found, decided=(norm.name, decision))
-        return self._run(replace(self.training, steps=int(LONGER_RUN * self.training.steps)), progress)
+        norm, training = self.exam.claimed[0], self.training
+        cheap = isinstance(training.trainee, Optimizer) and found.problem.linear
+        while True:
+            decision = self._decision(found, norm)
+            needed = decision.facts.steps_needed or 0.0
+            steps = max(LONGER_RUN * training.steps, NEEDED_MARGIN * needed)
+            unknown = not needed and not cheap and training is not self.training
+            if not decision.more_steps_may_do or unknown or steps > LONGEST_RUN * self.training.steps:
+                return replace(found, decided=(norm.name, decision))
+            training = replace(training, steps=int(steps))
+            found = self._run(training, progress)
 
     def _run(self, training: Training, progress: StepProgress | None) -> Measured:
         problem, exam = problems.get(self.exam.problem), self.exam
