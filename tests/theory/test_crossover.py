@@ -1,4 +1,4 @@
-"""What the law of the crossover refuses, and that its throttle binds; runs are records, verify/claims/crossover.py."""
+"""What the law of the crossover refuses, and that its throttle binds; runs are records, verify/claims/linear."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Fixture G7: the momentum itself, which no step shows (what steps show are the records of verify/claims/lag.py)."""
+"""Fixture G7: the momentum, which no step shows; what steps show: verify/claims/gronich_vardi/lag.py."""
 
 from dataclasses import dataclass
 

@@ -1,6 +1,6 @@
 """The claims that are covered, by paper: which there are, and those that a user asks for.
 
-Adding a claim touches one file of this folder, that of its paper: one record more. Every module of the folder is
+Adding a claim touches one file, that of its paper or topic: one record more. Every module below this folder is
 imported here; ``maxmargin list claims``, ``maxmargin verify`` and the theory gate run every record.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 
 import maxmargin.verify.claims as folder
 from maxmargin.verify.claims.record import CLAIMS, PAPERS, Claim, ClaimError, Measured, Plan, Record, check_tier
@@ -18,9 +18,9 @@ from maxmargin.verify.claims.record import register as register
 
 __all__ = ["CLAIMS", "PAPERS", "Claim", "ClaimError", "Measured", "Plan", "Record", "check_tier", "register", "select"]
 
-for _module in sorted(module.name for module in iter_modules(folder.__path__)):
-    if _module != "catalogue":
-        import_module(f"{folder.__name__}.{_module}")
+for _module in sorted(module.name for module in walk_packages(folder.__path__, f"{folder.__name__}.")):
+    if _module != __name__:
+        import_module(_module)
 
 
 def select(ids: Sequence[str] | None) -> list[Record]:

@@ -191,7 +191,7 @@ class Job:
             return verdict
         other = self.judge(found, self.control)
         violates = f"the same runs, judged for {self.control.name}"
-        return replace_fields(verdict, control=ControlVerdict(violates, other.outcome is Outcome.FAILS))
+        return replace_fields(verdict, control=ControlVerdict(violates, other.outcome is not Outcome.HOLDS))
 
 
 def _own_weights(exam: Exam, norm: Norm) -> dict[str, Hypothesis]:
