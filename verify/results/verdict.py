@@ -73,11 +73,44 @@ class NormEvidence(Struct, frozen=True):
     same: bool = False
 
 
+class Number(Struct, frozen=True):
+    """A number that a claim was decided by.
+
+    Attributes:
+        name: What it is.
+        value: As measured; NaN where it could not be.
+        asked: What was asked of it, in words.
+        outcome: What it says; None of a number for information.
+    """
+
+    name: str
+    value: Real
+    asked: str = ""
+    outcome: Outcome | None = None
+
+
+class ControlVerdict(Struct, frozen=True):
+    """What the same check says where it must not hold.
+
+    Attributes:
+        violates: The violated hypothesis, the wrong norm or the broken optimizer, in words.
+        refused: Whether the check was contradicted there, as it must be.
+        numbers: What was measured there.
+    """
+
+    violates: str
+    refused: bool
+    numbers: tuple[Number, ...] = ()
+
+
 class ProblemVerdict(Struct, frozen=True):
     """The outcome on one problem, with the evidence under every norm that was measured.
 
     Attributes:
+        degree: L; 0 where numbers decide, and the problem is only a name.
         norm: The norm that it was judged for.
+        numbers: What decided, for a claim that is of no limit direction.
+        control: What the same check said of a control, where one was run.
         steps_needed: Steps after which the gap would meet its bound, extrapolated; None where it does not fall.
         arrays_file: Where a store has put the arrays; "arrays" in JSON.
         arrays: The curves behind the evidence, in memory alone.
@@ -96,6 +129,8 @@ class ProblemVerdict(Struct, frozen=True):
     separated_runs: int = 1
     norm: str = ""
     steps_needed: float | None = None
+    numbers: tuple[Number, ...] = ()
+    control: ControlVerdict | None = None
     arrays_file: str | UnsetType = field(default=UNSET, name="arrays")
     arrays: Mapping[str, Any] | UnsetType = field(default=UNSET, name="arrays in memory")
 

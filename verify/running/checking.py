@@ -13,7 +13,7 @@ from maxmargin.solvers.norms import Norm, NormError, get_norm
 from maxmargin.solvers.versions import versions
 from maxmargin.verify.blackbox.as_torch import as_target
 from maxmargin.verify.blackbox.targets import TargetError, load
-from maxmargin.verify.claims.catalogue import check_tier
+from maxmargin.verify.claims.record import check_tier
 from maxmargin.verify.engine.devices import resolve
 from maxmargin.verify.evidence.measured import Measured
 from maxmargin.verify.judging.regimes import Joined, alone, join, main_regime

@@ -6,7 +6,9 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
+
+from msgspec.structs import replace as replace_fields
 
 from maxmargin.models import problems
 from maxmargin.solvers.norms import Norm
@@ -24,13 +26,32 @@ from maxmargin.verify.lab.norm.weights import misweighted
 from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.progress.joint import JointProgress
 from maxmargin.verify.progress.report import StepProgress
-from maxmargin.verify.results.verdict import Hypothesis, ProblemVerdict
+from maxmargin.verify.results.verdict import ControlVerdict, Hypothesis, Outcome, ProblemVerdict
 from maxmargin.verify.running.orphans import end_with
 from maxmargin.verify.thresholds.table import Bounds
 from maxmargin.verify.thresholds.training import LONGER_RUN
 from maxmargin.verify.training.train import Training
 
 Result = TypeVar("Result")
+
+
+class Work(Protocol):
+    """A job as those who run it see it."""
+
+    @property
+    def name(self) -> str:
+        """What progress calls it."""
+
+    @property
+    def order(self) -> tuple[bool, int]:
+        """Sorts jobs, what takes longest first."""
+
+    @property
+    def threads(self) -> bool:
+        """Whether it leaves the interpreter to others."""
+
+
+AnyJob = TypeVar("AnyJob", bound=Work)
 
 
 @dataclass(frozen=True)
@@ -47,6 +68,7 @@ class Job:
         seed: Of the starts.
         device: ``auto``, ``cpu`` or ``cuda``.
         known: What theory knows of it beforehand; None for an optimizer that was examined instead.
+        control: A wrong norm, for which the same check on the same runs must not hold; None where none is asked.
     """
 
     name: str
@@ -58,6 +80,17 @@ class Job:
     seed: int
     device: str
     known: Known | None = None
+    control: Norm | None = None
+
+    @property
+    def order(self) -> tuple[bool, int]:
+        """Sorts jobs, what takes longest first."""
+        return self.exam.problem.endswith("@linear"), -self.training.steps
+
+    @property
+    def threads(self) -> bool:
+        """Whether it leaves the interpreter to others: the engine's native runs do."""
+        return isinstance(self.training.trainee, Optimizer)
 
     def run(self, progress: StepProgress | None = None) -> Measured:
         """Train and measure; what was examined once more, for longer, where nothing but steps is missing."""
@@ -141,7 +174,13 @@ class Job:
 
     def verdict(self, progress: StepProgress | None = None) -> ProblemVerdict:
         """Train, measure, and judge for the norm that is claimed."""
-        return self.judge(self.run(progress), self.exam.claimed[0])
+        found = self.run(progress)
+        verdict = self.judge(found, self.exam.claimed[0])
+        if self.control is None:
+            return verdict
+        other = self.judge(found, self.control)
+        violates = f"the same runs, judged for {self.control.name}"
+        return replace_fields(verdict, control=ControlVerdict(violates, other.outcome is Outcome.FAILS))
 
 
 def _own_weights(exam: Exam, norm: Norm) -> dict[str, Hypothesis]:
@@ -163,7 +202,7 @@ def _at_large(exam: Exam) -> dict[str, Hypothesis]:
 
 
 def run_all(
-    jobs: Sequence[Job], work: Callable[[Job, StepProgress], Result], workers: int, progress: JointProgress
+    jobs: Sequence[AnyJob], work: Callable[[AnyJob, StepProgress], Result], workers: int, progress: JointProgress
 ) -> Iterator[tuple[str, Result]]:
     """Run jobs, what takes longest first, and yield each name and result as it is done.
 
@@ -173,7 +212,7 @@ def run_all(
     Yields:
         The name of a finished job, and what ``work`` made of it.
     """
-    ordered = sorted(jobs, key=lambda job: (job.exam.problem.endswith("@linear"), -job.training.steps))
+    ordered = sorted(jobs, key=lambda job: job.order)
     workers = min(workers, len(ordered))
     if workers <= 1:
         for job in ordered:
@@ -181,7 +220,7 @@ def run_all(
         return
     from joblib import Parallel, delayed
 
-    threads = all(isinstance(job.training.trainee, Optimizer) for job in ordered)
+    threads = all(job.threads for job in ordered)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the workers load their libraries
     pool = Parallel(
         n_jobs=workers,
@@ -194,7 +233,7 @@ def run_all(
 
 
 def _named(
-    job: Job, work: Callable[[Job, StepProgress], Result], progress: StepProgress, parent: int
+    job: AnyJob, work: Callable[[AnyJob, StepProgress], Result], progress: StepProgress, parent: int
 ) -> tuple[str, Result]:
     end_with(parent)
     return job.name, work(job, progress)
