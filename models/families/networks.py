@@ -124,6 +124,12 @@ class Network(HomogeneousModel):
         return {**{name: q ** (above - i) for i, name in enumerate(self.layers)}, self.head: 1}
 
     @override
+    def init(self, seed: int, scale: float = 1.0) -> dict[str, Tensor]:
+        """As every model's, but above the first layer without signs: at random signs some neuron is mostly dead."""
+        theta = super().init(seed, scale)
+        return {name: block.abs() if name in self.layers[1:] else block for name, block in theta.items()}
+
+    @override
     def scores(self, theta: Mapping[str, Tensor], X: Tensor) -> Tensor:
         h = X
         for name in self.layers:
