@@ -66,7 +66,7 @@ for _method, _optimizer in (("nsd", "steepest"), ("nmd", "momentum-steepest")):
                 id=f"fan-{_method}-{_family}",
                 paper=FST.key,
                 kind="limit direction",
-                statement=f"Normalized {'steepest' if _method == 'nsd' else 'momentum'} descent maximizes the multiclass "
+                statement=f"Normalized {_optimizer.removesuffix('-steepest')} descent maximizes the multiclass "
                 f"margin of its own norm, {_family} p for every p.",
                 formula="min_i mᵢ(W)/‖W‖_p → max",
                 source=SOURCE,
@@ -99,7 +99,7 @@ register(
             for norm in ("l2", "linf", "spectral")
         ),
         conditions=(at_most("exponent", -0.35, refuted=-0.2),),
-        control=Control("the gap of another norm", norm="nuclear"),
+        control=Control("the gap of another norm", norm="linf"),
         hypotheses=SEPARATED,
     )
 )
@@ -129,7 +129,7 @@ register(
         source=f"{BOOST.name}, theorem on shrinkage",
         optimizers=("coordinate-descent",),
         measure=approaches,
-        cases=(Case("multiclass, l1", optimizer="coordinate-descent", norm="l1", eta=0.05, **RATE),),
+        cases=(Case("multiclass, l1", optimizer="coordinate-descent", norm="l1", eta=0.3, **RATE),),
         conditions=(at_most("gap", 1e-2, refuted=3e-2), at_most("exponent", -0.35, refuted=-0.2)),
         control=Control("the l2 margin of the same run", norm="l2"),
         hypotheses=SEPARATED,
@@ -184,7 +184,7 @@ register(
         hypotheses=SEPARATED,
     )
 )
-NETWORK = {"others": ("l2", "linf", "spectral"), "runs": 2, "scale": 0.01, "steps": 60_000}
+NETWORK = {"runs": 2, "scale": 0.01, "steps": 60_000}
 register(
     Measured(
         id="gv-degrees",
@@ -195,10 +195,15 @@ register(
         source=f"{GV.name}, theorem on momentum steepest descent",
         optimizers=("momentum-gd", "signum", "muon"),
         measure=approaches,
+        # The layers of a deep linear network are of rank one in the end, and then ℓ2 and spectral are one.
         cases=tuple(
-            Case(f"{problem}, {optimizer}", problem=problem, optimizer=optimizer, norm=norm, **NETWORK)
-            for problem in ("binary@relu2-fixed:h=8", "multiclass@relu2:h=8", "binary@deep-linear:depth=4,width=4")
-            for optimizer, norm in (("signum", "linf"), ("momentum-gd", "l2"), ("muon", "spectral"))
+            Case(f"{problem}, {opt}", problem=problem, optimizer=opt, norm=norm, others=others, **NETWORK)
+            for problem, others in (
+                ("binary@relu2-fixed:h=8", ("l2", "linf", "spectral")),
+                ("multiclass@relu2:h=8", ("l2", "linf", "spectral")),
+                ("binary@deep-linear:depth=4,width=4", ("l2", "linf")),
+            )
+            for opt, norm in (("signum", "linf"), ("momentum-gd", "l2"), ("muon", "spectral"))
         ),
         conditions=(
             at_most("gap", 5e-2, refuted=0.1),
@@ -206,6 +211,65 @@ register(
             at_least("least other gap over it", 3.0, refuted=1.2),
         ),
         control=Control("another norm", norm="l2"),
+        hypotheses=SEPARATED,
+    )
+)
+
+register(
+    Measured(
+        id="gv-any-norm",
+        paper=GV.key,
+        kind="limit direction",
+        statement="Momentum steepest descent under any norm approaches a KKT direction of that norm on a network.",
+        formula="θ_t/‖θ_t‖ → KKT of min ½‖θ‖² s.t. mᵢ(θ) ≥ 1, any ‖·‖",
+        source=f"{GV.name}, theorem on momentum steepest descent",
+        optimizers=("momentum-steepest",),
+        measure=approaches,
+        cases=tuple(
+            Case(
+                f"binary@relu2:h=8, {norm}",
+                problem="binary@relu2:h=8",
+                optimizer="momentum-steepest",
+                norm=norm,
+                kwargs={"norm": norm},
+                others=("l2", "linf", "spectral"),
+                **NETWORK,
+            )
+            for norm in ("entrywise:3", "schatten:4", "l1", "nuclear", "spectral;l2", "maxrow")
+        ),
+        conditions=(
+            at_most("gap", 5e-2, refuted=0.1),
+            at_most("gap, end over a tenth", 0.7, refuted=0.95),
+            at_least("least other gap over it", 3.0, refuted=1.2),
+        ),
+        control=Control("another norm", norm="linf"),
+        hypotheses=SEPARATED,
+    )
+)
+register(
+    Measured(
+        id="gv-rate-ratio",
+        paper=GV.key,
+        kind="limit direction",
+        statement="Muon-Signum with two learning rates maximizes the hybrid margin whose weight is their ratio.",
+        formula="max{(η_S/η_M)·‖W‖_msp, ‖u‖_∞}",
+        source=f"{GV.name}, corollary on composites, rates in a ratio",
+        optimizers=("muon-signum",),
+        measure=approaches,
+        cases=tuple(
+            Case(
+                f"blocks, η_S/η_M = {ratio:g}",
+                problem="blocks@linear",
+                optimizer="muon-signum",
+                norm=f"hybrid:{ratio!r}",
+                kwargs={"ratio": ratio},
+                others=("hybrid", f"hybrid:{1 / ratio!r}", "linf", "spectral"),
+                steps=60_000,
+            )
+            for ratio in (3.0, 0.3)
+        ),
+        conditions=CLOSES,
+        control=Control("the ratio taken the wrong way round", norm=f"hybrid:{1 / 3!r}"),
         hypotheses=SEPARATED,
     )
 )

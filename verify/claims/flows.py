@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from maxmargin.verify.claims.papers import GV
+from maxmargin.verify.claims.papers import GV, TG
 from maxmargin.verify.claims.record import Case, Control, Measured, at_most, register, within
 
 
@@ -47,5 +47,48 @@ register(
         ),
         conditions=(within("order", 0.8, 1.3), at_most("distance", 0.02)),
         control=Control("the flow of another norm", norm="linf"),
+    )
+)
+
+
+def limit(
+    tier: str, seed: int, *, problem: str, norm: str, of: str | None = None, method: Any = "implicit", until: float
+) -> dict[str, float]:
+    """Γ under ``norm`` along the flow of ``of`` (the same by default) at N = until/30, until/6 and until."""
+    from maxmargin.solvers.kkt.gap import GapEvaluator
+    from maxmargin.solvers.norms import get_norm
+    from maxmargin.verify.claims.measures import problems, starts
+    from maxmargin.verify.engine.flow import flow
+
+    data = problems.get(problem)
+    start = {k: b[0].numpy() for k, b in starts(data, 1, seed=seed + 1, scale=0.05).items()}
+    path = flow(data, of or norm, start, until / np.array([30.0, 6.0, 1.0]), method=method)
+    gap = GapEvaluator(data, get_norm(norm))
+    early, middle, end = (float(gap(path.at(t)).value) for t in range(3))
+    return {"gap": end, "gap, end over a 30th": end / early, "gap, end over a sixth": end / middle}
+
+
+register(
+    Measured(
+        id="tg-flow-kkt",
+        paper=TG.key,
+        kind="limit direction",
+        statement="The flow of steepest descent itself approaches a KKT direction of its norm.",
+        formula="dθ/dN ∈ lmo(∇ℒ):  Γ(θ(N)) → 0",
+        source=f"{TG.name}, theorem on limit points of the flow",
+        optimizers=("steepest",),
+        measure=limit,
+        cases=(
+            Case("binary@linear, l2", problem="binary@linear", norm="l2", method="ivp", until=300.0),
+            Case("binary@linear, linf", problem="binary@linear", norm="linf", until=300.0),
+            Case("multiclass@linear, spectral", problem="multiclass@linear", norm="spectral", until=60.0),
+            Case("binary@relu2:h=4, l2", problem="binary@relu2:h=4", norm="l2", method="ivp", until=20.0),
+        ),
+        conditions=(
+            at_most("gap", 1e-2, refuted=3e-2),
+            at_most("gap, end over a 30th", 0.2, refuted=0.9),
+            at_most("gap, end over a sixth", 1.0),
+        ),
+        control=Control("the gap of another norm", norm="linf", of="l2"),
     )
 )
