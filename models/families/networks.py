@@ -24,7 +24,7 @@ class Unit:
     """The activation σ(z) = z₊^q with z₊ = max(z, 0), or z itself where it is not rectified.
 
     Attributes:
-        power: q, at least 1; an even whole number where it is not rectified.
+        power: q, at least 1; 2 where it is not rectified.
         rectified: Whether negative z count as 0.
     """
 
@@ -34,9 +34,9 @@ class Unit:
     @property
     def name(self) -> str:
         """What a family of such units is called."""
-        return {(1, True): "relu", (2, True): "relu2", (2, False): "quadratic"}.get(
-            (self.power, self.rectified), "relu-power"
-        )
+        if not self.rectified:
+            return "quadratic"
+        return "relu" if self.power == 1 else "relu2" if self.power == 2 else "relu-power"
 
     def base(self, z: Tensor) -> Tensor:
         """z₊, or z."""

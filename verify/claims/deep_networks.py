@@ -355,8 +355,8 @@ NETWORKS: dict[str, tuple[str, str, dict[tuple[str, str], dict[str, int]]]] = {
     "tied-slow": ("shared weights, L = 7", "binary@tied:depth=3", {SIGN: LONG, MUON: {}}),
 }
 SLOW = (
-    "At L = 7 the weights grow like t^(0.8/7), by a third for ten times the steps: what the first sign-like steps moved "
-    "the wrong way is still there. The gap falls, and is the smallest of the three, but not within its bound."
+    "At L = 7 the weights grow like t^(0.8/7), by a third for ten times the steps: what the first sign-like steps "
+    "moved the wrong way is still there. The gap falls, and is the smallest of the three, but not within its bound."
 )
 for _name, (_what, _problem, _runs) in NETWORKS.items():
     _slow = _name.endswith("-slow")
