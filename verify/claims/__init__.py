@@ -1,1 +1,1 @@
-"""The claims of the literature as data. Imports the judging's bounds. Read ``catalogue.py``."""
+"""The claims of the literature as data, a file a paper or a topic, and what measures them. Read ``record.py``."""

@@ -54,7 +54,7 @@ register(
                 ("muon", "spectral", 0.02),
             )
         ),
-        conditions=(at_least("correlation", 0.9, refuted=0.7), at_least("lead over the others", 0.01, refuted=0.0)),
+        conditions=(at_least("correlation", 0.9, refuted=0.7), at_least("lead over the others", 0.0, refuted=-0.02)),
         control=Control("the optimum of another norm", against="spectral"),
     )
 )

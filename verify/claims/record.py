@@ -287,6 +287,24 @@ def table(claim: Measured, rows: Mapping[str, Mapping[str, Any]]) -> Sequence[Re
     return [register(replace(claim, id=f"{claim.id}-{name}", **row)) for name, row in rows.items()]
 
 
+def held_against(claim: Record, optimizer: str) -> Record:
+    """The same record about another optimizer, with that one's own arguments.
+
+    Returns:
+        The record; what its control spoils is spoiled for the other optimizer too.
+
+    Raises:
+        ClaimError: for a record whose cases do not name one optimizer without arguments.
+    """
+    if isinstance(claim, Claim):
+        return replace(claim, optimizer=optimizer, kwargs=MappingProxyType({}), expected=Outcome.HOLDS, because="")
+    params = [case.params for case in claim.cases]
+    if not all("optimizer" in p and not p.get("kwargs") and p["optimizer"] in claim.optimizers for p in params):
+        raise ClaimError(f"claim {claim.id!r} is not about one optimizer; it cannot be held against {optimizer!r}")
+    cases = tuple(case.but({"optimizer": optimizer}) for case in claim.cases)
+    return replace(claim, optimizers=(optimizer,), cases=cases, expected=Outcome.HOLDS, because="")
+
+
 def check_tier(tier: str) -> str:
     """Return the tier itself.
 

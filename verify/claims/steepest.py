@@ -101,7 +101,7 @@ def settles(tier: str, seed: int, *, problem: str, optimizer: str, norm: str) ->
             return Facts(norm=None, recursion="lmo of two norms in turn", source="a control", pace_norm="l2")
 
         def direction(self, state: Any, gradient: Any, step: Any) -> Any:
-            even = ((2 * step.log10()).floor() % 2) == 0
+            even = ((0.6 * step.log2()).floor() % 2) == 0  # 0.6 log₂ t: nearly two turns a decade
             one, two = (get_norm(n).lmo(gradient.blocks) for n in ("linf", "l1"))
             return {k: one[k] * even + two[k] * (~even) for k in one}, state
 

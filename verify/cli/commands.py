@@ -161,6 +161,7 @@ def verify(args: argparse.Namespace, out: Output) -> int:
             resume=args.resume,
             seed=args.seed,
             device=args.device,
+            optimizer=args.optimizer,
             progress=progress,
         )
     if not verdicts:

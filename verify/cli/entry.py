@@ -292,7 +292,17 @@ examples:
             inconclusive="none fails, at least one is inconclusive",
         ),
     )
-    verify.add_argument("claims", nargs="*", metavar="CLAIM", help="names from 'maxmargin list claims' (default: all)")
+    verify.add_argument(
+        "claims",
+        nargs="*",
+        metavar="CLAIM",
+        help="names from 'maxmargin list claims', or a paper's key, an optimizer, a part of a name (default: all)",
+    )
+    verify.add_argument(
+        "--optimizer",
+        metavar="NAME",
+        help="hold the claims against this optimizer, one of 'list optimizers' or of a plugin, in place of their own",
+    )
     _tier(verify)
     verify.add_argument(
         "--jobs", type=whole(1), default=os.cpu_count() or 1, metavar="N", help="processes (default: one a core)"

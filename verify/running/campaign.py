@@ -12,7 +12,7 @@ from typing import Any
 from maxmargin.solvers.norms import get_norm
 from maxmargin.solvers.versions import versions
 from maxmargin.verify.claims.catalogue import select
-from maxmargin.verify.claims.record import Case, Claim, Measured, Plan, Record, check_tier
+from maxmargin.verify.claims.record import Case, Claim, Measured, Plan, Record, check_tier, held_against
 from maxmargin.verify.engine.devices import resolve
 from maxmargin.verify.engine.run import paced_for
 from maxmargin.verify.evidence.hypotheses import Known
@@ -147,6 +147,7 @@ def verify(
     resume: bool = False,
     seed: int = 0,
     device: str = "auto",
+    optimizer: str | None = None,
     progress: Progress | None = None,
 ) -> list[ClaimVerdict]:
     """Verify claims of the literature.
@@ -160,6 +161,8 @@ def verify(
             were broken off (by Ctrl-C, or killed: then up to ten seconds of their training are repeated).
         seed: Of the initializations.
         device: ``auto``, ``cpu`` or ``cuda``.
+        optimizer: Another optimizer, by name (``maxmargin list optimizers``, a plugin's too), that the claims are held
+            against in place of their own.
         progress: Called with (jobs done, jobs, what was just finished), and about once a second as jobs train, with
             their shares of a job, a job's rate and the time it has left; from other threads too.
 
@@ -167,12 +170,16 @@ def verify(
         One verdict a claim, in the order asked for.
 
     Raises:
-        ClaimError: unknown claim or tier.
+        ClaimError: unknown claim or tier, or a claim that cannot be held against another optimizer.
+        OptimizerError: unknown optimizer.
         DeviceError: CUDA asked for without a GPU.
         StoreError: ``out`` cannot be written, or another run is writing there.
     """
     check_tier(tier)
     chosen = select(claims)
+    if optimizer is not None:
+        get_optimizer(optimizer, {})
+        chosen = [held_against(claim, optimizer) for claim in chosen]
     resolve(device)
     store = Store.at(out) if out is not None else None
     started = time.perf_counter()

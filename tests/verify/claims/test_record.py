@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from maxmargin.verify.claims.record import (
     table,
     within,
 )
+from maxmargin.verify.optimizers.core.base import OptimizerError
 from maxmargin.verify.results.outcome import Outcome
 from maxmargin.verify.running.campaign import parts
 
@@ -158,7 +160,7 @@ def test_what_cannot_be_a_record_is_refused(made):
     with pytest.raises(ClaimError, match="two cases of one name"):
         made(0.0, cases=(Case("a", gap=0.0), Case("a", gap=1.0)))
     with pytest.raises(ClaimError, match="not known"):
-        register(made(0.0, id="elsewhere", paper="nobody"))
+        register(replace(made(0.0), id="elsewhere", paper="nobody"))
     with pytest.raises(ClaimError, match="exists already"):
         register(CLAIMS["signum-linf"])
     with pytest.raises(ClaimError, match="is 'Gronich"):
@@ -172,6 +174,21 @@ def test_rows_of_a_table_differ_only_in_data(made):
     finally:
         for row in rows:
             del CLAIMS[row.id]
+
+
+def test_a_record_is_held_against_another_optimizer(made):
+    def of(tier, seed, *, optimizer, gap):
+        return {"gap": gap if optimizer == "signum" else 0.9, "ready": 1.0}
+
+    made(0.0, measure=of, cases=(Case("a", optimizer="signum", gap=0.0),))
+    assert verify(["toy"])[0].outcome is H
+    (verdict,) = verify(["toy"], optimizer="ngd")
+    assert (verdict.target, verdict.outcome) == ("ngd", F)
+    made(0.0)
+    with pytest.raises(ClaimError, match="not about one optimizer"):
+        verify(["toy"], optimizer="ngd")
+    with pytest.raises(OptimizerError, match="sigmum"):
+        verify(["toy"], optimizer="sigmum")
 
 
 def test_every_record_says_what_it_is_and_where_it_stands():
