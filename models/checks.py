@@ -98,7 +98,7 @@ def check_homogeneity(problem: Problem, seed: int = 0) -> Homogeneity:
     return measured
 
 
-def _judge(name: str, degree: int, degrees: Mapping[str, int], m: Homogeneity, smooth: bool) -> None:
+def _judge(name: str, degree: float, degrees: Mapping[str, float], m: Homogeneity, smooth: bool) -> None:
     if not m.homogeneity <= EXACT:
         raise HomogeneityError(
             f"model {name!r} is not homogeneous of degree {degree}: f(c θ) differs from c^{degree} f(θ) by "
@@ -139,7 +139,7 @@ def _relative(difference: Tensor, reference: Tensor) -> float:
     return float(difference.abs().amax() / reference.abs().amax().clamp_min(1e-300))
 
 
-def _scaling(problem: Problem, theta: Mapping[str, Tensor], blocks: set[str], degree: int) -> float:
+def _scaling(problem: Problem, theta: Mapping[str, Tensor], blocks: set[str], degree: float) -> float:
     model, X = problem.model, problem.X
     base = model.scores(theta, X)
     worst = 0.0
@@ -149,7 +149,7 @@ def _scaling(problem: Problem, theta: Mapping[str, Tensor], blocks: set[str], de
     return worst
 
 
-def _euler(problem: Problem, theta: Mapping[str, Tensor], blocks: set[str], degree: int) -> float:
+def _euler(problem: Problem, theta: Mapping[str, Tensor], blocks: set[str], degree: float) -> float:
     model, X = problem.model, problem.X
     base = model.scores(theta, X)
     # Reverse mode only: torch's forward mode builds itself with a deprecated compiler, and warns.

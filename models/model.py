@@ -23,18 +23,25 @@ class HomogeneousModel(ABC):
         - ``pullback`` is the vector-Jacobian product of ``scores``.
     """
 
-    name: ClassVar[str]
     inputs: int
     """The field that :attr:`features` gives; a model without it says ``features`` itself."""
-    smooth: ClassVar[bool] = True
-    """Whether f is C¹ in θ (hypothesis M1 of Gronich & Vardi 2602.16340)."""
     linear: ClassVar[bool] = False
     """Whether f is linear in θ, so that its margin problem is convex."""
 
     @property
     @abstractmethod
-    def degree(self) -> int:
-        """Degree of homogeneity L in all parameters together."""
+    def name(self) -> str:
+        """What messages and reports call it."""
+
+    @property
+    def smooth(self) -> bool:
+        """Whether f is C¹ in θ (hypothesis M1 of Gronich & Vardi 2602.16340)."""
+        return True
+
+    @property
+    @abstractmethod
+    def degree(self) -> float:
+        """Degree of homogeneity L in all parameters together; an int where it is whole."""
 
     @property
     @abstractmethod
@@ -53,7 +60,7 @@ class HomogeneousModel(ABC):
 
     @property
     @abstractmethod
-    def block_degrees(self) -> Mapping[str, int] | None:
+    def block_degrees(self) -> Mapping[str, float] | None:
         """Degree d_k in each block alone, summing to ``degree``; None where the blocks add, not multiply."""
 
     @abstractmethod

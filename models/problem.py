@@ -94,7 +94,7 @@ class Problem:
         return f"Problem({self.name!r}, n={n}, d={d}, margins={self.n_margins}, L={self.degree})"
 
     @property
-    def degree(self) -> int:
+    def degree(self) -> float:
         """Degree of homogeneity L."""
         return self.model.degree
 

@@ -31,9 +31,16 @@ THEOREMS: Mapping[str, tuple[str, str]] = {
     "G2": ("basis:k=3", "linear"),
     "G3": ("point:x=1:2:-3", "diagonal:depth=2"),
     "G3-pair": ("point:x=2:1+1:2", "diagonal:depth=2"),
+    "G3-conv": ("point:x=1:2:4", "conv:depth=2"),
     "G4": ("point:x=3:4", "deep-linear:depth=3,width=3"),
+    "G4-attention": ("point:x=3:0:0:4", "attention:tokens=2,width=3"),
     "G5": ("basis:k=3", "deep-linear:depth=2,width=3"),
     "G6": ("point:x=3:-4", "relu2:h=3"),
+    "G6-relu": ("point:x=3:-4", "relu:h=3"),
+    "G6-power": ("point:x=3:-4", "relu-power:q=3,h=3"),
+    "G6-quadratic": ("point:x=3:-4", "quadratic:h=3"),
+    "G6-deep": ("point:x=3:-4", "deep-relu:depth=3,h=2"),
+    "G6-tied": ("point:x=2:0", "tied:depth=3"),
 }
 """Short names of problems with exact answers (:mod:`maxmargin.solvers.exact.answers`): the data set and the model.
 

@@ -192,7 +192,7 @@ def two_classes(model: str, data: Data) -> None:
     if data.classes != 2:
         raise ProblemError(
             f"model {model!r} is for two classes, the data have {data.classes}; "
-            "models for more classes: linear, deep-linear, relu2"
+            "models for more classes: linear, deep-linear, relu, relu2, quadratic, tied, attention"
         )
 
 

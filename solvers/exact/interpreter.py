@@ -39,10 +39,12 @@ class Ring:
         constant: Brings an exact rational into the ring.
         gate: For the preactivation z of a relu, the indicator of z > 0 as an element of the ring (relu(z) = gate·z).
             Called once for each entry, in the order in which the model's code meets them.
+        power: z to an exponent that is no positive integer; None where the ring has none.
     """
 
     constant: Callable[[Fraction], Any]
     gate: Callable[[Any], Any]
+    power: Callable[[Any, Fraction], Any] | None = None
 
 
 def trace(model: HomogeneousModel, samples: int = 1) -> torch.fx.GraphModule:
@@ -172,10 +174,12 @@ def _dims(dim: Any) -> Any:
     return tuple(dim) if isinstance(dim, list | tuple) else dim
 
 
-def _power(x: Objects, exponent: float) -> Objects:
-    if exponent != int(exponent) or exponent < 1:
+def _power(ring: Ring, x: Objects, exponent: float) -> Objects:
+    if exponent == int(exponent) and exponent >= 1:
+        return reduce(np.multiply, [x] * int(exponent))
+    if ring.power is None:
         raise Untranslatable(f"a power with exponent {exponent}: only positive integers keep a polynomial")
-    return reduce(np.multiply, [x] * int(exponent))
+    return filled([ring.power(z, rational(exponent)) for z in x.ravel()], x.shape)
 
 
 def _prod(x: Objects, dim: int | None = None, keepdim: bool = False, **_: Any) -> Any:
@@ -221,7 +225,6 @@ _PLAIN: dict[str, Callable[..., Any]] = {
     "cat": lambda parts, dim=0: np.concatenate(parts, axis=dim),
     "stack": lambda parts, dim=0: np.stack(parts, axis=dim),
     "neg": np.negative,
-    "pow": _power,
     "square": lambda x: x * x,
     "prod": _prod,
     "sum": _sum,
@@ -234,6 +237,7 @@ _PLAIN: dict[str, Callable[..., Any]] = {
 
 # Operations with numbers among their arguments, or gates.
 _WITH_RING: dict[str, Callable[..., Any]] = {
+    "pow": _power,
     "add": lambda ring, x, y, alpha=1: _number(x, ring) + _number(alpha, ring) * _number(y, ring),
     "sub": lambda ring, x, y, alpha=1: _number(x, ring) - _number(alpha, ring) * _number(y, ring),
     "rsub": lambda ring, x, y, alpha=1: _number(y, ring) - _number(alpha, ring) * x,

@@ -12,8 +12,7 @@ from typing import Any
 import sympy as sp
 
 from maxmargin.models.families.diagonal import Diagonal
-from maxmargin.models.families.relu import TwoLayerReLU
-from maxmargin.models.families.relu2 import SquaredReLU
+from maxmargin.models.families.networks import RELU, RELU2, Network
 from maxmargin.models.model import HomogeneousModel
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.exact.kkt_certificate import Kind, Stated
@@ -50,7 +49,7 @@ _CUBIC = (
 _TABLE: tuple[tuple[str, HomogeneousModel, list[list[Any]], tuple[Row, ...]], ...] = (
     (
         "F1",
-        TwoLayerReLU(2, 2),
+        Network(2, (2,), RELU),
         _PAIR,
         (
             ("l2", "global", _R(17) / 16, _net(_PAIR, [_R(17) / 4] * 2), _SPLIT, _OURS),
@@ -68,7 +67,7 @@ _TABLE: tuple[tuple[str, HomogeneousModel, list[list[Any]], tuple[Row, ...]], ..
     ),
     (
         "F1'",
-        SquaredReLU(2, 2),
+        Network(2, (2,), RELU2),
         _PAIR,
         (
             ("l2", "global", 17 * _R(6) / 288, _net(_PAIR, [_R(34) / 8] * 2), _CUBIC, _OURS),

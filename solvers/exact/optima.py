@@ -16,10 +16,13 @@ from typing import Any, final
 import numpy as np
 import sympy as sp
 
+from maxmargin.models.families.attention import LinearAttention
+from maxmargin.models.families.convolution import LinearConvolution
 from maxmargin.models.families.deep_linear import DeepLinear, DeepLinearMulticlass
 from maxmargin.models.families.diagonal import Diagonal
 from maxmargin.models.families.linear import BlockLinear, MulticlassLinear
-from maxmargin.models.families.relu2 import SquaredReLU
+from maxmargin.models.families.networks import Network
+from maxmargin.models.families.tied import Tied
 from maxmargin.models.model import HomogeneousModel
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.exact.kkt_certificate import Stated
@@ -182,29 +185,137 @@ def _(model: DeepLinearMulticlass, problem: Problem) -> Family | None:
 
 
 @_family.register
-def _(model: SquaredReLU, problem: Problem) -> Family | None:
-    """G6: two-layer squared ReLU, width m, one point: one neuron under l2, l1 and nuclear, all alike under linf."""
-    points, m = positive_points(problem), model.hidden
-    if points is None or len(points) != 1:
+def _(model: LinearConvolution, problem: Problem) -> Family | None:
+    """G3-conv: full-width convolutions, one point without a negative entry: one frequency, the constant one."""
+    # Its transform at the constant frequency is its sum, and no other is larger in modulus.
+    points, L, d = positive_points(problem), sp.Integer(model.depth), sp.Integer(model.inputs)
+    if points is None or len(points) != 1 or min(points[0]) < 0:
         return None
-    (x,), peak = points, _top(points[0])
-    square, unit = sp.Add(*(v * v for v in x)), [v / _length(x) for v in x]
-    first, alike, none = [1, *[0] * (m - 1)], [1] * m, [sp.Integer(0)] * len(x)
-    share = sp.Rational(4, 27)
+    (x,) = points
+    flat, single = [sp.Integer(1)] * len(x), [sp.Integer(i == 0) for i in range(len(x))]
     rows = {
-        "l2": ([[sp.sqrt(2) * v for v in unit]], first, 2 / (3 * sp.sqrt(3)) * square),
-        "linf": ([_signs(x)] * m, alike, m * _total(x) ** 2),
-        "spectral": ([unit], first, square),
-        "hybrid": ([unit], alike, square),
-        "l1": ([[2 * v for v in _signs(x, peak)]], first, share * x[peak] ** 2),
-        "nuclear": ([[2 * v for v in unit]], first, share * square),
+        "l2": (flat, flat, _total(x) * d ** (L / 2 - 1) / L ** (L / 2)),
+        "spectral": (flat, flat, _total(x) * d ** (L / 2 - 1)),
+        "linf": (flat, flat, _total(x) * d ** (L - 1)),
+        "l1": (_signs(x, _top(x)), single, x[_top(x)] / L**L),
     }
     answers = {
-        norm: ({"W": sp.Array([*W, *[none] * (m - len(W))]), "a": sp.Array(a)}, margin)
-        for norm, (W, a, margin) in rows.items()
+        norm: ({name: sp.Array(first if name == "w1" else rest) for name in model.shapes}, margin)
+        for norm, (first, rest, margin) in rows.items()
     }
-    why = "Σ a_j (w_j·x)_+² <= ‖a‖_2 ‖Wx‖_2² <= ‖a‖_2 ‖W‖_op² ‖x‖² (or the entrywise bound), then the mean inequality"
-    return Family(f"G6-m{m}", why, _OURS, answers)
+    why = "d f = Σ_k x̂_k Π ŵ_lk <= max|x̂_k| Π‖ŵ_l‖_2 (Parseval, Hölder), or |β_i| <= d^{L−1} (linf), ‖β‖_1 <= Π‖w_l‖_1"
+    return Family(f"G3-conv-L{L}", why, _NETS, answers)
+
+
+@_family.register
+def _(model: LinearAttention, problem: Problem) -> Family | None:
+    """G4-attention: one input whose tokens each have one nonzero number, in different places."""
+    # Then G = Σ x_t x_tᵀ is diagonal, and f = ⟨v, G Kᵀ Q x_T⟩ is a deep linear network of one point with G inside.
+    points, m = positive_points(problem), model.width
+    if points is None or len(points) != 1:
+        return None
+    x = sp.Matrix(model.tokens, model.token, points[0])
+    G, last = x.T * x, list(x[-1, :])
+    if not G.is_diagonal() or not any(last):
+        return None
+    g = list(G.diagonal())
+    peak, best, length = _top(g), max(g), _length(last)
+    axis = [sp.Integer(i == peak) for i in range(model.token)]
+    row, first = [sp.Integer(1)] * m, [sp.Integer(i == 0) for i in range(m)]
+    toward, ones, most = [v / length for v in last], [sp.Integer(1)] * model.token, _signs(last, _top(last))
+    rows = {
+        "l2": (first, toward, axis, best * length / (3 * sp.sqrt(3))),
+        "spectral": (first, toward, axis, best * length),
+        "nuclear": (first, toward, axis, best * length / 27),
+        "linf": (row, _signs(last), ones, m * sp.Add(*g) * _total(last)),
+        "l1": (first, most, axis, best * abs(last[_top(last)]) / 27),
+    }
+    answers = {
+        norm: ({"Q": _outer(rows_, q), "K": _outer(rows_, v), "v": sp.Array(v)}, margin)
+        for norm, (rows_, q, v, margin) in rows.items()
+    }
+    why = "f <= ‖v‖ ‖G‖ ‖K‖ ‖Q‖ ‖x_T‖ in operator norms, or in largest and summed entries; then the mean inequality"
+    return Family(f"G4-attention-m{m}", why, _OURS, answers)
+
+
+@_family.register
+def _(model: Network, problem: Problem) -> Family | None:
+    """G6: units of a whole power q, one point: one neuron a layer under l2, l1 and nuclear, all alike under linf."""
+    points, q = positive_points(problem), model.unit.power
+    if points is None or len(points) != 1 or q != int(q):
+        return None
+    (x,), widths, m, q = points, model.widths, model.hidden, sp.Integer(q)
+    peak, length, power = _top(x), _length(x), q ** len(model.widths)
+    unit, degrees = [v / length for v in x], [sp.Integer(d) for d in model.block_degrees.values()]
+    first, alike = [sp.Integer(1), *[sp.Integer(0)] * (m - 1)], [sp.Integer(1)] * m
+    L = sp.Add(*degrees)
+    every = _total(x)
+    for width in widths:
+        every = width * every**q
+    # At a KKT point the p-th powers of the blocks' norms are in the ratio of their degrees.
+    euclidean, summed = [sp.sqrt(d) for d in degrees], degrees
+    spread = sp.Integer(m) ** max(sp.Integer(0), 1 - q / 2)
+    rows = {
+        "l2": (_chain(widths, unit, euclidean), first, length**power, 2),
+        "linf": (_flat(widths, _signs(x)), alike, every, sp.oo),
+        "spectral": (_chain(widths, unit), first, length**power, sp.oo),
+        "hybrid": (_chain(widths, unit, last=alike if q == 1 else None), alike, spread * length**power, sp.oo),
+        "l1": (_chain(widths, _signs(x, peak), summed), first, abs(x[peak]) ** power, 1),
+        "nuclear": (_chain(widths, unit, summed), first, length**power, 1),
+    }
+    answers = {}
+    for norm, (layers, head, size, p) in rows.items():
+        theta = {name: _array(W) for name, W in zip(model.layers, layers, strict=True)}
+        share = sp.Mul(*((d / L) ** (d / p) for d in degrees))
+        answers[norm] = ({**theta, "a": sp.Array(head)}, share * size)
+    why = "‖σ(Wh)‖_2 <= ‖W‖_op^q ‖h‖_2^q layer by layer (or the entrywise bound), then the mean inequality"
+    kind = {"relu2": "", "relu-power": f"-power{q}"}.get(model.unit.name, f"-{model.unit.name}")
+    return Family(f"G6{kind}-m{'x'.join(map(str, widths))}", why, _OURS, answers)
+
+
+@_family.register
+def _(model: Tied, problem: Problem) -> Family | None:
+    """G6-tied: one point on a positive axis, where the first neuron can feed itself."""
+    points, q = positive_points(problem), model.unit.power
+    if points is None or len(points) != 1 or q != int(q) or sum(v != 0 for v in points[0]) != 1 or max(points[0]) <= 0:
+        return None
+    (x,), d, power, q = points, model.inputs, model.unit.power**model.uses, sp.Integer(q)
+    peak, s = _top(x), sp.Integer(model.degree) - 1
+    axis, L, every = _signs(x, peak), s + 1, x[peak]
+    for _ in range(model.uses):
+        every = every**q * (d if _ else 1) ** q
+    one, flat = sp.Matrix(axis) * sp.Matrix(axis).T, sp.ones(d, d)
+    rows = {
+        "l2": (sp.sqrt(s) * one, axis, sp.sqrt(s**s / L**L) * x[peak] ** power),
+        "spectral": (one, axis, x[peak] ** power),
+        "linf": (flat, [1] * d, d * every),
+        "l1": (s * one, axis, s**s / L**L * x[peak] ** power),
+        "nuclear": (s * one, axis, s**s / L**L * x[peak] ** power),
+    }
+    why = "‖σ(Wh)‖_2 <= ‖W‖_op^q ‖h‖_2^q at every use (or the entrywise bound), then the mean inequality"
+    answers = {norm: ({"W": _array(W), "a": sp.Array(a)}, margin) for norm, (W, a, margin) in rows.items()}
+    return Family(f"G6-tied-L{L}", why, _OURS, answers)
+
+
+def _chain(
+    widths: Sequence[int], x: Sequence[Any], scales: Sequence[Any] = (), last: Sequence[Any] | None = None
+) -> list[sp.Matrix]:
+    """One neuron a layer: the first along x, each of the others fed by the one before it."""
+    rows = [[sp.Integer(i == 0) for i in range(m)] for m in widths]
+    if last is not None:
+        rows[-1] = [v / sp.sqrt(sum(last)) for v in last]
+    into = [list(x), *rows[:-1]]
+    head = scales[-1] if scales else 1
+    return [(scales[i] / head if scales else 1) * sp.Matrix(row) * sp.Matrix(into[i]).T for i, row in enumerate(rows)]
+
+
+def _flat(widths: Sequence[int], x: Sequence[Any]) -> list[sp.Matrix]:
+    sizes = [len(x), *widths]
+    return [sp.ones(sizes[i + 1], sizes[i]) if i else sp.ones(sizes[1], 1) * sp.Matrix(x).T for i in range(len(widths))]
+
+
+def _outer(rows: Sequence[Any], columns: Sequence[Any]) -> Any:
+    return _array(sp.Matrix(rows) * sp.Matrix(columns).T)
 
 
 def positive_points(problem: Problem) -> list[list[sp.Rational]] | None:

@@ -68,7 +68,7 @@ class HomogeneityProof:
     """
 
     model: str
-    degree: int
+    degree: float
     proved: bool
     homogeneous: bool
     blocks: bool | None

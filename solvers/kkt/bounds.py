@@ -23,7 +23,7 @@ import torch
 from maxmargin.models.families.deep_linear import DeepLinear, DeepLinearMulticlass
 from maxmargin.models.families.diagonal import Diagonal
 from maxmargin.models.families.linear import BlockLinear, MulticlassLinear
-from maxmargin.models.families.relu2 import SquaredReLU
+from maxmargin.models.families.networks import Network
 from maxmargin.models.model import HomogeneousModel
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.linear.optimum import NotSeparable, solve_margin
@@ -88,12 +88,23 @@ def _(model: Diagonal, problem: Problem, norm: Norm) -> Iterator[float]:
 
 
 @_bounds.register
-def _(model: SquaredReLU, problem: Problem, norm: Norm) -> Iterator[float]:
-    # |f(x)| ≤ ‖a‖_∞ Σ_j (w_j·x)², and Σ_j (w_j·x)² ≤ ‖W‖² ‖x‖₂² or ≤ h (max |W|)² ‖x‖₁².
-    X = problem.X.cpu().numpy()
-    degrees = model.block_degrees
-    for size, factors in ((OPERATOR, np.sum(X**2, axis=1)), (LARGEST, model.hidden * np.abs(X).sum(axis=1) ** 2)):
-        room = _room(problem.shapes, {"W": size, "a": LARGEST}, degrees, norm)
+def _(model: Network, problem: Problem, norm: Norm) -> Iterator[float]:
+    if model.classes > 1:
+        return
+    # ‖σ(z)‖_2 ≤ ‖z‖_2^q, layer by layer; at the head by ‖a‖_2, or by ‖a‖_∞ and Σ_j |z_j|^q ≤ h^{(1−q/2)₊} ‖z‖_2^q. Or
+    # |z_j| ≤ max|W| ‖h‖_1 of what comes in.
+    X, q, k = problem.X.cpu().numpy(), model.unit.power, len(model.widths)
+    euclidean, largest = np.linalg.norm(X, axis=1) ** q**k, np.abs(X).sum(axis=1)
+    for width in model.widths:
+        largest = width * largest**q
+    spread = model.hidden ** max(0.0, 1 - q / 2)
+    for size, head, factors in (
+        (OPERATOR, FROBENIUS, euclidean),
+        (OPERATOR, LARGEST, spread * euclidean),
+        (LARGEST, LARGEST, largest),
+    ):
+        sizes = {**dict.fromkeys(model.layers, size), "a": head}
+        room = _room(problem.shapes, sizes, model.block_degrees, norm)
         if room is not None:
             yield float(factors.min() * room)
 
@@ -118,7 +129,7 @@ def _same_data(problem: Problem, model: HomogeneousModel) -> Problem:
 
 
 def _room(
-    shapes: Mapping[str, tuple[int, ...]], sizes: Mapping[str, Size], degrees: Mapping[str, int], norm: Norm
+    shapes: Mapping[str, tuple[int, ...]], sizes: Mapping[str, Size], degrees: Mapping[str, float], norm: Norm
 ) -> float | None:
     """max Π r_k^{d_k} over the unit ball, or a bound of it; None where a block's norm is of an unknown family."""
     room, total = 1.0, sum(degrees.values())

@@ -43,10 +43,10 @@ class Admissibility:
 # sympy's limits of these at infinity can run for minutes; such schedules are undecided.
 _OSCILLATING = sp.functions.elementary.trigonometric.TrigonometricFunction
 
-Condition = Callable[[sp.Expr, int, Mapping[str, float | None]], tuple[bool | None, Any, str]]
+Condition = Callable[[sp.Expr, sp.Rational, Mapping[str, float | None]], tuple[bool | None, Any, str]]
 
 
-def _diverges(eta: sp.Expr, degree: int, betas: Mapping[str, float | None]) -> tuple[bool | None, Any, str]:
+def _diverges(eta: sp.Expr, degree: sp.Rational, betas: Mapping[str, float | None]) -> tuple[bool | None, Any, str]:
     # First against the powers of t, where limits suffice: η·t → nonzero makes ∫η infinite, η·t^{1+ε} → 0 finite.
     ratio = _limit(eta * t)
     if ratio is not None and (ratio == sp.oo or (ratio.is_number and ratio > 0)):
@@ -63,8 +63,8 @@ def _diverges(eta: sp.Expr, degree: int, betas: Mapping[str, float | None]) -> t
     return None, None, "sympy cannot decide whether ∫η dt diverges"
 
 
-def _vanishes(eta: sp.Expr, degree: int, betas: Mapping[str, float | None]) -> tuple[bool | None, Any, str]:
-    limit = _limit(eta * t ** (1 - sp.Rational(1, degree)))
+def _vanishes(eta: sp.Expr, degree: sp.Rational, betas: Mapping[str, float | None]) -> tuple[bool | None, Any, str]:
+    limit = _limit(eta * t ** (1 - 1 / degree))
     value = None if limit is None else str(limit)
     if limit is None:
         return None, value, f"sympy cannot decide the limit of η·t^(1 − 1/{degree})"
@@ -75,7 +75,9 @@ def _vanishes(eta: sp.Expr, degree: int, betas: Mapping[str, float | None]) -> t
     return limit == 0, value, "" if limit == 0 else why
 
 
-def _non_increasing(eta: sp.Expr, degree: int, betas: Mapping[str, float | None]) -> tuple[bool | None, Any, str]:
+def _non_increasing(
+    eta: sp.Expr, degree: sp.Rational, betas: Mapping[str, float | None]
+) -> tuple[bool | None, Any, str]:
     slope, u = sp.diff(eta, t), sp.Symbol("u", nonnegative=True)
     for k in range(121):
         at = 1 + (sp.Rational(k, 8) if k < 80 else sp.Integer(2) ** (k - 76))
@@ -87,7 +89,9 @@ def _non_increasing(eta: sp.Expr, degree: int, betas: Mapping[str, float | None]
     return None, None, "sympy cannot decide whether η is non-increasing"
 
 
-def _betas_ordered(eta: sp.Expr, degree: int, betas: Mapping[str, float | None]) -> tuple[bool | None, Any, str]:
+def _betas_ordered(
+    eta: sp.Expr, degree: sp.Rational, betas: Mapping[str, float | None]
+) -> tuple[bool | None, Any, str]:
     b1, b2 = betas["b1"], betas["b2"]
     if b1 is None or b2 is None:
         return None, None, "β₁ and β₂ were not given"
@@ -123,7 +127,7 @@ def power_law(a: float | Fraction | sp.Expr, eta0: float | sp.Expr = 1) -> sp.Ex
 
 def admissible(
     schedule: sp.Expr | str | float | Fraction,
-    degree: int,
+    degree: float,
     optimizer: str = "momentum",
     *,
     b1: float | None = None,
@@ -153,11 +157,11 @@ def admissible(
     """
     if optimizer not in FAMILIES:
         raise ScheduleError(f"unknown optimizer family {optimizer!r}; known: {', '.join(FAMILIES)}")
-    if degree != int(degree) or degree < 1:
-        raise ScheduleError(f"degree is {degree}; a homogeneous model has an integer degree of at least 1")
+    if not 1 <= degree < float("inf"):
+        raise ScheduleError(f"degree is {degree}; needed is a number of at least 1")
     eta = _read(schedule)
     betas = {"b1": b1, "b2": b2}
-    found = {name: test(eta, int(degree), betas) for name, test in FAMILIES[optimizer].items()}
+    found = {name: test(eta, sp.Rational(str(degree)), betas) for name, test in FAMILIES[optimizer].items()}
     verdicts = [met for met, _, _ in found.values()]
     return Admissibility(
         met=False if False in verdicts else None if None in verdicts else True,
@@ -166,7 +170,7 @@ def admissible(
     )
 
 
-def admissible_powers(degree: int) -> sp.Interval:
+def admissible_powers(degree: float) -> sp.Interval:
     """The exponents a for which t^{−a} is admissible for momentum steepest descent, derived by sympy, not tabulated.
 
     Returns:
@@ -179,7 +183,7 @@ def admissible_powers(degree: int) -> sp.Interval:
     a = sp.Symbol("a", real=True)
     # The integral of t^{-a} is t^{1-a}/(1-a), or log t: unbounded for a <= 1. And t^b → 0 iff b < 0.
     diverges = sp.solveset(1 - a >= 0, a, sp.S.Reals)
-    vanishes = sp.solveset((1 - sp.Rational(1, degree)) - a < 0, a, sp.S.Reals)
+    vanishes = sp.solveset((1 - 1 / sp.Rational(str(degree))) - a < 0, a, sp.S.Reals)
     return diverges.intersect(vanishes)
 
 

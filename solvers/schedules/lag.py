@@ -119,7 +119,7 @@ class CriticalLaw:
     kappa: float
 
 
-def critical_law(eta0: float, b1: float, b2: float, degree: int, gamma: float = 1.0) -> CriticalLaw:
+def critical_law(eta0: float, b1: float, b2: float, degree: float, gamma: float = 1.0) -> CriticalLaw:
     """Solve r = γ (κ(r) η₀ L)^L, Adam at the schedule η₀ t^{−(1−1/L)} on a model of degree L with ℓ∞ margin γ.
 
     With step length κη the norm grows like κ η₀ L t^{1/L}, hence the margin like γ (κ η₀ L)^L t: a constant decay

@@ -17,4 +17,11 @@ DECAY = paper("decay", "Xie & Li 2404.04454; Chen, Li & Liu 2506.15054", "Decoup
 BAEK = paper("baek", "Baek, Song & Yun 2510.26303", "Implicit bias of per-sample Adam on separable data")
 PRGD = paper("prgd", "Wang, Min & Wu 2311.14387", "Achieving margin maximization exponentially fast")
 BOOST = paper("boost", "Telgarsky 1303.4172", "Margins, shrinkage, and boosting")
+GUN = paper(
+    "gunasekar", "Gunasekar et al. 1806.00468", "Implicit bias of gradient descent on linear convolutional networks"
+)
+ROBUST = paper(
+    "robust", "Tsilivis et al. 2406.04981", "The price of implicit bias in adversarially robust generalization"
+)
+NORMALIZED = paper("batch-norm", "Cao et al. 2306.11680", "The implicit bias of batch normalization in linear models")
 OWN = paper("own", "Own derivations", "Bounds that follow from the definitions; their proofs stand beside them")

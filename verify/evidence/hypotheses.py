@@ -187,7 +187,7 @@ def _schedule(taken: Realized, symbolic: dict[str, Hypothesis]) -> dict[str, Hyp
     return found
 
 
-def _symbolic(known: Known, degree: int) -> dict[str, Hypothesis]:
+def _symbolic(known: Known, degree: float) -> dict[str, Hypothesis]:
     if known.schedule is None:
         return {}
     verdict = admissibility_of(known.schedule, degree, known.family, known.betas)

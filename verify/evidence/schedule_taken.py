@@ -37,7 +37,7 @@ class Realized:
     interval: tuple[float, float] | None
 
 
-def realized(degree: int, trajectory: Trajectory, norm: Norm, runs: Sequence[int] | np.ndarray) -> Realized:
+def realized(degree: float, trajectory: Trajectory, norm: Norm, runs: Sequence[int] | np.ndarray) -> Realized:
     """Fit the exponent of the step lengths over the last decade of steps.
 
     The length ‖Δθ‖ is taken, not η: for an optimizer that does not normalize, η alone says nothing.
@@ -71,7 +71,7 @@ def realized(degree: int, trajectory: Trajectory, norm: Norm, runs: Sequence[int
 
 
 @singledispatch
-def symbolic(schedule: Schedule, degree: int) -> sp.Expr | None:
+def symbolic(schedule: Schedule, degree: float) -> sp.Expr | None:
     """η(t) up to a factor, as a sympy expression in ``admissibility.t``; None for a schedule that is not known.
 
     Args:
@@ -90,22 +90,22 @@ def symbolic(schedule: Schedule, degree: int) -> sp.Expr | None:
 
 
 @symbolic.register
-def _(schedule: PowerLaw, degree: int) -> sp.Expr | None:
+def _(schedule: PowerLaw, degree: float) -> sp.Expr | None:
     del degree
     return power_law(schedule.a, schedule.eta)
 
 
 @symbolic.register
-def _(schedule: Paced, degree: int) -> sp.Expr | None:
+def _(schedule: Paced, degree: float) -> sp.Expr | None:
     # A margin grows like ∫ t^{−d} = t^{1−d}, so ‖θ‖ like t^{(1−d)/L}, and η = pace / (speed ~ ‖θ‖^{L−1}).
-    decay = sp.Rational(str(schedule.decay))
+    decay, L = sp.Rational(str(schedule.decay)), sp.Rational(str(degree))
     if decay == 1:
-        return 1 / (t * sp.log(t) ** (1 - sp.Rational(1, degree)))
-    return power_law(1 - (1 - decay) / degree)
+        return 1 / (t * sp.log(t) ** (1 - 1 / L))
+    return power_law(1 - (1 - decay) / L)
 
 
 def admissibility_of(
-    schedule: Schedule, degree: int, family: str = "momentum", betas: tuple[float, float] | None = None
+    schedule: Schedule, degree: float, family: str = "momentum", betas: tuple[float, float] | None = None
 ) -> Admissibility | None:
     """Decide the theorem's conditions on a schedule symbolically.
 

@@ -118,7 +118,7 @@ class ProblemVerdict(Struct, frozen=True):
     """
 
     problem: str
-    degree: int
+    degree: int | float
     outcome: Outcome
     steps: int
     final_margin: Real

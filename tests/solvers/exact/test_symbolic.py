@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from math import prod
 
 import numpy as np
 import pytest
+import sympy as sp
 import torch
 from torch import Tensor
 from typing_extensions import override
@@ -16,6 +18,7 @@ from maxmargin.models.families.diagonal import Diagonal
 from maxmargin.models.model import HomogeneousModel
 from maxmargin.models.problems import MODELS, names
 from maxmargin.models.registry import Data, ProblemError
+from maxmargin.solvers.exact.interpreter import Ring, Untranslatable, scores
 from maxmargin.solvers.exact.symbolic import find_counterexample, prove_homogeneity
 
 names()  # loads every module of models/, so that every family has registered itself
@@ -135,3 +138,26 @@ def test_a_vanishing_bias_in_the_torch_code_alone_is_caught() -> None:
 
 def test_counterexamples_are_not_found_where_there_are_none() -> None:
     assert find_counterexample(Diagonal(3, 3)) is None
+
+
+@pytest.mark.parametrize("spec", ["relu-power:q=1.5,h=2", "deep-relu:q=1.5,h=2", "tied:q=2.5", "relu-power:q=1.25,h=2"])
+def test_fractional_powers_are_proved_homogeneous_by_sympy(spec: str) -> None:
+    """f(cθ) = c^L f(θ) with every gate a free symbol: what the polynomials cannot say of z^1.5."""
+    name, _, options = spec.partition(":")
+    model = MODELS[name].build(SMALL[2], **MODELS[name].read(options))
+    c, x = sp.Symbol("c", positive=True), sp.symbols("x0:2")
+    gates = sp.symbols("g0:40", nonnegative=True)
+
+    def values(factor: sp.Expr, degree: sp.Rational) -> sp.Expr:
+        met = iter(gates)
+        ring = Ring(sp.Rational, lambda _: next(met), lambda z, e: sp.factor(z) ** sp.Rational(e))
+        theta = {
+            block: np.array([factor * sp.Symbol(f"{block}{i}") for i in range(prod(shape))]).reshape(shape)
+            for block, shape in model.shapes.items()
+        }
+        return scores(model, theta, [list(x)], ring)[0, 0] / factor**degree
+
+    for degree, same in ((sp.Rational(str(model.degree)), True), (sp.Rational(str(model.degree)) + 1, False)):
+        assert (sp.powdenest(sp.expand(values(c, degree) - values(sp.Integer(1), degree)), force=True) == 0) is same
+    with pytest.raises(Untranslatable, match="only positive integers keep a polynomial"):
+        prove_homogeneity(model)

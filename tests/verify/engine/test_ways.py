@@ -64,6 +64,19 @@ def test_every_optimizer_natively(spec, name, warnings_seen):
     assert bool(warnings_seen()) == ((spec, name) in FALL_BACK), warnings_seen()
 
 
+@pytest.mark.parametrize(
+    "family", ["relu-power:q=1.5,h=4", "quadratic:h=4", "deep-relu:h=4", "tied", "conv", "attention:tokens=2"]
+)
+def test_every_family_natively(family, warnings_seen):
+    problem = problems.get(f"binary:n=6,d=4@{family}")
+    theta0 = {name: b[None] for name, b in problem.model.init(4, 0.5).items()}
+    native, plain = (
+        run(problem, get_optimizer("signum"), theta0, steps=48, checkpoints=12, native=w) for w in (True, False)
+    )
+    _same(native, plain)
+    assert warnings_seen() == []
+
+
 @dataclass(frozen=True)
 class Staircase(Schedule):
     """A schedule that looks at the step as a number: asked chunk by chunk."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from maxmargin.models import problems
-from maxmargin.models.families.relu2 import SquaredReLU
+from maxmargin.models.families.networks import Network
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.kkt.descent import descend, small_starts
 from maxmargin.solvers.kkt.matching import match
@@ -36,7 +36,7 @@ def test_a_matched_kkt_point_is_balanced_and_its_neighbours_are_not(name, spec):
 def test_the_exact_l2_point_of_one_neuron():
     """Fixture G6: one neuron along x, |w|^2 : a^2 = 2 : 1."""
     x = np.array([3.0, 4.0])
-    problem = Problem.of("one point", SquaredReLU(2, 1), x[None], [1], classes=[-1, 1])
+    problem = Problem.of("one point", Network(2, (1,)), x[None], [1], classes=[-1, 1])
     theta = {"W": np.sqrt(2) * x[None] / 5, "a": np.ones(1)}
     assert block_balance(problem, theta, get_norm("l2")) == pytest.approx(0.0, abs=1e-12)
     equal = theta | {"W": x[None] / 5}
