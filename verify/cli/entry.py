@@ -35,6 +35,8 @@ NORM_HELP = (
     "l1, l2, linf, spectral, nuclear, schatten:P, entrywise:P, hybrid, hybrid:R "
     "(R: ratio of the vectors' to the matrices' learning rate), …; see 'maxmargin list norms'"
 )
+STEP_TIMEOUT = 300.0
+"""Seconds after which a step is taken for endless: of small blocks, it takes a millisecond."""
 PROBLEM_HELP = "a name from 'maxmargin list problems', or file.npz / file.csv with X and y, plus @MODEL"
 
 
@@ -171,6 +173,22 @@ def _tier(command: argparse.ArgumentParser) -> None:
     command.add_argument("--tier", choices=("quick", "full"), default="quick", help="how long to train (default quick)")
 
 
+def _limits(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--step-timeout",
+        type=positive,
+        default=STEP_TIMEOUT,
+        metavar="SECONDS",
+        help=f"end a run of which one step takes longer (default {STEP_TIMEOUT:g})",
+    )
+    command.add_argument(
+        "--memory-limit",
+        type=positive,
+        metavar="GIB",
+        help="end a run whose processes together take more (default: nine tenths of the memory at hand; Linux)",
+    )
+
+
 def _add_check(commands: Any, common: Parser) -> None:
     check = commands.add_parser(
         "check",
@@ -215,6 +233,7 @@ examples:
         "(a norm alone is claimed of the gradients that training starts with)",
     )
     _tier(check)
+    _limits(check)
     check.add_argument("--problem", nargs="+", action="extend", metavar="P", help=PROBLEM_HELP)
     check.add_argument("--html", metavar="DIR", help="store the data in DIR and render DIR/index.html")
 
@@ -269,6 +288,7 @@ examples:
         help="a relative difference of a block's step up to it is none (default 1e-10; bfloat16 needs 5e-2)",
     )
     _tier(compare)
+    _limits(compare)
 
 
 def _add_verify(commands: Any, common: Parser) -> None:
