@@ -1,4 +1,4 @@
-"""The command line: ``maxmargin check | compare | verify | solve | list | report``.
+"""The command line: ``maxmargin check | compare | verify | sweep | solve | list | report``.
 
 This module only reads the arguments; what the commands do is in :mod:`maxmargin.verify.cli.commands`, and the
 heavy libraries load there, when they are needed, so that ``--help`` answers at once.
@@ -30,6 +30,7 @@ from maxmargin.verify.cli.status import (
     TERMINATED,
 )
 from maxmargin.verify.cli.streams import results, usable_streams
+from maxmargin.verify.cli.sweep import add_sweep
 
 NORM_HELP = (
     "l1, l2, linf, spectral, nuclear, schatten:P, entrywise:P, hybrid, hybrid:R "
@@ -146,6 +147,7 @@ examples:
   maxmargin check mypkg.optim:MyMuon --claim spectral     does it maximize the spectral margin?
   maxmargin compare old.py:Opt new.py:Opt                 do two optimizers make the same steps?
   maxmargin verify                                        the claims of the literature, and a page about them
+  maxmargin sweep grid.toml                               optimizers × arguments × problems, in one table
   maxmargin solve --problem digits-3@linear --norm linf   the maximum margin itself, with a certificate
   maxmargin list norms
 
@@ -164,6 +166,7 @@ examples:
     _add_compare(commands, common)
     _add_verify(commands, common)
     _add_solve(commands, common)
+    add_sweep(commands, common, (_spread, _limits))
     _add_list(commands, common)
     _add_report(commands, common)
     return parser
@@ -187,6 +190,16 @@ def _limits(command: argparse.ArgumentParser) -> None:
         metavar="GIB",
         help="end a run whose processes together take more (default: nine tenths of the memory at hand; Linux)",
     )
+
+
+def _spread(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--backend",
+        choices=("auto", "loky", "threads", "dask"),
+        default="auto",
+        help="where runs are spread: processes or threads here, or a Dask cluster; the results are the same",
+    )
+    command.add_argument("--scheduler", metavar="ADDRESS", help="of the Dask scheduler, e.g. tcp://127.0.0.1:8786")
 
 
 def _add_check(commands: Any, common: Parser) -> None:
@@ -234,6 +247,7 @@ examples:
     )
     _tier(check)
     _limits(check)
+    _spread(check)
     check.add_argument("--problem", nargs="+", action="extend", metavar="P", help=PROBLEM_HELP)
     check.add_argument("--html", metavar="DIR", help="store the data in DIR and render DIR/index.html")
 
@@ -314,6 +328,7 @@ examples:
     )
     verify.add_argument("claims", nargs="*", metavar="CLAIM", help="names from 'maxmargin list claims' (default: all)")
     _tier(verify)
+    _spread(verify)
     verify.add_argument(
         "--jobs", type=whole(1), default=os.cpu_count() or 1, metavar="N", help="processes (default: one a core)"
     )
@@ -476,6 +491,8 @@ def _what_is_kept(args: argparse.Namespace, argv: Sequence[str]) -> str:
     if args.command == "verify":
         again = [*argv, *(() if args.resume else ("--resume",))]
         return f"What is finished is kept in {Path(args.out)}; go on with:\n  {shlex.join(['maxmargin', *again])}"
+    if args.command == "sweep":
+        return f"Finished cells are kept in {Path(args.out)}; go on with:\n  {shlex.join(['maxmargin', *argv])}"
     if args.command == "report":
         return "The page that was there, if any, is unchanged."
     return "Nothing was stored; 'maxmargin verify' is the command that keeps what is done."

@@ -54,12 +54,30 @@ class Call:
         except (OSError, struct.error, ValueError):
             return None
 
+    @classmethod
+    def of_the_lost(cls) -> Call | None:
+        """The last call of the process that ended first, of those that do not run any more."""
+        lost = []
+        with suppress(KeyError, OSError):
+            for path in Path(os.environ[FOLDER]).iterdir():
+                if not _runs(path.name) and (call := cls.read(path)) is not None:
+                    lost.append(call)
+        return max(lost, key=lambda call: call.seconds, default=None)
+
     @property
     def place(self) -> str:
         """Where the process is, or was, in words."""
         if self.what is not What.STEP:
             return WORDS[self.what]
         return f"in step {self.of_instance} of an instance (step {self.steps} of all)"
+
+
+def _runs(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 @final

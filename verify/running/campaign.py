@@ -26,6 +26,7 @@ from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
 from maxmargin.verify.results.store import Store, file_key, fingerprint_of
 from maxmargin.verify.results.verdict import Outcome, ProblemVerdict
 from maxmargin.verify.running.job import Job, run_all
+from maxmargin.verify.running.spread import Backend
 from maxmargin.verify.training.train import Training
 
 
@@ -71,6 +72,8 @@ def verify(
     seed: int = 0,
     device: str = "auto",
     progress: Progress | None = None,
+    backend: str = "auto",
+    scheduler: str | None = None,
 ) -> list[ClaimVerdict]:
     """Verify claims of the literature.
 
@@ -85,16 +88,20 @@ def verify(
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: Called with (jobs done, jobs, what was just finished), and about once a second as jobs train, with
             their shares of a job, a job's rate and the time it has left; from other threads too.
+        backend: ``auto``, ``loky`` (processes), ``threads`` or ``dask``: the results are the same to the last digit.
+        scheduler: The address of a Dask scheduler, for ``dask``.
 
     Returns:
         One verdict a claim, in the order asked for.
 
     Raises:
+        BackendError: one that cannot be used.
         ClaimError: unknown claim or tier.
         DeviceError: CUDA asked for without a GPU.
         StoreError: ``out`` cannot be written, or another run is writing there.
     """
     check_tier(tier)
+    where = Backend(backend, scheduler, jobs)
     chosen = select(claims)
     resolve(device)
     store = Store.at(out) if out is not None else None
@@ -117,6 +124,9 @@ def verify(
             claims=tuple(_verdict(c, done) for c in chosen),
         ).to_json()
 
+    def kept_at(name: str) -> Path | None:
+        return store.snapshot(keys[name]) if store is not None and where.name != "dask" else None
+
     def finish(name: str, verdict: ProblemVerdict, fresh: bool) -> None:
         if store is not None and fresh:
             verdict = store.save(keys[name], stamps[name], verdict)
@@ -135,13 +145,13 @@ def verify(
         if store is not None and not resume:
             store.drop_snapshots()
         todo = [
-            _job(claim, plan, tier, seed, device, store.snapshot(keys[name]) if store is not None else None)
+            replace(_job(claim, plan, tier, seed, device, kept_at(name)), key=stamps[name])
             for name, (claim, plan) in work.items()
             if name not in done
         ]
         with joint:
             joint(len(done), len(work))
-            for name, verdict in run_all(todo, Job.verdict, jobs, joint):
+            for name, verdict in run_all(todo, Job.verdict, where, joint):
                 finish(name, verdict, fresh=True)
         if store is not None:
             store.drop_snapshots()

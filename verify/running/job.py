@@ -24,8 +24,10 @@ from maxmargin.verify.lab.norm.weights import misweighted
 from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.progress.joint import JointProgress
 from maxmargin.verify.progress.report import StepProgress
+from maxmargin.verify.results.store import fingerprint_of
 from maxmargin.verify.results.verdict import Hypothesis, ProblemVerdict
 from maxmargin.verify.running.orphans import end_with
+from maxmargin.verify.running.spread import Backend
 from maxmargin.verify.thresholds.table import Bounds
 from maxmargin.verify.thresholds.training import LONGER_RUN
 from maxmargin.verify.training.train import Training
@@ -47,6 +49,7 @@ class Job:
         seed: Of the starts.
         device: ``auto``, ``cpu`` or ``cuda``.
         known: What theory knows of it beforehand; None for an optimizer that was examined instead.
+        key: A hash of all that its result depends on.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Job:
     seed: int
     device: str
     known: Known | None = None
+    key: str = ""
 
     def run(self, progress: StepProgress | None = None) -> Measured:
         """Train and measure; what was examined once more, for longer, where nothing but steps is missing."""
@@ -163,7 +167,7 @@ def _at_large(exam: Exam) -> dict[str, Hypothesis]:
 
 
 def run_all(
-    jobs: Sequence[Job], work: Callable[[Job, StepProgress], Result], workers: int, progress: JointProgress
+    jobs: Sequence[Job], work: Callable[[Job, StepProgress], Result], backend: Backend, progress: JointProgress
 ) -> Iterator[tuple[str, Result]]:
     """Run jobs, what takes longest first, and yield each name and result as it is done.
 
@@ -174,27 +178,24 @@ def run_all(
         The name of a finished job, and what ``work`` made of it.
     """
     ordered = sorted(jobs, key=lambda job: (job.exam.problem.endswith("@linear"), -job.training.steps))
-    workers = min(workers, len(ordered))
-    if workers <= 1:
-        for job in ordered:
-            yield _named(job, work, progress.here(job.name), os.getpid())
-        return
-    from joblib import Parallel, delayed
-
-    threads = all(isinstance(job.training.trainee, Optimizer) for job in ordered)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the workers load their libraries
-    pool = Parallel(
-        n_jobs=workers,
-        return_as="generator_unordered",
-        batch_size=1,
-        backend="threading" if threads else "loky",
-    )
-    tell = progress.here if threads else progress.elsewhere
-    yield from pool(delayed(_named)(job, work, tell(job.name), os.getpid()) for job in ordered)
+    native = all(isinstance(job.training.trainee, Optimizer) for job in ordered)
+    far = backend.name == "dask"  # another machine reads no files of ours, and is nobody's child here
+    alone = min(backend.workers, len(ordered)) <= 1
+    tell = progress.here if alone or backend.of(native) == "threads" else progress.elsewhere
+    items = [
+        (job.key or fingerprint_of(job.name), (job, work, None if far else tell(job.name), 0 if far else os.getpid()))
+        for job in ordered
+    ]
+    yield from backend.spread(_named, items, native)
 
 
 def _named(
-    job: Job, work: Callable[[Job, StepProgress], Result], progress: StepProgress, parent: int
+    job: Job, work: Callable[[Job, StepProgress], Result], progress: StepProgress | None, parent: int
 ) -> tuple[str, Result]:
-    end_with(parent)
-    return job.name, work(job, progress)
+    if parent:
+        end_with(parent)
+    return job.name, work(job, progress or _unheard)
+
+
+def _unheard(done: int, steps: int, /) -> None:
+    """The progress of a job on another machine."""
