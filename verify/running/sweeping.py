@@ -139,7 +139,7 @@ def sweep(
             for native in (True, False):  # black boxes may not share a process
                 parent = 0 if backend.name == "dask" or backend.of(native) == "threads" else os.getpid()
                 items = [(key, (cell, parent)) for key, cell in todo if cell.native is native]
-                for row in backend.spread(row_of, items, native) if items else ():
+                for row in map(as_json, backend.spread(row_of, items, native) if items else ()):
                     file.write(_line(row))
                     file.flush()
                     os.fsync(file.fileno())
@@ -160,7 +160,7 @@ def read_rows(path: Path) -> dict[str, Row]:
 
 
 def _line(row: Row) -> bytes:
-    text = json.dumps(as_json(row)).encode()
+    text = json.dumps(row).encode()
     return f"{_checksum(text)} ".encode() + text + b"\n"
 
 
