@@ -29,9 +29,8 @@ from maxmargin.verify.thresholds.judging import CLAIM_LINEAR
 STEPS = 20_000
 PROBLEMS = ("two-points", "basis", "point")
 GRID = Grid(problems=PROBLEMS, optimizer=(Optimizers("ngd"), Optimizers("signum")), steps=STEPS)
-PLANS = tuple(
-    Plan(p, dict.fromkeys(("quick", "full"), STEPS), CLAIM_LINEAR, {"quick": 1, "full": 1}, 0.01) for p in PROBLEMS
-)
+ONCE, TIERS = {"quick": 1, "full": 1}, dict.fromkeys(("quick", "full"), STEPS)
+PLANS = tuple(Plan(problem, TIERS, CLAIM_LINEAR, ONCE, 0.01) for problem in PROBLEMS)
 CLAIMS = (Claim("a", "ngd", "l2", "", "", PLANS), Claim("b", "signum", "linf", "", "", PLANS))
 
 

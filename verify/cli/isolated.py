@@ -32,6 +32,8 @@ sys.path[:] = json.loads(sys.argv.pop(1))
 from maxmargin.verify.cli.isolated import work
 work(int(sys.argv.pop(1)), int(sys.argv.pop(1)), sys.argv.pop(1), sys.argv[1:])
 """
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""The last digits of a matrix product depend on the number of threads: results may not depend on the machine's cores."""
 TWICE = 1.0
 """Seconds within which a second Ctrl-C is the same one, sent to the worker by the terminal and by its parent."""
 
@@ -60,7 +62,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         calls.mkdir()
         command = [sys.executable, "-c", WORKER, json.dumps(sys.path), str(status), str(alive), scratch, *argv]
         places = {FOLDER: str(calls), "TMPDIR": scratch, "JOBLIB_TEMP_FOLDER": scratch}
-        worker = subprocess.Popen(command, pass_fds=(status, alive), env=os.environ | places)
+        worker = subprocess.Popen(command, pass_fds=(status, alive), env=os.environ | places | ONE_THREAD)
         os.close(status)
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, lambda number, _: worker.send_signal(number))
