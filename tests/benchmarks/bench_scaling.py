@@ -60,9 +60,9 @@ def main() -> None:
     lines = [
         "# How cost grows",
         "",
-        f"One cell: signum, {options.steps:,} steps, measured under every candidate norm and judged. CPU seconds on one",
-        f"core; growth b is the exponent of seconds ~ size^b since the row before; a day's cells on {options.jobs} cores",
-        "tell when one machine is outgrown. `tests/benchmarks/bench_scaling.py` writes this.",
+        f"One cell: signum, {options.steps:,} steps, measured under every candidate norm and judged. CPU seconds",
+        "on one core; growth b is the exponent of seconds ~ size^b since the row before; a day's cells are those of",
+        f"{options.jobs} cores: when one machine is outgrown. Written by `tests/benchmarks/bench_scaling.py`.",
     ]
     seconds("blocks", 100)  # what is compiled and loaded once
     for what, (form, sizes) in SIZES.items():

@@ -32,7 +32,7 @@ from maxmargin.verify.results.store import Store
 from maxmargin.verify.results.verdict import Hypothesis, NormEvidence, Outcome, ProblemVerdict
 from maxmargin.verify.running.sweeping import Grid, read_rows
 
-FACTOR = int(os.environ.get("MAXMARGIN_FUZZ", "1"))
+FACTOR = float(os.environ.get("MAXMARGIN_FUZZ", "1"))
 HANGS = 60
 FROZEN = Path(__file__).parents[1] / "golden" / "frozen"
 NUMBERS = ("0", "1", "2", "1.5", "-1", "1e5", "1e308", "1e-308", "9" * 30, "nan", "inf", "-0", "0x1", "1_0", "½", "")
@@ -261,7 +261,7 @@ def grid_of(rng):
     text = (
         'problems = ["blocks"]\nseeds = 2\nsteps = 300\n[[optimizer]]\ntarget = "signum"\nkw = { beta = [0.5, 0.9] }\n'
     )
-    for _ in range(rng.randint(1, 3)):
+    for _ in range(rng.randint(0, 3)):
         place = rng.randrange(len(text))
         text = text[:place] + rng.choice((*NUMBERS, *MARKS, "[", "]", "true")) + text[place + rng.randint(0, 6) :]
     return text
@@ -271,6 +271,10 @@ def use_grid(text, folder):
     path = folder / "grid.toml"
     path.write_text(text)
     assert Grid.read(path).cells()
+
+
+class Left(SystemExit):
+    """An optimizer's own exit; the command line ends it with status 2."""
 
 
 def optimizer_of(rng):
@@ -289,7 +293,12 @@ def optimizer_of(rng):
         "global",
         "rate",
     )
-    return rng.choice(acts), rng.choice(acts), rng.randint(1, 6), rng.choice((0.1, 0, -1, "x", None, [0.1], math.nan))
+    return (
+        rng.choice(acts),
+        rng.choice(acts),
+        rng.randint(1, 6),
+        rng.choice((0.1, 0.1, 0.1, 0, "x", None, [0.1], math.nan)),
+    )
 
 
 def use_optimizer(given):
@@ -319,7 +328,7 @@ def _act(self, what):
         case "raise":
             raise random.choice((ValueError, KeyError, RecursionError, MemoryError, StopIteration))("no")
         case "base":
-            raise SystemExit(0)
+            raise Left(0)
         case "nan" | "inf":
             p.data.fill_(float(what))
         case "shape":
@@ -356,6 +365,9 @@ FUZZERS = {  # name: (input, use, how many, whether it takes a folder)
 }
 
 
+NEVER_REFUSED = ("command lines", "result folders", "sweeps' lines")  # a status; what is damaged is not there
+
+
 def test_there_are_ten_thousand():
     assert sum(count for *_, count, _ in FUZZERS.values()) >= 10_000
 
@@ -365,22 +377,23 @@ def test_there_are_ten_thousand():
 def test_no_input_is_a_fault_of_ours(name, tmp_path):
     make, use, count, foldered = FUZZERS[name]
     faults, refused = {}, 0
-    for i in range(count * FACTOR):
+    for i in range(round(count * FACTOR)):
         rng = random.Random(f"{name} {i}")
         random.seed(i)
         given = make(rng)
         try:
             with within(HANGS):
                 use(given, tmp_path) if foldered else use(given)
-        except (InputError, argparse.ArgumentTypeError):
+        except (InputError, argparse.ArgumentTypeError, Left):
             refused += 1
         except (Exception, SystemExit) as error:
             faults.setdefault(f"{type(error).__name__}: {str(error)[:80]}", []).append((i, str(given)[:150]))
     torch.set_default_dtype(torch.float32)
-    assert not faults, f"{sum(map(len, faults.values()))} of {count * FACTOR}: " + "\n".join(
+    assert not faults, f"{sum(map(len, faults.values()))} of {round(count * FACTOR)}: " + "\n".join(
         f"{what} ({len(where)}): {where[0]}" for what, where in faults.items()
     )
-    assert 0 < refused < count * FACTOR or count < 10, "all taken, or all refused: it sees nothing"
+    if name not in NEVER_REFUSED and count > 10:
+        assert 0 < refused < round(count * FACTOR), "all taken, or all refused: it sees nothing"
 
 
 @contextmanager

@@ -33,7 +33,7 @@ from maxmargin.verify.cli.isolated import work
 work(int(sys.argv.pop(1)), int(sys.argv.pop(1)), sys.argv.pop(1), sys.argv[1:])
 """
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-"""The last digits of a matrix product depend on the number of threads: results may not depend on the machine's cores."""
+"""The last digits of a matrix product depend on the number of threads; results may not depend on the machine."""
 TWICE = 1.0
 """Seconds within which a second Ctrl-C is the same one, sent to the worker by the terminal and by its parent."""
 
