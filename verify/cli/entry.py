@@ -166,7 +166,7 @@ examples:
     _add_compare(commands, common)
     _add_verify(commands, common)
     _add_solve(commands, common)
-    add_sweep(commands, common, (_spread, _limits))
+    add_sweep(commands, common, (_jobs, _spread, _limits))
     _add_list(commands, common)
     _add_report(commands, common)
     return parser
@@ -189,6 +189,12 @@ def _limits(command: argparse.ArgumentParser) -> None:
         type=positive,
         metavar="GIB",
         help="end a run whose processes together take more (default: nine tenths of the memory at hand; Linux)",
+    )
+
+
+def _jobs(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--jobs", type=whole(1), default=os.cpu_count() or 1, metavar="N", help="processes (default: one a core)"
     )
 
 
@@ -329,9 +335,7 @@ examples:
     verify.add_argument("claims", nargs="*", metavar="CLAIM", help="names from 'maxmargin list claims' (default: all)")
     _tier(verify)
     _spread(verify)
-    verify.add_argument(
-        "--jobs", type=whole(1), default=os.cpu_count() or 1, metavar="N", help="processes (default: one a core)"
-    )
+    _jobs(verify)
     verify.add_argument(
         "--out", default="maxmargin-verify", metavar="DIR", help="where to write (default ./maxmargin-verify)"
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +59,6 @@ def add_sweep(commands: Any, common: Any, more: Sequence[Callable[[argparse.Argu
     sweep.add_argument(
         "--out", default="maxmargin-sweep", metavar="DIR", help="where to write (default ./maxmargin-sweep)"
     )
-    sweep.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes or threads")
     for add in more:
         add(sweep)
 
