@@ -62,7 +62,10 @@ def run(argv: Sequence[str] | None = None) -> int:
         calls.mkdir()
         command = [sys.executable, "-c", WORKER, json.dumps(sys.path), str(status), str(alive), scratch, *argv]
         places = {FOLDER: str(calls), "TMPDIR": scratch, "JOBLIB_TEMP_FOLDER": scratch}
-        worker = subprocess.Popen(command, pass_fds=(status, alive), env=os.environ | places | ONE_THREAD)
+        for descriptor in (status, alive):
+            os.set_inheritable(descriptor, True)
+        # What the shell handed over stays open: >(jq .) is a name of such a descriptor.
+        worker = subprocess.Popen(command, close_fds=False, env=os.environ | places | ONE_THREAD)
         os.close(status)
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, lambda number, _: worker.send_signal(number))

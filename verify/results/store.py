@@ -118,6 +118,10 @@ class Store:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"cannot use {root} as a results directory: {error.strerror}") from error
+        except ValueError as error:  # a NUL
+            raise StoreError(f"cannot use {str(root)!r} as a results directory: {error}") from error
+        if not os.access(root, os.W_OK | os.X_OK):
+            raise StoreError(f"cannot write into {root}; give another folder")
         return cls(root)
 
     @contextmanager

@@ -146,7 +146,9 @@ def test_a_signal_ends_it_in_words(maxmargin, number, status):
 
 def test_the_worker_does_not_outlive_its_parent(maxmargin, tmp_path):
     source = f"import time, os; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(0.2)"
-    worker = maxmargin("check", "mine.py:Opt", source=source)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    worker = maxmargin("check", "mine.py:Opt", source=source, env=os.environ | {"TMPDIR": str(scratch)})
     mark = tmp_path / "pid"
     for _ in range(300):
         time.sleep(0.1)
@@ -157,6 +159,7 @@ def test_the_worker_does_not_outlive_its_parent(maxmargin, tmp_path):
     for _ in range(100):
         time.sleep(0.1)
         if not _runs(pid):
+            assert not list(scratch.iterdir())
             return
     pytest.fail(f"process {pid} still runs")
 
