@@ -159,7 +159,9 @@ def use_data(given, folder):
     assert len(np.unique(found.y)) >= 2
     if suffix == ".csv":
         labels = {
-            row[-1].strip() for row in csv.reader(io.StringIO(data.decode()), delimiter=_delimiter(data)) if any(row)
+            row[-1].strip()
+            for row in csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), delimiter=_delimiter(data))
+            if any(row)
         }
         assert len(np.unique(found.y)) <= len(labels)
 
