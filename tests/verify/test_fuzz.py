@@ -158,17 +158,11 @@ def use_data(given, folder):
     assert len(found.X) == len(found.y)
     assert len(np.unique(found.y)) >= 2
     if suffix == ".csv":
-        labels = {
-            row[-1].strip()
-            for row in csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), delimiter=_delimiter(data))
-            if any(row)
-        }
+        text = data.decode("utf-8-sig")
+        delimiter = max((",", ";", "\t"), key=text.splitlines()[0].count)
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        labels = {row[-1].strip() for row in rows if any(row)}
         assert len(np.unique(found.y)) <= len(labels)
-
-
-def _delimiter(data):
-    head = data.decode().splitlines()[0]
-    return max((",", ";", "\t"), key=head.count)
 
 
 HOSTILE = (
