@@ -128,6 +128,8 @@ def _length(norm: BlockNorm, w: float, x: Array, p: float, nu: Array, radius: fl
     most = norm.value(x) * w / radius
 
     def short(s: Array) -> Array:
-        return nu * s ** (p - 1) - norm.dual(x - norm.project(x, s * radius / w)) / w
+        with np.errstate(over="ignore"):  # of a float it is an error, of an array's entry infinity
+            power = np.power(s, p - 1)
+        return nu * power - norm.dual(x - norm.project(x, s * radius / w)) / w
 
     return lp.crossing(short, 1e-20 * most, most)

@@ -460,8 +460,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def read(argv: Sequence[str]) -> argparse.Namespace | int:
     """The arguments; or the status, where reading them ends a command: after ``--help``, or bad usage."""
+    parser = build_parser()
     try:
-        return build_parser().parse_args(argv)
+        if any("\0" in word for word in argv):
+            parser.error("an argument holds a NUL, which no name or path may")
+        return parser.parse_args(argv)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else BAD_INPUT
 

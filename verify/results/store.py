@@ -50,8 +50,13 @@ def write_atomically(path: Path, data: bytes) -> None:
 def write_through(path: Path, data: bytes) -> None:
     """Write to what somebody gave a name of: into a pipe or a device, at the end of a link, else atomically."""
     if path.exists() and not path.is_file():
-        with path.open("wb") as file:
-            file.write(data)
+        try:
+            with path.open("wb") as file:
+                file.write(data)
+        except BrokenPipeError:
+            raise
+        except OSError as error:  # a full device does not say which it is
+            raise OSError(error.errno, error.strerror, str(path)) from error
     else:
         write_atomically(path.resolve(), data)
 
