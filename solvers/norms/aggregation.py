@@ -128,8 +128,10 @@ def _length(norm: BlockNorm, w: float, x: Array, p: float, nu: Array, radius: fl
     most = norm.value(x) * w / radius
 
     def short(s: Array) -> Array:
-        with np.errstate(over="ignore"):  # of a float it is an error, of an array's entry infinity
-            power = np.power(s, p - 1)
+        try:
+            power = s ** (p - 1)
+        except OverflowError:  # of a float; an array's entry would be infinite
+            power = math.inf
         return nu * power - norm.dual(x - norm.project(x, s * radius / w)) / w
 
     return lp.crossing(short, 1e-20 * most, most)
