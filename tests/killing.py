@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from maxmargin.verify.claims.catalogue import Claim, Plan
+from maxmargin.verify.claims.record import Claim, Plan
 from maxmargin.verify.running import campaign, sweeping
 from maxmargin.verify.running.job import Job
 from maxmargin.verify.running.spread import Backend

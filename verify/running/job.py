@@ -6,7 +6,9 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
+
+from msgspec.structs import replace as replace_fields
 
 from maxmargin.models import problems
 from maxmargin.solvers.norms import Norm
@@ -24,15 +26,33 @@ from maxmargin.verify.lab.norm.weights import misweighted
 from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.progress.joint import JointProgress
 from maxmargin.verify.progress.report import StepProgress
-from maxmargin.verify.results.store import fingerprint_of
-from maxmargin.verify.results.verdict import Hypothesis, ProblemVerdict
+from maxmargin.verify.results.verdict import ControlVerdict, Hypothesis, Outcome, ProblemVerdict
 from maxmargin.verify.running.orphans import end_with
 from maxmargin.verify.running.spread import Backend
 from maxmargin.verify.thresholds.table import Bounds
-from maxmargin.verify.thresholds.training import LONGER_RUN
+from maxmargin.verify.thresholds.training import LONGER_RUN, LONGEST_RUN, NEEDED_MARGIN
 from maxmargin.verify.training.train import Training
 
 Result = TypeVar("Result")
+
+
+class Work(Protocol):
+    """A job as those who run it see it."""
+
+    @property
+    def name(self) -> str:
+        """What progress calls it."""
+
+    @property
+    def order(self) -> tuple[bool, int]:
+        """Sorts jobs, what takes longest first."""
+
+    @property
+    def threads(self) -> bool:
+        """Whether it leaves the interpreter to others."""
+
+
+AnyJob = TypeVar("AnyJob", bound=Work)
 
 
 @dataclass(frozen=True)
@@ -49,6 +69,7 @@ class Job:
         seed: Of the starts.
         device: ``auto``, ``cpu`` or ``cuda``.
         known: What theory knows of it beforehand; None for an optimizer that was examined instead.
+        control: A wrong norm, for which the same check on the same runs must not hold; None where none is asked.
         key: A hash of all that its result depends on.
     """
 
@@ -61,19 +82,40 @@ class Job:
     seed: int
     device: str
     known: Known | None = None
+    control: Norm | None = None
     key: str = ""
 
+    @property
+    def order(self) -> tuple[bool, int]:
+        """Sorts jobs, what takes longest first."""
+        return self.exam.problem.endswith("@linear"), -self.training.steps
+
+    @property
+    def threads(self) -> bool:
+        """Whether it leaves the interpreter to others: the engine's native runs do."""
+        return isinstance(self.training.trainee, Optimizer)
+
     def run(self, progress: StepProgress | None = None) -> Measured:
-        """Train and measure; what was examined once more, for longer, where nothing but steps is missing."""
+        """Train and measure; what was examined again, for longer, where nothing but steps is missing.
+
+        Returns:
+            What was measured of the last run. There is a second of as many steps as seem to be needed, and a third
+            where these can be told, or, on a linear problem in the engine, cost but seconds.
+        """
         found = self._run(self.training, progress)
         if self.tier == "full" or self.known is not None or not self.exam.claimed:
             return found
-        norm = self.exam.claimed[0]
-        decision = self._decision(found, norm)
-        needed = decision.facts.steps_needed or 0.0
-        if not decision.more_steps_may_do or needed > LONGER_RUN * self.training.steps:
-            return replace(found, decided=(norm.name, decision))
-        return self._run(replace(self.training, steps=int(LONGER_RUN * self.training.steps)), progress)
+        norm, training = self.exam.claimed[0], self.training
+        cheap = isinstance(training.trainee, Optimizer) and found.problem.linear
+        while True:
+            decision = self._decision(found, norm)
+            needed = decision.facts.steps_needed or 0.0
+            steps = max(LONGER_RUN * training.steps, NEEDED_MARGIN * needed)
+            unknown = not needed and not cheap and training is not self.training
+            if not decision.more_steps_may_do or unknown or steps > LONGEST_RUN * self.training.steps:
+                return replace(found, decided=(norm.name, decision))
+            training = replace(training, steps=int(steps))
+            found = self._run(training, progress)
 
     def _run(self, training: Training, progress: StepProgress | None) -> Measured:
         problem, exam = problems.get(self.exam.problem), self.exam
@@ -145,7 +187,13 @@ class Job:
 
     def verdict(self, progress: StepProgress | None = None) -> ProblemVerdict:
         """Train, measure, and judge for the norm that is claimed."""
-        return self.judge(self.run(progress), self.exam.claimed[0])
+        found = self.run(progress)
+        verdict = self.judge(found, self.exam.claimed[0])
+        if self.control is None:
+            return verdict
+        other = self.judge(found, self.control)
+        violates = f"the same runs, judged for {self.control.name}"
+        return replace_fields(verdict, control=ControlVerdict(violates, other.outcome is Outcome.FAILS))
 
 
 def _own_weights(exam: Exam, norm: Norm) -> dict[str, Hypothesis]:
@@ -167,30 +215,39 @@ def _at_large(exam: Exam) -> dict[str, Hypothesis]:
 
 
 def run_all(
-    jobs: Sequence[Job], work: Callable[[Job, StepProgress], Result], backend: Backend, progress: JointProgress
+    jobs: Sequence[AnyJob],
+    work: Callable[[AnyJob, StepProgress], Result],
+    backend: Backend,
+    progress: JointProgress,
+    keys: Mapping[str, str],
 ) -> Iterator[tuple[str, Result]]:
     """Run jobs, what takes longest first, and yield each name and result as it is done.
 
     The engine's native runs leave the interpreter to others, so they share this process, in threads: a new process
     would load every library again, which takes longer than most of them. Black boxes get processes of their own.
 
+    Args:
+        jobs: The jobs.
+        work: What is done with each, given a progress.
+        backend: Where.
+        progress: Of all.
+        keys: By the jobs' names, a hash of what each depends on.
+
     Yields:
         The name of a finished job, and what ``work`` made of it.
     """
-    ordered = sorted(jobs, key=lambda job: (job.exam.problem.endswith("@linear"), -job.training.steps))
-    native = all(isinstance(job.training.trainee, Optimizer) for job in ordered)
+    ordered = sorted(jobs, key=lambda job: job.order)
+    native = all(job.threads for job in ordered)
     far = backend.name == "dask"  # another machine reads no files of ours, and is nobody's child here
     alone = min(backend.workers, len(ordered)) <= 1
     tell = progress.here if alone or backend.of(native) == "threads" else progress.elsewhere
-    items = [
-        (job.key or fingerprint_of(job.name), (job, work, None if far else tell(job.name), 0 if far else os.getpid()))
-        for job in ordered
-    ]
+    parent = 0 if far else os.getpid()
+    items = [(f"{keys[job.name]}-{job.name}", (job, work, None if far else tell(job.name), parent)) for job in ordered]
     yield from backend.spread(_named, items, native)
 
 
 def _named(
-    job: Job, work: Callable[[Job, StepProgress], Result], progress: StepProgress | None, parent: int
+    job: AnyJob, work: Callable[[AnyJob, StepProgress], Result], progress: StepProgress | None, parent: int
 ) -> tuple[str, Result]:
     if parent:
         end_with(parent)
