@@ -125,7 +125,9 @@ def _on_cluster(
     with client:
         if not client.scheduler_info()["workers"]:
             raise BackendError(f"the scheduler at {address} has no workers; start some with 'dask worker {address}'")
-        waiting = as_completed([client.submit(work, *arguments, key=f"maxmargin-{key}") for key, arguments in items])
+        futures = [client.submit(work, *arguments, key=f"maxmargin-{key}") for key, arguments in items]
+        waiting = as_completed(futures, loop=client.loop)  # else it looks for a client set as the default
+        del futures  # a result is kept by the cluster as long as a name of it is
         try:
             for future in waiting:
                 yield future.result()
