@@ -34,6 +34,7 @@ class Descent:
     iterations: int
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a trial step that is too long is not finite, and refused
 def levenberg(
     value: Callable[[Array], Array], linearize: Linearize, x: Array, *, span: int, cap: float, iterations: int = 100
 ) -> Descent:

@@ -25,12 +25,15 @@ def project_simplex(z: Array) -> Array:
     """The nearest point of Δ = {λ ≥ 0, Σ λ = 1}, by sorting (Held, Wolfe & Crowder 1974).
 
     Returns:
-        The point, (n,).
+        The point, (n,); NaN where z is not finite.
 
     Example:
         >>> project_simplex(np.array([0.9, 0.5, -1.0]))
         array([0.7, 0.3, 0. ])
     """
+    if not np.isfinite(z).all():
+        return np.full_like(z, np.nan)
+    z = z - z.max()  # the same point, and 1 is not lost beside large entries
     sorted_down = np.sort(z)[::-1]
     excess = (np.cumsum(sorted_down) - 1) / np.arange(1, len(z) + 1)
     return np.maximum(z - excess[np.nonzero(sorted_down > excess)[0][-1]], 0.0)

@@ -344,3 +344,10 @@ def test_on_a_convex_problem_every_norm_is_matched_to_the_certified_optimum(spec
     found = match(problem, near, norm)
     assert found.success
     assert found.margin == pytest.approx(optimum.margin, rel=2 * max(optimum.gap, 1e-9))
+
+
+def test_projection_onto_the_simplex_at_the_ends_of_the_numbers():
+    np.testing.assert_allclose(project_simplex(np.array([1e300, 1e300, 0.0])), [0.5, 0.5, 0.0])
+    np.testing.assert_allclose(project_simplex(1e17 + np.array([0.0, -1e16])), [1.0, 0.0])
+    assert np.isnan(project_simplex(np.array([np.inf, 1.0]))).all()
+    assert np.isnan(project_simplex(np.array([np.nan, 1.0]))).all()

@@ -182,7 +182,7 @@ def _ademamix(g, b1=0.9, b2=0.95, b3=0.99, *, alpha=5, corrected=False):
     slow = 0.0
     for t, (x, m, v) in enumerate(_adams(g, b1, b2), start=1):
         slow = b3 * slow + (1 - b3) * x
-        yield _ratio(m + alpha * slow / (1 - b3**t if corrected else 1), _root(v))
+        yield _ratio(m + alpha * slow / (1 - b3**t if corrected else 1), (1 + alpha) * _root(v))
 
 
 LOOPS = {

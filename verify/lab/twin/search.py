@@ -220,11 +220,12 @@ def _rates(handle: Handle, shapes: Shapes) -> dict[str, float]:
 
 @dataclass
 class _Proof:
-    """What a comparison has seen so far: the ratio of learning rates, the worst difference, the steps."""
+    """What a comparison has seen so far: the ratio of learning rates, the worst difference, the steps, any move."""
 
     ratio: float = 0.0
     difference: float = 0.0
     steps: int = 0
+    moved: bool = False
 
 
 def _compare(optimizer: Optimizer, runs: Sequence[list[Move]], freely: bool, skipped: int = 0) -> _Proof | None:
@@ -233,7 +234,7 @@ def _compare(optimizer: Optimizer, runs: Sequence[list[Move]], freely: bool, ski
     for run in runs:
         if not run or not _follows(optimizer, run, freely, skipped, proof):
             return None
-    return proof
+    return proof if proof.moved else None
 
 
 def _follows(optimizer: Optimizer, run: Sequence[Move], freely: bool, skipped: int, proof: _Proof) -> bool:
@@ -251,6 +252,7 @@ def _follows(optimizer: Optimizer, run: Sequence[Move], freely: bool, skipped: i
             continue  # neither moves, as ADOPT at first
         if not along > 0 or not size > 0:
             return False
+        proof.moved = True
         ratio = along / size / move.factor
         if not freely:
             proof.ratio = proof.ratio or ratio

@@ -26,10 +26,11 @@ class Mixture(NamedTuple):
 @register("ademamix", "AdEMAMix, no theorem (beta1=0.9, beta2=0.95, beta3=0.99, alpha=5, eps=0)")
 @dataclass(frozen=True)
 class AdEMAMix(Optimizer):
-    """m ← β₁ m + (1−β₁) g,  s ← β₃ s + (1−β₃) g,  v ← β₂ v + (1−β₂) g²,  direction = −(m̂ + α s) / (√v̂ + eps).
+    """m ← β₁ m + (1−β₁) g,  s ← β₃ s + (1−β₃) g,  v ← β₂ v + (1−β₂) g²,  direction = −(m̂ + α s) / (√v̂ + eps) / (1 + α).
 
-    0/0 := 0; s is not corrected. Without the warm-up of α and β₃ that its authors add. A constant gradient makes steps
-    along its signs; no theorem on its margin is known to us, so no norm is claimed.
+    0/0 := 0; s is not corrected. Divided by 1 + α, entries of a settled step are at most 1, as the pace expects.
+    Without the warm-up of α and β₃ that its authors add. A constant gradient makes steps along its signs; no theorem
+    on its margin is known to us, so no norm is claimed.
     """
 
     beta1: float = 0.9
@@ -69,4 +70,5 @@ class AdEMAMix(Optimizer):
         c1, c2 = 1.0 - torch.pow(self.beta1, step), torch.sqrt(1.0 - torch.pow(self.beta2, step))
         corrected = Scaled({k: b / c2 for k, b in root.blocks.items()}, root.log_scale)
         fast, late = safe_ratio(first, corrected, self.eps), safe_ratio(slow, corrected, self.eps)
-        return {k: -(fast[k] / c1 + self.alpha * late[k]) for k in fast}, Mixture(first, slow, root)
+        share = 1.0 / (1.0 + self.alpha)
+        return {k: -share * (fast[k] / c1 + self.alpha * late[k]) for k in fast}, Mixture(first, slow, root)

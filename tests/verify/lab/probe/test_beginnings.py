@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -103,6 +104,22 @@ def test_one_that_lapses_later_has_no_twin():
     target = begun(spoiled, [SHAPES])
     assert target.skipped == 5
     assert find_twin(target, SHAPES, probe(target, SHAPES)) is None
+
+
+class Still(torch.optim.Optimizer):
+    """Moves as far as an underflow lets it: not at all."""
+
+    def __init__(self, params, lr=1e-3):
+        super().__init__(params, {"lr": lr})
+
+    def step(self, closure=None):
+        pass
+
+
+def test_one_that_never_moves_follows_nothing():
+    target = load(Still)
+    about = replace(probe(target, SHAPES), update_degree=1.0, step_per_lr=1.0, defect=0.0, floor=0.0)
+    assert find_twin(target, SHAPES, about) is None
 
 
 def test_a_factor_of_its_own_is_common_to_all_blocks_or_no_twin_is_found():
