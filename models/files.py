@@ -11,6 +11,7 @@ last is a number. The labels are that column, or else the last one; they may be 
 from __future__ import annotations
 
 import csv
+import struct
 import zlib
 from decimal import Decimal
 from pathlib import Path
@@ -26,6 +27,8 @@ from maxmargin.models.registry import Data
 SUFFIXES = (".npz", ".csv")
 LABEL_NAMES = ("y", "label", "target")
 DELIMITERS = (",", ";", "\t")
+DAMAGED = (BadZipFile, EOFError, zlib.error, OSError, NotImplementedError, RuntimeError, OverflowError, struct.error)
+"""What reading an archive raises where its bytes are not those that were written."""
 DIGITS = 400
 """The longest whole number that is taken as a label."""
 
@@ -126,7 +129,7 @@ def _read_npz(path: str) -> tuple[np.ndarray, np.ndarray]:
     with open(path, "rb") as stream:  # numpy leaves the file open when the archive is torn
         try:
             archive = np.load(stream, allow_pickle=False)
-        except (ValueError, BadZipFile, EOFError):
+        except (ValueError, *DAMAGED):
             raise DataError(f"{path}: is not an npz archive; write one with numpy.savez(path, X=X, y=y)") from None
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise DataError(f"{path}: holds one bare array; write X and y with numpy.savez(path, X=X, y=y)")
@@ -153,7 +156,7 @@ def _member(path: str, archive: Any, key: str) -> np.ndarray:
             f"{path}: {key} is an array of Python objects, which are never unpickled; "
             f"save numbers or text, {key}.astype(float) or {key}.astype(str)"
         ) from None
-    except (BadZipFile, EOFError, zlib.error, OSError, NotImplementedError, RuntimeError) as error:
+    except DAMAGED as error:
         raise DataError(f"{path}: {key} is damaged ({error})") from None
     if not isinstance(found, np.ndarray):
         raise DataError(f"{path}: {key} is no array; write the file with numpy.savez(path, X=X, y=y)")

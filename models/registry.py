@@ -109,11 +109,16 @@ class Row:
                     f"{self.kind} {self.name!r}: {key}={value!r} is not of type {wanted.__name__} "
                     f"(default {known[key]!r})"
                 ) from None
+            if wanted is int and abs(given[key]) > LARGEST:
+                raise ProblemError(f"{self.kind} {self.name!r}: {key}={value[:30]} is more than {LARGEST:,}")
         return given
 
     def _usage(self) -> str:
         return ", ".join(f"{key}={value}" for key, value in self.options.items()) or "none"
 
+
+LARGEST = 10**9
+"""Of a whole number among the options: no machine holds as many samples, and no generator needs such a seed."""
 
 DATASETS: dict[str, Row] = {}
 """Registered data sets: ``build(*, options) -> Data``."""

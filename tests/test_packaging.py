@@ -126,6 +126,9 @@ def test_no_file_names_a_place_on_somebodys_machine() -> None:
 def test_the_ci_script_runs_on_a_fresh_clone() -> None:
     """Executable, valid bash, and by the README's own install command."""
     script = ROOT / ".ci" / "run"
+    lowest = ROOT / ".ci" / "lower-bounds"
     assert os.access(script, os.X_OK)
+    assert os.access(lowest, os.X_OK)
     subprocess.run(["bash", "-n", str(script)], check=True)
+    subprocess.run(["bash", "-n", str(lowest)], check=True)
     assert "-c constraints.txt -e '.[test]'" in script.read_text(encoding="utf-8")

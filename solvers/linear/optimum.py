@@ -7,6 +7,7 @@ from typing import final
 
 import numpy as np
 
+from maxmargin.models.errors import InputError
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.linear.separability import Conflict, NotSeparable, certainly_separates, conflict
 from maxmargin.solvers.norms import Norm
@@ -21,7 +22,7 @@ RUNG = "convex dual certificate"
 _CLEAR = 1e-10  # a margin above this share of the largest gradient is far above rounding (1e-16 times √p)
 
 
-class MarginError(ValueError):
+class MarginError(InputError):
     """A margin problem that is not solved: the model is not linear, or the numbers do not allow an answer."""
 
 
@@ -82,7 +83,8 @@ def solve_margin(problem: Problem, norm: Norm, *, tol: float = 1e-9) -> MarginSo
         _settle(problem, norm, A, bounds)
     theta = inner_solver(norm, problem.shapes).flat.blocks(bounds.theta)
     # The bounds once more, through the problem's own margins and not through A.
-    margin = float(problem.min_margin(theta)) / float(norm.value(theta))
+    length = float(norm.value(theta))
+    margin = float(problem.min_margin(theta)) / length if length > 0 else -np.inf  # 0 by underflow
     upper = float(norm.dual(problem.pullback(theta, bounds.lam)))
     gap = 1 - margin / upper if upper > 0 else np.inf
     if not gap <= REFUSE:

@@ -128,6 +128,10 @@ def _length(norm: BlockNorm, w: float, x: Array, p: float, nu: Array, radius: fl
     most = norm.value(x) * w / radius
 
     def short(s: Array) -> Array:
-        return nu * s ** (p - 1) - norm.dual(x - norm.project(x, s * radius / w)) / w
+        try:
+            power = s ** (p - 1)
+        except OverflowError:  # of a float; an array's entry would be infinite
+            power = math.inf
+        return nu * power - norm.dual(x - norm.project(x, s * radius / w)) / w
 
     return lp.crossing(short, 1e-20 * most, most)

@@ -98,9 +98,11 @@ def get_norm(spec: str | Norm) -> Norm:
         return spec
     if not isinstance(spec, str):
         raise NormError(f"a norm is a name such as 'spectral' or a Norm, not {type(spec).__name__} {spec!r}")
-    text = spec.strip()
-    if text.startswith("dual:"):
-        return get_norm(text.removeprefix("dual:")).dual_norm
+    text, dual = spec.strip(), False
+    while text.startswith("dual:"):  # the dual of the dual is the norm itself
+        text, dual = text.removeprefix("dual:").strip(), not dual
+    if dual:
+        return get_norm(text).dual_norm
     body, semicolon, join = text.partition(";")
     if body.startswith("blocks:"):
         rules = tuple(_rule(text, part) for part in body.removeprefix("blocks:").split(","))

@@ -29,6 +29,7 @@ from typing import Any
 from maxmargin.reports.counts import IF_INDEPENDENT, by_class, rate
 from maxmargin.reports.mutants import Case, Found, MutantTable
 from maxmargin.reports.published import MUTANTS, without_places
+from maxmargin.verify.running.spread import Backend
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = Path("tests/theory/mutants.py")  # below ROOT, where the run happens: no machine's path gets into a reason
@@ -102,7 +103,13 @@ def read_rows(path: Path, tier: str, problems: Sequence[str] | None) -> dict[tup
 
 
 def run_all(todo: list[tuple[dict[str, Any], int]], options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Results as they come: in this process, or in ``--jobs`` of their own."""
+    """Results as they come: in this process, in ``--jobs`` of their own, or on a cluster."""
+    if options.scheduler:
+        items = [
+            (f"{row['name']}-{seed}-{options.tier}", (row, seed, options.tier, options.problem)) for row, seed in todo
+        ]
+        yield from Backend("dask", options.scheduler).spread(examine, items, native=False)
+        return
     if options.jobs == 1:
         for row, seed in todo:
             yield examine(row, seed, options.tier, options.problem)
@@ -227,6 +234,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=lambda text: [int(s) for s in text.split(",")], default=list(SEEDS))
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--scheduler", help="address of a Dask scheduler, to run on its cluster")
     parser.add_argument("--only", action="append", help="part of a row's name; may be given again")
     parser.add_argument("--tier", default="quick")
     parser.add_argument("--problem", action="append", help="instead of check's own three; may be given again")

@@ -264,7 +264,9 @@ def replay(row: Row, level: str, store: Path) -> str:
         again.__class__ = Replayed
         return again
 
-    def replayed(jobs: Sequence[Any], work: Callable[..., Any], workers: int, progress: Any) -> Iterator[Any]:
+    def replayed(
+        jobs: Sequence[Any], work: Callable[..., Any], backend: Any, progress: Any, *rest: Any
+    ) -> Iterator[Any]:
         stored = {name: (plan, found) for name, plan, found in kept["runs"]} if level == "exam" else {}
         for job in jobs:
             if level != "exam":
@@ -272,7 +274,7 @@ def replay(row: Row, level: str, store: Path) -> str:
             elif stored.get(job.name, ("", None))[0] == _plan(job):
                 yield job.name, _measured(job, stored[job.name][1], level)
             else:
-                yield from run_all([job], work, 1, progress)
+                yield from run_all([job], work, backend, progress, *rest)
 
     before = checking.Laboratory, checking.run_all, judging.with_apartness
     if level == "judge":

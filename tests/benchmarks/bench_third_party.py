@@ -32,6 +32,7 @@ from typing import Any
 from maxmargin.reports.counts import IF_INDEPENDENT
 from maxmargin.reports.published import THIRD_PARTY, without_places
 from maxmargin.reports.third_party import Entry, ThirdPartyTable
+from maxmargin.verify.running.spread import Backend
 
 HERE = Path(__file__).resolve().parents[2] / "reports"
 PUBLISHED = HERE / "tables" / THIRD_PARTY
@@ -342,6 +343,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="rows whose package or import path contains this")
     parser.add_argument("--jobs", type=int, default=1, help="rows at once; each uses up to three processes itself")
+    parser.add_argument("--scheduler", help="address of a Dask scheduler, to run on its cluster")
     parser.add_argument("--limit", type=float, default=600.0, help="seconds a row")
     parser.add_argument("--tier", default="quick", choices=("quick", "full"))
     parser.add_argument("--rows", type=Path, default=HERE / "third_party.jsonl", help="finished rows")
@@ -359,9 +361,13 @@ def main() -> None:
     wanted = [r for r in ROWS if r.installed and options.only.lower() in f"{r.package} {r.spec}".lower()]
     todo = [r for r in wanted if options.again or r.key not in finished]
     with ThreadPoolExecutor(options.jobs) as pool, options.rows.open("a") as file:
-        running = {pool.submit(run, row, options.tier, options.limit): row for row in todo}
-        for done, future in enumerate(as_completed(running), start=1):
-            result = future.result()
+        if options.scheduler:
+            items = [(row.key, (row, options.tier, options.limit)) for row in todo]
+            results = Backend("dask", options.scheduler).spread(run, items, native=False)
+        else:
+            running = [pool.submit(run, row, options.tier, options.limit) for row in todo]
+            results = (future.result() for future in as_completed(running))
+        for done, result in enumerate(results, start=1):
             finished[result["key"]] = result
             file.write(json.dumps(result) + "\n")
             file.flush()

@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from maxmargin.verify.blackbox.apart import outside
 from maxmargin.verify.blackbox.conventions import PLAIN, Convention, Params, conventions, names_of, with_flags
 from maxmargin.verify.blackbox.feeding import NOWHERE, Closure, Duck, Feeder, modes, seeded, watching_compiled
+from maxmargin.verify.progress.calls import What
 from maxmargin.verify.thresholds.laboratory import DEFAULT_RATE, TRIAL_CALLS
 
 Factory = Callable[..., Any]
@@ -75,7 +77,7 @@ def construct(factory: Factory, convention: Convention, params: Params, options:
         NotAnOptimizer: when what comes back cannot step.
     """
     args, kwargs = convention.arrange(params, names_of(params), options)
-    with redirect_stdout(NOWHERE):
+    with outside.of(What.CONSTRUCTOR), redirect_stdout(NOWHERE):
         optimizer = factory(*args, **kwargs)
     if not callable(getattr(optimizer, "step", None)):
         raise NotAnOptimizer(f"returned {type(optimizer).__name__}, which has no step")

@@ -15,6 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maxmargin.verify.blackbox.apart import outside
+from maxmargin.verify.progress.calls import What
+
 
 class _Nowhere(io.TextIOBase):
     """Takes what is printed and forgets it."""
@@ -77,6 +80,7 @@ class Feeder:
         params: Its parameters.
         closure: Given to ``step``; None to call ``step()``.
         eager: Whether compiled functions run uncompiled: no compiler is needed then, nor a minute for small steps.
+        steps: Made so far.
         keeps_gradients: Whether its ``zero_grad`` has left something in ``p.grad`` (a momentum kept there).
     """
 
@@ -85,6 +89,7 @@ class Feeder:
     closure: Closure | None = None
     eager: bool = False
     keeps_gradients: bool = field(default=False, init=False)
+    steps: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         own = getattr(type(getattr(self.optimizer, "raw", self.optimizer)), "zero_grad", None)
@@ -93,6 +98,11 @@ class Feeder:
 
     def step(self, gradients: Sequence[Tensor]) -> None:
         """One step along clones of ``gradients``: many optimizers write into ``p.grad``."""
+        self.steps += 1
+        with outside.of(What.STEP, self.steps):
+            self._cleared(gradients)
+
+    def _cleared(self, gradients: Sequence[Tensor]) -> None:
         if self._clears:
             self.optimizer.zero_grad()
             for p, g in zip(self.params, gradients, strict=True):
@@ -149,7 +159,8 @@ def modes(optimizer: Any, name: str) -> bool:
     method = getattr(optimizer, name, None)
     if not callable(method):
         return False
-    method()
+    with outside.of(What.MODE):
+        method()
     return True
 
 

@@ -16,6 +16,7 @@ import torch
 
 from maxmargin.models.errors import InputError
 from maxmargin.models.plugins import append_to_path, run_file
+from maxmargin.verify.blackbox.apart import outside
 from maxmargin.verify.blackbox.calling import (
     Attempt,
     Calling,
@@ -28,6 +29,7 @@ from maxmargin.verify.blackbox.calling import (
 from maxmargin.verify.blackbox.conventions import Convention
 from maxmargin.verify.blackbox.learning_rate import Rate
 from maxmargin.verify.optimizers.core.base import Optimizer
+from maxmargin.verify.progress.calls import What
 from maxmargin.verify.thresholds.laboratory import DEFAULT_RATE
 
 
@@ -216,7 +218,8 @@ def load(spec: str | Callable[..., Any], kwargs: Mapping[str, Any] | None = None
 def _load_module(name: str, spec: str) -> Any:
     append_to_path(os.getcwd())
     try:
-        return importlib.import_module(name)
+        with outside.of(What.IMPORT):
+            return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(error.name + ".")):
             raise TargetError(
@@ -232,7 +235,8 @@ def _load_file(path: Path, spec: str) -> Any:
     if not path.is_file():
         raise TargetError(f"no file {str(path)!r} for target {spec!r}")
     try:
-        return run_file(path, "target")
+        with outside.of(What.IMPORT):
+            return run_file(path, "target")
     except (Exception, SystemExit) as error:  # a script that calls sys.exit must not end ours
         raise TargetError(f"running {path} failed: {type(error).__name__}: {error}") from error
 

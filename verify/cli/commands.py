@@ -21,6 +21,7 @@ from maxmargin.models.errors import InputError
 from maxmargin.verify.cli.output import Column, Output, emit_json, number, printable
 from maxmargin.verify.cli.status import BAD_INPUT, HOLDS, INCONCLUSIVE, CliError
 from maxmargin.verify.cli.streams import results
+from maxmargin.verify.cli.sweep import sweep
 from maxmargin.verify.progress.report import reporting
 from maxmargin.verify.results.answer import Answer
 from maxmargin.verify.results.claim_verdict import ClaimVerdict
@@ -54,6 +55,9 @@ def check(args: argparse.Namespace, out: Output) -> int:
     options = _options(args.kw)
     store = Store.at(args.html) if args.html else None  # refused now, not after a minute's work
     from maxmargin.verify.running.checking import check as check_optimizer
+    from maxmargin.verify.running.spread import Backend
+
+    backend = Backend(args.backend, args.scheduler, os.cpu_count() or 1)
 
     with reporting("checking", quiet=args.quiet) as progress:
         verdict = check_optimizer(
@@ -65,6 +69,7 @@ def check(args: argparse.Namespace, out: Output) -> int:
             seed=args.seed,
             device=args.device,
             progress=progress,
+            backend=backend,
         )
     tell(verdict, out)
     emit_json(verdict.to_json(), args.json)
@@ -183,6 +188,8 @@ def verify(args: argparse.Namespace, out: Output) -> int:
             device=args.device,
             optimizer=args.optimizer,
             progress=progress,
+            backend=args.backend,
+            scheduler=args.scheduler,
         )
     if not verdicts:
         raise CliError("no claim was tested; 'maxmargin list claims' shows what there is")
@@ -304,6 +311,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace, Output], int]] = {
     "compare": compare,
     "verify": verify,
     "solve": solve,
+    "sweep": sweep,
     "list": list_names,
     "report": report,
 }
@@ -369,7 +377,7 @@ def is_input_error(error: Exception, args: argparse.Namespace) -> bool:
 def _is_users(filename: Any, args: argparse.Namespace) -> bool:
     """Whether a path lies at or below one that the user gave."""
     given = vars(args)
-    texts = [given.get(key) for key in ("json", "html", "out", "dir", "target", "a", "b", "problem")]
+    texts = [given.get(key) for key in ("json", "html", "out", "dir", "file", "target", "a", "b", "problem")]
     flat = [text for item in texts for text in (item if isinstance(item, list) else [item]) if text]
     paths = [Path(text.rsplit(sep, 1)[0]).resolve() for text in flat for sep in ("@", ":")]
     here = Path(os.fsdecode(filename)).resolve()

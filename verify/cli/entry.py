@@ -1,4 +1,4 @@
-"""The command line: ``maxmargin check | compare | verify | solve | list | report``.
+"""The command line: ``maxmargin check | compare | verify | sweep | solve | list | report``.
 
 This module only reads the arguments; what the commands do is in :mod:`maxmargin.verify.cli.commands`, and the
 heavy libraries load there, when they are needed, so that ``--help`` answers at once.
@@ -30,11 +30,14 @@ from maxmargin.verify.cli.status import (
     TERMINATED,
 )
 from maxmargin.verify.cli.streams import results, usable_streams
+from maxmargin.verify.cli.sweep import add_sweep
 
 NORM_HELP = (
     "l1, l2, linf, spectral, nuclear, schatten:P, entrywise:P, hybrid, hybrid:R "
     "(R: ratio of the vectors' to the matrices' learning rate), …; see 'maxmargin list norms'"
 )
+STEP_TIMEOUT = 300.0
+"""Seconds after which a step is taken for endless: of small blocks, it takes a millisecond."""
 PROBLEM_HELP = "a name from 'maxmargin list problems', or file.npz / file.csv with X and y, plus @MODEL"
 
 
@@ -144,6 +147,7 @@ examples:
   maxmargin check mypkg.optim:MyMuon --claim spectral     does it maximize the spectral margin?
   maxmargin compare old.py:Opt new.py:Opt                 do two optimizers make the same steps?
   maxmargin verify                                        the claims of the literature, and a page about them
+  maxmargin sweep grid.toml                               optimizers × arguments × problems, in one table
   maxmargin solve --problem digits-3@linear --norm linf   the maximum margin itself, with a certificate
   maxmargin list norms
 
@@ -162,6 +166,7 @@ examples:
     _add_compare(commands, common)
     _add_verify(commands, common)
     _add_solve(commands, common)
+    add_sweep(commands, common, (_jobs, _spread, _limits))
     _add_list(commands, common)
     _add_report(commands, common)
     return parser
@@ -169,6 +174,38 @@ examples:
 
 def _tier(command: argparse.ArgumentParser) -> None:
     command.add_argument("--tier", choices=("quick", "full"), default="quick", help="how long to train (default quick)")
+
+
+def _limits(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--step-timeout",
+        type=positive,
+        default=STEP_TIMEOUT,
+        metavar="SECONDS",
+        help=f"end a run of which one step takes longer (default {STEP_TIMEOUT:g})",
+    )
+    command.add_argument(
+        "--memory-limit",
+        type=positive,
+        metavar="GIB",
+        help="end a run whose processes together take more (default: nine tenths of the memory at hand; Linux)",
+    )
+
+
+def _jobs(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--jobs", type=whole(1), default=os.cpu_count() or 1, metavar="N", help="processes (default: one a core)"
+    )
+
+
+def _spread(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--backend",
+        choices=("auto", "loky", "threads", "dask"),
+        default="auto",
+        help="where runs are spread: processes or threads here, or a Dask cluster; the results are the same",
+    )
+    command.add_argument("--scheduler", metavar="ADDRESS", help="of the Dask scheduler, e.g. tcp://127.0.0.1:8786")
 
 
 def _add_check(commands: Any, common: Parser) -> None:
@@ -215,6 +252,8 @@ examples:
         "(a norm alone is claimed of the gradients that training starts with)",
     )
     _tier(check)
+    _limits(check)
+    _spread(check)
     check.add_argument("--problem", nargs="+", action="extend", metavar="P", help=PROBLEM_HELP)
     check.add_argument("--html", metavar="DIR", help="store the data in DIR and render DIR/index.html")
 
@@ -269,6 +308,7 @@ examples:
         help="a relative difference of a block's step up to it is none (default 1e-10; bfloat16 needs 5e-2)",
     )
     _tier(compare)
+    _limits(compare)
 
 
 def _add_verify(commands: Any, common: Parser) -> None:
@@ -304,9 +344,8 @@ examples:
         help="hold the claims against this optimizer, one of 'list optimizers' or of a plugin, in place of their own",
     )
     _tier(verify)
-    verify.add_argument(
-        "--jobs", type=whole(1), default=os.cpu_count() or 1, metavar="N", help="processes (default: one a core)"
-    )
+    _spread(verify)
+    _jobs(verify)
     verify.add_argument(
         "--out", default="maxmargin-verify", metavar="DIR", help="where to write (default ./maxmargin-verify)"
     )
@@ -438,8 +477,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def read(argv: Sequence[str]) -> argparse.Namespace | int:
     """The arguments; or the status, where reading them ends a command: after ``--help``, or bad usage."""
+    parser = build_parser()
     try:
-        return build_parser().parse_args(argv, argparse.Namespace(argv=list(argv)))
+        if any("\0" in word for word in argv):
+            parser.error("an argument holds a NUL, which no name or path may")
+        return parser.parse_args(argv, argparse.Namespace(argv=list(argv)))
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else BAD_INPUT
 
@@ -473,6 +515,8 @@ def _what_is_kept(args: argparse.Namespace, argv: Sequence[str]) -> str:
     if args.command == "verify":
         again = [*argv, *(() if args.resume else ("--resume",))]
         return f"What is finished is kept in {Path(args.out)}; go on with:\n  {shlex.join(['maxmargin', *again])}"
+    if args.command == "sweep":
+        return f"Finished cells are kept in {Path(args.out)}; go on with:\n  {shlex.join(['maxmargin', *argv])}"
     if args.command == "report":
         return "The page that was there, if any, is unchanged."
     return "Nothing was stored; 'maxmargin verify' is the command that keeps what is done."

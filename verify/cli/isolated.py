@@ -9,24 +9,31 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from maxmargin.verify.cli.entry import main, read
 from maxmargin.verify.cli.status import BAD_INPUT, INTERNAL_ERROR, INTERRUPTED, TERMINATED
 from maxmargin.verify.cli.streams import keep_results_apart, results, usable_streams
+from maxmargin.verify.cli.watch import Watch
+from maxmargin.verify.progress.calls import FOLDER, Call
 
 WORKER = """\
 import json, sys
 sys.path[:] = json.loads(sys.argv.pop(1))
 from maxmargin.verify.cli.isolated import work
-work(int(sys.argv.pop(1)), int(sys.argv.pop(1)), sys.argv[1:])
+work(int(sys.argv.pop(1)), int(sys.argv.pop(1)), sys.argv.pop(1), sys.argv[1:])
 """
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""The last digits of a matrix product depend on the number of threads; results may not depend on the machine."""
 TWICE = 1.0
 """Seconds within which a second Ctrl-C is the same one, sent to the worker by the terminal and by its parent."""
 
@@ -49,18 +56,32 @@ def run(argv: Sequence[str] | None = None) -> int:
         return main(argv)
     written, status = os.pipe()
     alive, ours = os.pipe()
+    scratch = tempfile.mkdtemp(prefix="maxmargin-")  # temporary files of all processes: none is left behind
     try:
-        command = [sys.executable, "-c", WORKER, json.dumps(sys.path), str(status), str(alive), *argv]
-        worker = subprocess.Popen(command, pass_fds=(status, alive))
+        calls = Path(scratch, "calls")
+        calls.mkdir()
+        command = [sys.executable, "-c", WORKER, json.dumps(sys.path), str(status), str(alive), scratch, *argv]
+        places = {FOLDER: str(calls), "TMPDIR": scratch, "JOBLIB_TEMP_FOLDER": scratch}
+        for descriptor in (status, alive):
+            os.set_inheritable(descriptor, True)
+        # What the shell handed over stays open: >(jq .) is a name of such a descriptor.
+        worker = subprocess.Popen(command, close_fds=False, env=os.environ | places | ONE_THREAD)
         os.close(status)
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, lambda number, _: worker.send_signal(number))
-        ended = worker.wait()
+        watch = Watch(calls, vars(found).get("step_timeout"), vars(found).get("memory_limit"))
+        exceeded = watch.wait(worker)
         os.set_blocking(written, False)  # a forked copy of the worker may still hold the other end
         text = _read(written)
-        return int(text) if text else _vanished(ended)
+        if text:
+            return int(text)
+        if exceeded is not None:
+            print(f"maxmargin: error: {exceeded}", file=sys.stderr)
+            return BAD_INPUT
+        return _vanished(worker.returncode, watch.last())
     finally:
         os.close(ours)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _read(pipe: int) -> bytes:
@@ -70,16 +91,17 @@ def _read(pipe: int) -> bytes:
         return b""
 
 
-def _vanished(ended: int) -> int:
-    """Say how a worker without a verdict ended.
+def _vanished(ended: int, call: Call | None) -> int:
+    """Say how a worker without a verdict ended, and where the optimizer was.
 
     Returns:
         The exit status.
     """
+    where = "" if call is None else f" {call.place}"
     if ended >= 0:
         print(
-            f"maxmargin: error: the process that ran the optimizer ended itself (exit status {ended}) before there was "
-            "a verdict, as os._exit() does; take that out of the optimizer or of what it imports",
+            f"maxmargin: error: the process that ran the optimizer ended itself{where} with exit status {ended}, as "
+            f"os._exit({ended}) does, before there was a verdict; take that out of the optimizer or of what it imports",
             file=sys.stderr,
         )
         return BAD_INPUT
@@ -87,18 +109,25 @@ def _vanished(ended: int) -> int:
         return INTERRUPTED if -ended == signal.SIGINT else TERMINATED
     why = " (out of memory, most often)" if -ended == signal.SIGKILL else ""
     print(
-        f"maxmargin: the process that ran the optimizer was ended by {signal.Signals(-ended).name}{why} before there "
-        "was a verdict; this is none.",
+        f"maxmargin: the process that ran the optimizer was ended{where} by {signal.Signals(-ended).name}{why} before "
+        "there was a verdict; this is none.",
         file=sys.stderr,
     )
     return INTERNAL_ERROR
 
 
-def work(status: int, alive: int, argv: Sequence[str]) -> None:
-    """Be the worker: run the command, and write its status to the file descriptor ``status``."""
+def work(status: int, alive: int, scratch: str, argv: Sequence[str]) -> None:
+    """Be the worker: run the command, and write its status to the file descriptor ``status``.
+
+    Args:
+        status: The descriptor.
+        alive: One that ends with the parent.
+        scratch: The folder of temporary files, removed by the parent, or else by the worker.
+        argv: The arguments of the command.
+    """
     os.set_inheritable(status, False)
     os.set_inheritable(alive, False)
-    threading.Thread(target=_end_with_parent, args=(alive,), daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(alive, scratch), daemon=True).start()
     usable_streams()
     keep_results_apart()
     os.register_at_fork(after_in_child=lambda: _silence(status, results().fileno()))
@@ -117,8 +146,9 @@ def work(status: int, alive: int, argv: Sequence[str]) -> None:
     sys.exit(found)
 
 
-def _end_with_parent(alive: int) -> None:
+def _end_with_parent(alive: int, scratch: str) -> None:
     os.read(alive, 1)  # nothing is ever written: it returns when the parent is gone
+    shutil.rmtree(scratch, ignore_errors=True)
     os._exit(TERMINATED)
 
 

@@ -50,8 +50,13 @@ def write_atomically(path: Path, data: bytes) -> None:
 def write_through(path: Path, data: bytes) -> None:
     """Write to what somebody gave a name of: into a pipe or a device, at the end of a link, else atomically."""
     if path.exists() and not path.is_file():
-        with path.open("wb") as file:
-            file.write(data)
+        try:
+            with path.open("wb") as file:
+                file.write(data)
+        except BrokenPipeError:
+            raise
+        except OSError as error:  # a full device does not say which it is
+            raise OSError(error.errno, error.strerror, str(path)) from error
     else:
         write_atomically(path.resolve(), data)
 
@@ -118,6 +123,10 @@ class Store:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"cannot use {root} as a results directory: {error.strerror}") from error
+        except ValueError as error:  # a NUL
+            raise StoreError(f"cannot use {str(root)!r} as a results directory: {error}") from error
+        if not os.access(root, os.W_OK | os.X_OK):
+            raise StoreError(f"cannot write into {root}; give another folder")
         return cls(root)
 
     @contextmanager

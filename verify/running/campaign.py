@@ -29,6 +29,7 @@ from maxmargin.verify.results.store import Store, file_key, fingerprint_of
 from maxmargin.verify.results.verdict import Outcome, ProblemVerdict
 from maxmargin.verify.running.job import Job, run_all
 from maxmargin.verify.running.measuring import Measuring
+from maxmargin.verify.running.spread import Backend
 from maxmargin.verify.training.train import Training
 
 
@@ -150,6 +151,8 @@ def verify(
     device: str = "auto",
     optimizer: str | None = None,
     progress: Progress | None = None,
+    backend: str = "auto",
+    scheduler: str | None = None,
 ) -> list[ClaimVerdict]:
     """Verify claims of the literature.
 
@@ -166,17 +169,21 @@ def verify(
             against in place of their own.
         progress: Called with (jobs done, jobs, what was just finished), and about once a second as jobs train, with
             their shares of a job, a job's rate and the time it has left; from other threads too.
+        backend: ``auto``, ``loky`` (processes), ``threads`` or ``dask``: the results are the same to the last digit.
+        scheduler: The address of a Dask scheduler, for ``dask``.
 
     Returns:
         One verdict a claim, in the order asked for.
 
     Raises:
+        BackendError: one that cannot be used.
         ClaimError: unknown claim or tier, or a claim that cannot be held against another optimizer.
         OptimizerError: unknown optimizer.
         DeviceError: CUDA asked for without a GPU.
         StoreError: ``out`` cannot be written, or another run is writing there.
     """
     check_tier(tier)
+    where = Backend(backend, scheduler, jobs)
     chosen = select(claims)
     if optimizer is not None:
         get_optimizer(optimizer, {})
@@ -200,6 +207,9 @@ def verify(
             claims=tuple(_verdict(c, done, tier, seed) for c in chosen),
         ).to_json()
 
+    def kept_at(name: str) -> Path | None:
+        return store.snapshot(keys[name]) if store is not None and where.name != "dask" else None
+
     def finish(name: str, verdict: ProblemVerdict, fresh: bool) -> None:
         if store is not None and fresh:
             verdict = store.save(keys[name], stamps[name], verdict)
@@ -217,14 +227,10 @@ def verify(
                 finish(name, kept, fresh=False)
         if store is not None and not resume:
             store.drop_snapshots()
-        todo = [
-            part.job(tier, device, store.snapshot(keys[name]) if store is not None else None)
-            for name, part in work.items()
-            if name not in done
-        ]
+        todo = [part.job(tier, device, kept_at(name)) for name, part in work.items() if name not in done]
         with joint:
             joint(len(done), len(work))
-            for name, verdict in run_all(todo, _do, jobs, joint):
+            for name, verdict in run_all(todo, _do, where, joint, stamps):
                 finish(name, verdict, fresh=True)
         if store is not None:
             store.drop_snapshots()

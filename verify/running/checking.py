@@ -11,6 +11,7 @@ from typing import Any
 from maxmargin.models import problems as registry
 from maxmargin.solvers.norms import Norm, NormError, get_norm
 from maxmargin.solvers.versions import versions
+from maxmargin.verify.blackbox.apart import outside
 from maxmargin.verify.blackbox.as_torch import as_target
 from maxmargin.verify.blackbox.source import file_of
 from maxmargin.verify.blackbox.targets import TargetError, load
@@ -26,6 +27,7 @@ from maxmargin.verify.results.answer import Answer
 from maxmargin.verify.results.origin import Origin
 from maxmargin.verify.results.verdict import THEN, CheckVerdict, Regime
 from maxmargin.verify.running.job import Job, run_all
+from maxmargin.verify.running.spread import Backend
 from maxmargin.verify.running.trial import Judged, Plan, Trial
 from maxmargin.verify.training.constant_rate import falls_below
 
@@ -40,6 +42,7 @@ def check(
     seed: int = 0,
     device: str = "auto",
     progress: Progress | None = None,
+    backend: Backend | None = None,
     **arguments: Any,
 ) -> CheckVerdict:
     """Find, or test, the norm whose margin an optimizer maximizes.
@@ -55,6 +58,7 @@ def check(
         device: ``auto``, ``cpu`` or ``cuda``; black boxes run where their parameters are, on the CPU.
         progress: Called with (problems done, problems, what was just finished), and about once a second as runs
             train, with their shares, a run's rate and the time it has left; from another thread.
+        backend: Where the problems' runs are spread; by default over the cores of this machine.
         arguments: Further constructor arguments: ``check(torch.optim.SGD, momentum=0.9)``.
 
     Returns:
@@ -67,6 +71,7 @@ def check(
         ProblemError: unknown problem.
     """
     started = time.perf_counter()
+    outside.changed.clear()
     check_tier(tier)
     claims = _claims(claim)
     plan = Plan(tier, seed, device)
@@ -82,7 +87,7 @@ def check(
     names = tuple(dict.fromkeys(registry.get(name).name for name in (problems or laboratory.problems())))
     two = laboratory.regimes(names)
     trials = _trials(laboratory, names, claims, plan, two)
-    measured = _measured([job for trial in trials for job in trial.jobs], progress)
+    measured = _measured([job for trial in trials for job in trial.jobs], backend, progress)
     judged = [trial.judge(measured) for trial in trials]
     left = _left(laboratory, names, two) if two is not None else None
     joined = _joined(two, judged, len(claims), left)
@@ -96,7 +101,7 @@ def check(
         norm=joined.norm,
         blocks=blocks,
         claim=None if claim is None else THEN.join(norm.name for norm in claims),
-        reasons=(*(_decay_text(name, value) for name, value in decay.items()), *joined.reasons),
+        reasons=(*(_decay_text(name, value) for name, value in decay.items()), *joined.reasons, *_kept_apart()),
         problems=main.verdicts,
         approximate=main.conclusion.approximate,
         tier=tier,
@@ -144,12 +149,13 @@ def _trials(
     ]
 
 
-def _measured(jobs: Sequence[Job], progress: Progress | None) -> dict[str, Measured]:
+def _measured(jobs: Sequence[Job], backend: Backend | None, progress: Progress | None) -> dict[str, Measured]:
     """Run the jobs; what was measured, by their names."""
     measured: dict[str, Measured] = {}
+    backend = backend or Backend(workers=os.cpu_count() or 1)
     with JointProgress(progress) as joint:
         joint(0, len(jobs))
-        for name, one in run_all(jobs, Job.run, os.cpu_count() or 1, joint):
+        for name, one in run_all(jobs, Job.run, backend, joint, {job.name: job.key for job in jobs}):
             measured[name] = one
             joint.finished(name)
             joint(len(measured), len(jobs), name)
@@ -237,4 +243,13 @@ def _findings_json(exams: Sequence[Exam]) -> tuple[dict[str, Any], ...]:
         *faults,
         *({"problem": "", "block": "", "kind": "dead argument", "text": k.text, "size": k.value} for k in knobs),
         *({"problem": "", "block": p.block, "kind": "code path", "text": p.text, "size": p.difference} for p in paths),
+        *({"problem": "", "block": "", "kind": "global state", "text": t, "size": None} for t in _kept_apart()),
     )
+
+
+def _kept_apart() -> tuple[str, ...]:
+    """That the optimizer changes what is global in its process, if it does."""
+    if not outside.changed:
+        return ()
+    what = ", ".join(sorted(outside.changed))
+    return (f"It changes {what} for its whole process; here that holds for its own steps alone.",)

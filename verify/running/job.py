@@ -29,6 +29,7 @@ from maxmargin.verify.progress.report import StepProgress
 from maxmargin.verify.results.profiles import profiles
 from maxmargin.verify.results.verdict import ControlVerdict, Hypothesis, Outcome, ProblemVerdict
 from maxmargin.verify.running.orphans import end_with
+from maxmargin.verify.running.spread import Backend
 from maxmargin.verify.thresholds.table import Bounds
 from maxmargin.verify.thresholds.training import LONGER_RUN, LONGEST_RUN, NEEDED_MARGIN
 from maxmargin.verify.training.train import Training
@@ -70,6 +71,7 @@ class Job:
         device: ``auto``, ``cpu`` or ``cuda``.
         known: What theory knows of it beforehand; None for an optimizer that was examined instead.
         control: A wrong norm, for which the same check on the same runs must not hold; None where none is asked.
+        key: A hash of all that its result depends on.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Job:
     device: str
     known: Known | None = None
     control: Norm | None = None
+    key: str = ""
 
     @property
     def order(self) -> tuple[bool, int]:
@@ -213,38 +216,44 @@ def _at_large(exam: Exam) -> dict[str, Hypothesis]:
 
 
 def run_all(
-    jobs: Sequence[AnyJob], work: Callable[[AnyJob, StepProgress], Result], workers: int, progress: JointProgress
+    jobs: Sequence[AnyJob],
+    work: Callable[[AnyJob, StepProgress], Result],
+    backend: Backend,
+    progress: JointProgress,
+    keys: Mapping[str, str],
 ) -> Iterator[tuple[str, Result]]:
     """Run jobs, what takes longest first, and yield each name and result as it is done.
 
     The engine's native runs leave the interpreter to others, so they share this process, in threads: a new process
     would load every library again, which takes longer than most of them. Black boxes get processes of their own.
 
+    Args:
+        jobs: The jobs.
+        work: What is done with each, given a progress.
+        backend: Where.
+        progress: Of all.
+        keys: By the jobs' names, a hash of what each depends on.
+
     Yields:
         The name of a finished job, and what ``work`` made of it.
     """
     ordered = sorted(jobs, key=lambda job: job.order)
-    workers = min(workers, len(ordered))
-    if workers <= 1:
-        for job in ordered:
-            yield _named(job, work, progress.here(job.name), os.getpid())
-        return
-    from joblib import Parallel, delayed
-
-    threads = all(job.threads for job in ordered)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the workers load their libraries
-    pool = Parallel(
-        n_jobs=workers,
-        return_as="generator_unordered",
-        batch_size=1,
-        backend="threading" if threads else "loky",
-    )
-    tell = progress.here if threads else progress.elsewhere
-    yield from pool(delayed(_named)(job, work, tell(job.name), os.getpid()) for job in ordered)
+    native = all(job.threads for job in ordered)
+    far = backend.name == "dask"  # another machine reads no files of ours, and is nobody's child here
+    alone = min(backend.workers, len(ordered)) <= 1
+    tell = progress.here if alone or backend.of(native) == "threads" else progress.elsewhere
+    parent = 0 if far else os.getpid()
+    items = [(f"{keys[job.name]}-{job.name}", (job, work, None if far else tell(job.name), parent)) for job in ordered]
+    yield from backend.spread(_named, items, native)
 
 
 def _named(
-    job: AnyJob, work: Callable[[AnyJob, StepProgress], Result], progress: StepProgress, parent: int
+    job: AnyJob, work: Callable[[AnyJob, StepProgress], Result], progress: StepProgress | None, parent: int
 ) -> tuple[str, Result]:
-    end_with(parent)
-    return job.name, work(job, progress)
+    if parent:
+        end_with(parent)
+    return job.name, work(job, progress or _unheard)
+
+
+def _unheard(done: int, steps: int, /) -> None:
+    """The progress of a job on another machine."""

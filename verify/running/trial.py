@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 
 from maxmargin.models import problems as registry
 from maxmargin.solvers.norms import Norm
+from maxmargin.solvers.versions import versions
 from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.evidence.measure import Effort
 from maxmargin.verify.evidence.measured import Measured
 from maxmargin.verify.judging.conclusion import Conclusion, conclude, nearest_norm
 from maxmargin.verify.lab.examine import Exam, Laboratory
 from maxmargin.verify.lab.norm.fingerprint import Fingerprint
+from maxmargin.verify.results.store import fingerprint_of
 from maxmargin.verify.results.verdict import Outcome, ProblemVerdict
 from maxmargin.verify.running.job import Job
 from maxmargin.verify.thresholds.judging import CHECK_LINEAR, CHECK_NETWORK, CHECKPOINTS
@@ -101,7 +103,7 @@ class Judged:
 
 def _job(target: Target, exam: Exam, plan: Plan, part: str) -> Job:
     """How one problem is tried."""
-    problem = registry.get(exam.problem)
+    problem, claimed = registry.get(exam.problem), [norm.name for norm in exam.claimed]
     return Job(
         name=f"{target.spec} on {exam.problem}{part}",
         exam=exam,
@@ -111,6 +113,9 @@ def _job(target: Target, exam: Exam, plan: Plan, part: str) -> Job:
         effort=Effort(checkpoints=CHECKPOINTS[plan.tier], runs=NETWORK_RUNS[plan.tier]),
         seed=plan.seed,
         device=plan.device,
+        key=fingerprint_of(
+            versions(), target.spec, dict(target.kwargs), target.units, exam.problem, claimed, plan, part
+        ),
     )
 
 

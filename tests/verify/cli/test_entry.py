@@ -26,7 +26,7 @@ from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
 from maxmargin.verify.results.store import Store
 from maxmargin.verify.results.verdict import CheckVerdict, Hypothesis, NormEvidence, Outcome, ProblemVerdict, Regime
 
-COMMANDS = ("check", "compare", "verify", "solve", "list", "report")
+COMMANDS = ("check", "compare", "verify", "sweep", "solve", "list", "report")
 HEAVY = ("torch", "numpy", "msgspec", "scipy", "cvxpy", "matplotlib", "rich", "jinja2", "sympy", "flint")
 
 
@@ -144,6 +144,7 @@ def test_every_command_takes_the_common_options(command: str, tmp_path: Path) ->
         "check": ["m:Opt"],
         "compare": ["m:Opt", "n:Opt"],
         "verify": [],
+        "sweep": ["grid.toml"],
         "solve": ["--problem", "p", "--norm", "l2"],
         "list": ["norms"],
         "report": ["."],
@@ -175,6 +176,10 @@ def test_every_command_takes_the_common_options(command: str, tmp_path: Path) ->
         (["list", "things"], "invalid choice: 'things'"),
         (["check", "m:Opt", "--json", "no/such/folder/out.json"], "the folder no/such/folder does not exist"),
         (["check", "m:Opt", "--json", "."], "is a folder; give a file"),
+        (["check", "m:Opt", "--step-timeout", "0"], "'0' is not a number above 0"),
+        (["check", "m:Opt", "--memory-limit", "inf"], "'inf' is not a number above 0"),
+        (["check", "m:Opt", "--backend", "dask"], "--backend dask needs --scheduler ADDRESS"),
+        (["check", "m:Opt", "--scheduler", "tcp://here:1"], "is for --backend dask"),
     ],
 )
 def test_bad_usage_ends_with_2_and_one_message(
@@ -231,6 +236,7 @@ def test_check_hands_everything_on(fake: Fake) -> None:
     ((args, kwargs),) = calls
     progress = kwargs.pop("progress")
     assert callable(progress)
+    assert kwargs.pop("backend").name == "auto"
     assert args == ("m:Opt",)
     assert kwargs == {
         "kwargs": {"momentum": 0.9, "betas": (0.9, 0.95), "eps": 0},

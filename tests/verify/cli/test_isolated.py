@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -53,6 +54,42 @@ def test_what_an_optimizer_does_is_never_a_verdict(maxmargin, source):
     assert out == ""
     assert err.count("maxmargin: error: ") == 1
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("source", "limit", "says"),
+    [
+        ("import time\n        while Opt.calls > 20: time.sleep(1)", ("--step-timeout", "3"), "step .* more than 3 s"),
+        ("while Opt.calls > 20: pass", ("--step-timeout", "3"), "in step 11 of an instance .step 21 of all. for more"),
+        (
+            "Opt.kept = [*getattr(Opt, 'kept', []), torch.ones(5_000_000)] if Opt.calls > 20 else []",
+            ("--memory-limit", "1.5"),
+            "more than the limit of 1.5 GiB, while the optimizer was in step",
+        ),
+        ("import os; os._exit(0) if Opt.calls > 20 else None", (), r"in step 11 of .* as os._exit\(0\) does"),
+    ],
+    ids=["asleep", "busy", "memory", "left"],
+)
+def test_what_an_optimizer_did_is_named(maxmargin, tmp_path, source, limit, says):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    environment = os.environ | {"TMPDIR": str(scratch)}
+    worker = maxmargin("check", "mine.py:Opt", "--problem", "blocks", *limit, source=source, env=environment)
+    out, err = worker.communicate()
+    assert worker.returncode == 2
+    assert out == ""
+    assert re.search(says, err), err
+    assert not list(scratch.iterdir())
+
+
+def test_what_an_optimizer_sets_is_said_and_changes_no_digit(maxmargin):
+    argv = ("check", "mine.py:Opt", "--problem", "blocks", "--json", "-", "--quiet")
+    plain = json.loads(maxmargin(*argv).communicate()[0])
+    source = "import numpy, os; torch.set_num_threads(3); numpy.seterr(all='raise'); os.chdir('/')"
+    found = json.loads(maxmargin(*argv, source=source).communicate()[0])
+    assert found["problems"][0]["evidence"] == plain["problems"][0]["evidence"]
+    assert "It changes numpy's errors, the current folder, torch's threads for its" in found["reasons"][-1]
+    assert [f["kind"] for f in found["findings"]].count("global state") == 1
 
 
 def test_a_crash_in_native_code_is_a_fault_and_no_verdict(maxmargin):
@@ -109,7 +146,9 @@ def test_a_signal_ends_it_in_words(maxmargin, number, status):
 
 def test_the_worker_does_not_outlive_its_parent(maxmargin, tmp_path):
     source = f"import time, os; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(0.2)"
-    worker = maxmargin("check", "mine.py:Opt", source=source)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    worker = maxmargin("check", "mine.py:Opt", source=source, env=os.environ | {"TMPDIR": str(scratch)})
     mark = tmp_path / "pid"
     for _ in range(300):
         time.sleep(0.1)
@@ -120,6 +159,7 @@ def test_the_worker_does_not_outlive_its_parent(maxmargin, tmp_path):
     for _ in range(100):
         time.sleep(0.1)
         if not _runs(pid):
+            assert not list(scratch.iterdir())
             return
     pytest.fail(f"process {pid} still runs")
 

@@ -1,0 +1,97 @@
+"""How cost grows: with cells, parameters, samples and classes; ``python tests/benchmarks/bench_scaling.py``.
+
+Each row is one cell of a sweep (train, measure under every candidate norm, judge), or several; ``reports/scaling.md``
+has the table, with the exponent of the last doubling and what one machine does in a day. Seconds are this machine's:
+what carries over is how they grow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from maxmargin.models.errors import InputError
+from maxmargin.verify.running.cell import Cell, row_of
+from maxmargin.verify.running.spread import Backend
+
+TABLE = Path(__file__).resolve().parents[2] / "reports" / "scaling.md"
+SIZES = {
+    "hidden units h": ("binary@relu2:h={}", (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)),
+    "samples n": ("binary:n={}@linear", (10, 100, 1000, 10_000, 100_000)),
+    "classes k": ("multiclass:k={}@linear", (3, 6, 12, 24, 48)),
+}
+DAY = 86_400
+
+
+def seconds(problem: str, steps: int) -> tuple[float, str]:
+    """CPU seconds of one cell, and why there is none."""
+    started = time.process_time()
+    row = Cell("signum", (), problem, 0.2, 0, steps, None).run()
+    return time.process_time() - started, row["error"] or ""
+
+
+def grown(before: tuple[float, float] | None, size: float, spent: float) -> str:
+    """The exponent b of spent ~ size^b since the row before."""
+    return "" if before is None else f"{math.log(spent / before[1]) / math.log(size / before[0]):.2f}"
+
+
+def cells(count: int, steps: int, backend: Backend) -> float:
+    """Wall seconds of so many cells."""
+    items = [(str(seed), (Cell("signum", (), "blocks", 0.2, seed, steps, None),)) for seed in range(count)]
+    started = time.perf_counter()
+    assert sum(row["error"] is None for row in backend.spread(row_of, items, native=True)) == count
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--limit", type=float, default=60.0, metavar="SECONDS", help="stop growing after such a cell")
+    parser.add_argument("--cells", type=int, nargs="+", default=[1, 10, 100])
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--scheduler", help="of a Dask cluster, measured too")
+    parser.add_argument("--table", type=Path, default=TABLE)
+    options = parser.parse_args()
+    lines = [
+        "# How cost grows",
+        "",
+        f"One cell: signum, {options.steps:,} steps, measured under every candidate norm and judged. CPU seconds",
+        "on one core; growth b is the exponent of seconds ~ size^b since the row before; a day's cells are those of",
+        f"{options.jobs} cores: when one machine is outgrown. Written by `tests/benchmarks/bench_scaling.py`.",
+    ]
+    seconds("blocks", 100)  # what is compiled and loaded once
+    for what, (form, sizes) in SIZES.items():
+        lines += ["", f"| {what} | problem | CPU seconds | growth b | cells a day |", "|---|---|---|---|---|"]
+        before: tuple[float, float] | None = None
+        for size in sizes:
+            try:
+                spent, error = seconds(form.format(size), options.steps)
+            except MemoryError:
+                spent, error = 0.0, "no memory"
+            except InputError as refusal:
+                spent, error = 0.0, str(refusal)
+            day = f"{options.jobs * DAY / spent:,.0f}" if spent and not error else error[:80]
+            lines.append(f"| {size:,} | `{form.format(size)}` | {spent:.2f} | {grown(before, size, spent)} | {day} |")
+            print(lines[-1], flush=True)
+            if error or spent > options.limit:
+                break
+            before = size, spent
+    lines += ["", "| cells | where | wall seconds | cells a second |", "|---|---|---|---|"]
+    where: dict[str, Any] = {"one process": Backend(), f"{options.jobs} threads": Backend(workers=options.jobs)}
+    if options.scheduler:
+        where["a Dask cluster of two processes"] = Backend("dask", options.scheduler)
+    for name, backend in where.items():
+        for count in options.cells:
+            spent = cells(count, options.steps, backend)
+            lines.append(f"| {count:,} | {name} | {spent:.1f} | {count / spent:.2f} |")
+            print(lines[-1], flush=True)
+    options.table.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
