@@ -102,7 +102,7 @@ def verify_kkt(
     """Verify that θ is a KKT direction with multipliers λ, in exact numbers.
 
     θ is KKT iff some λ in the simplex, carried by the smallest margins, has ‖h‖_* ‖θ‖ = ⟨h, θ⟩ with
-    h = Σ λ_i ∇m_i(θ) (the subdifferential of ½‖·‖² at θ holds a multiple of h; THEORY 1.5).
+    h = Σ λ_i ∇m_i(θ) (the subdifferential of ½‖·‖² at θ holds a multiple of h).
 
     Args:
         problem: The problem.

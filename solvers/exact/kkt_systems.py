@@ -209,12 +209,12 @@ def _hold_zero_lines(system: System, data: Stationarity, order: np.ndarray) -> N
 
 def _euclidean(system: System, data: Stationarity, block: _Block) -> None:
     _hold_zeros(system, data, block.span)
-    factor = _constant(data.problem.degree * block.weight**2) * data.q
+    factor = _constant(Fraction(data.problem.degree) * block.weight**2) * data.q
     system.pulled |= {j: data.h[j] - factor * Polynomial.variable(j) for j in block.span}
 
 
 def _sum_of_entries(system: System, data: Stationarity, block: _Block) -> None:
-    bound = _constant(data.problem.degree * block.weight) * data.q
+    bound = _constant(Fraction(data.problem.degree) * block.weight) * data.q
     for j in block.span:
         if abs(data.theta[j]) <= data.tolerance:
             system.held[j] = fmpq(0)

@@ -9,8 +9,8 @@ from maxmargin.models.blocks import as_numpy
 from maxmargin.models.checks import HomogeneityError, check_homogeneity
 from maxmargin.solvers.norms import get_norm
 from maxmargin.verify.claims.catalogue import CLAIMS
-from maxmargin.verify.claims.deep_networks import balanced, in_predictor, level, on_network
-from maxmargin.verify.claims.other_references import robust_problem
+from maxmargin.verify.claims.predictors.deep_networks import balanced, in_predictor, level, on_network
+from maxmargin.verify.claims.predictors.other_references import robust_problem
 
 NETS = {
     "binary:n=5,d=6@deep-linear:depth=3,width=4": None,

@@ -231,7 +231,7 @@ register(
         kind="counterexample",
         statement="β₁ ≤ β₂ is not needed: with β₁ > β₂ Adam closes the ℓ∞ gap too.",
         formula="β₁ > β₂:  Γ_∞ → 0",
-        source=f"{GV.name}, hypothesis of the theorem on Adam; that it is not necessary: own measurement, THEORY 7",
+        source=f"{GV.name}, hypothesis of the theorem on Adam; that it is not necessary: own measurement",
         optimizers=("adam",),
         measure=betas,
         cases=(Case("multiclass, β = (.95, .9)", beta1=0.95, beta2=0.9, pace=0.05),),

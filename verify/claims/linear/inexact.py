@@ -1,4 +1,4 @@
-"""An inexact lmo: the limit's KKT gap is at most what the steps' alignment lacks (THEORY 7, own derivation).
+"""An inexact lmo: the limit's KKT gap is at most what the steps' alignment lacks (own derivation).
 
 dq̃/dN = r ‖Σ λ_i g_i‖_* ≥ (1 − δ) ρ^(L−1) (h − o(1)) and q̃ = γ̄ρᴸ(1 + o(1)) give ρ ≥ cN with c = (1 − δ)h/(Lγ̄); but
 ρ ≤ ‖θ₀‖ + N, so c ≤ 1, which says Γ = 1 − Lγ̄/h ≤ δ.
@@ -46,7 +46,7 @@ register(
         kind="bound",
         statement="Steps whose alignment with a norm's steepest descent is at least r reach a gap of at most 1 − r.",
         formula="limsup Γ ≤ 1 − liminf r",
-        source="Own derivation, THEORY 7; r → 1: Gronich & Vardi 2602.16340, approximate steepest descent",
+        source="Own derivation; r → 1: Gronich & Vardi 2602.16340, approximate steepest descent",
         optimizers=("muon-ns",),
         measure=inexact,
         cases=tuple(

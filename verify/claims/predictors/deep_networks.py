@@ -7,11 +7,11 @@ so convex under a norm, and solved with a certificate, whatever the network's ow
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from maxmargin.verify.claims.approach import CLOSES, SEPARATED
+from maxmargin.verify.claims.linear.approach import CLOSES, SEPARATED
 from maxmargin.verify.claims.papers import GUN, GV, OWN
 from maxmargin.verify.claims.record import Case, Control, Measured, at_least, at_most, register
 from maxmargin.verify.results.outcome import Outcome
@@ -167,7 +167,7 @@ ROWS: tuple[dict[str, Any], ...] = (
         "paper": OWN.key,
         "statement": "Gradient descent on two linear layers of matrices maximizes their product's nuclear-norm margin.",
         "formula": "‖W₂W₁‖_nuc ≤ (‖W₁‖² + ‖W₂‖²)/2, with equality at balanced layers",
-        "source": "Gunasekar et al. 1705.09280 for the norm; THEORY G5",
+        "source": "Gunasekar et al. 1705.09280 for the norm; own derivation",
         "optimizers": ("ngd",),
         "cases": (
             Case(
@@ -182,7 +182,7 @@ ROWS: tuple[dict[str, Any], ...] = (
         "paper": OWN.key,
         "statement": "Muon on linear layers of matrices maximizes the spectral margin of their product, at any depth.",
         "formula": "‖W_L ⋯ W_1‖_op ≤ Π ‖W_k‖_op ≤ ‖θ‖ᴸ",
-        "source": "THEORY G4, G5 (own derivation)",
+        "source": "Own derivation",
         "optimizers": ("muon",),
         "cases": tuple(
             Case(
@@ -199,7 +199,7 @@ ROWS: tuple[dict[str, Any], ...] = (
         "statement": "Signum on fully connected or diagonal linear layers maximizes the predictor's linf margin, at "
         "any depth.",
         "formula": "‖β(θ)‖_∞ ≤ (Π m_k) ‖θ‖_∞ᴸ",
-        "source": "THEORY G3, G4 (own derivation)",
+        "source": "Own derivation",
         "optimizers": ("signum",),
         "cases": tuple(
             Case(name, problem=f"{FREE}@{name}", optimizer="signum", norm="linf", **PREDICTOR)
@@ -213,7 +213,7 @@ ROWS: tuple[dict[str, Any], ...] = (
         "statement": "Quadratic units with a fixed head: gradient descent maximizes the nuclear-norm margin of "
         "M = Σ ± w_j w_jᵀ.",
         "formula": "‖M‖_nuc ≤ ‖W‖²",
-        "source": "THEORY G5's argument for xᵀMx (own derivation); Gunasekar et al. 1705.09280 for the norm",
+        "source": "own derivation for xᵀMx; Gunasekar et al. 1705.09280 for the norm",
         "optimizers": ("ngd",),
         "cases": (
             Case(
@@ -248,7 +248,7 @@ def balanced(problem: Problem, theta: Blocks, depth: int) -> tuple[Problem, dict
     """
     from dataclasses import replace
 
-    model = replace(problem.model, depth=depth)
+    model: Any = replace(cast("Any", problem.model), depth=depth)
     beta = next(iter(in_predictor(problem, theta)[1].values()))
     if beta.ndim == 1:
         moduli, signs = np.abs(beta), np.sign(beta)

@@ -78,9 +78,13 @@ def robust(
     w, lam, unit = cp.Variable(X.shape[1]), cp.Variable(len(y), nonneg=True), cp.Variable(X.shape[1])
     worst = cp.min(cp.multiply(y, X @ w)) - eps * cp.norm(w, dual)
     cp.Problem(cp.Maximize(worst), [cp.norm(w, ball[norm]) <= 1]).solve(solver="CLARABEL")
-    height = cp.norm((X * y[:, None]).T @ lam - eps * unit, {"l1": "inf", "l2": 2, "linf": 1}[norm])
-    inside = cp.norm(unit, {1: "inf", 2: 2}[dual]) <= 1
+    dual_of: dict[Any, Any] = {"l1": "inf", "l2": 2, "linf": 1, 1: "inf", 2: 2}
+    height = cp.norm((X * y[:, None]).T @ lam - eps * unit, dual_of[norm])
+    inside = cp.norm(unit, dual_of[dual]) <= 1
     cp.Problem(cp.Minimize(height), [cp.sum(lam) == 1, inside]).solve(solver="CLARABEL")
+    assert w.value is not None
+    assert lam.value is not None
+    assert unit.value is not None
     best = float(data.min_margin({"w": w.value})) / float(own.value({"w": w.value}))
     weights = np.maximum(lam.value, 0) / np.maximum(lam.value, 0).sum()
     inner = unit.value / max(1.0, float(np.linalg.norm(unit.value, {1: np.inf, 2: 2}[dual])))

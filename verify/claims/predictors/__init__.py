@@ -1,0 +1,1 @@
+"""Claims on what is maximized in predictor space, and on other margins: robust, uniform. Read ``deep_networks.py``."""
