@@ -59,10 +59,11 @@ def test_without_git_or_the_file_what_is_known_is_said(tmp_path: Path, monkeypat
 
 
 def test_the_command_and_the_time_are_those_of_now() -> None:
+    ours = COMMAND.get()
     token = COMMAND.set("maxmargin check x")
     before = datetime.now(UTC).replace(microsecond=0)
     found = Origin.now()
     COMMAND.reset(token)
     assert found.command == "maxmargin check x"
     assert before <= datetime.fromisoformat(found.date) <= datetime.now(UTC)
-    assert Origin.now().command == ""
+    assert Origin.now().command == ours

@@ -108,8 +108,9 @@ PROBLEM = {"problem", "degree", "outcome", "steps", "final_margin", "evidence", 
 EVIDENCE = {"kkt_gap", "alignment", "margin_ratio", "distance", "slope"}
 MORE = {
     "verdict": {"approximate", "tier", "probe", "twin", "findings", "answer", "sentence", "regimes", "until_step"}
-    | {"until_problem", "factor", "settles_on", "why", "origin"},
-    "problem": {"norm", "reasons", "rung", "runs", "separated_runs", "steps_needed"},
+    | {"until_problem", "factor", "settles_on", "why", "origin", "switched_off"},
+    "problem": {"norm", "reasons", "rung", "runs", "separated_runs", "steps_needed", "numbers", "control"},
+    "claim": {"kwargs", "claim", "paper", "kind", "formula", "expected", "because"},
     "evidence": {"kkt_gap_range", "slope_interval", "residual", "matched", "rung", "apart", "told", "same"},
 }
 
@@ -133,7 +134,7 @@ def test_the_json_of_check_has_the_contracts_keys():
 def test_the_json_of_a_claim_has_the_contracts_keys():
     row = _claim().to_json()
     contract = {"id", "statement", "source", "optimizer", "norm", "outcome", "reasons", "rung", "blocks", "problems"}
-    assert set(row) == contract | {"kwargs", "claim"}
+    assert set(row) == contract | MORE["claim"]
     assert (row["id"], row["optimizer"], row["outcome"]) == ("adam-linf", "torch.optim:Adam", "holds")
     assert row["rung"] == "convex dual certificate"
     assert _claim(norm=None, claim="l2").to_json()["norm"] == "l2"
