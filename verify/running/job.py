@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from maxmargin.models import problems
+from maxmargin.models.problem import Problem
 from maxmargin.solvers.norms import Norm
 from maxmargin.verify.engine.devices import one_thread
 from maxmargin.verify.evidence.apartness import own_points, remaining, with_apartness
@@ -190,11 +191,19 @@ def run_all(
         backend="threading" if threads else "loky",
     )
     tell = progress.here if threads else progress.elsewhere
-    yield from pool(delayed(_named)(job, work, tell(job.name), os.getpid()) for job in ordered)
+    yield from pool(
+        delayed(_named)(job, work, tell(job.name), os.getpid(), problems.given(job.exam.problem)) for job in ordered
+    )
 
 
 def _named(
-    job: Job, work: Callable[[Job, StepProgress], Result], progress: StepProgress, parent: int
+    job: Job,
+    work: Callable[[Job, StepProgress], Result],
+    progress: StepProgress,
+    parent: int,
+    given: Problem | None = None,
 ) -> tuple[str, Result]:
     end_with(parent)
+    if given is not None:  # no name of a file or a data set leads to it in another process
+        problems.register(given)
     return job.name, work(job, progress)
