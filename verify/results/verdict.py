@@ -79,6 +79,7 @@ class ProblemVerdict(Struct, frozen=True):
     Attributes:
         norm: The norm that it was judged for.
         steps_needed: Steps after which the gap would meet its bound, extrapolated; None where it does not fall.
+        model: What was found of a model that the user brought along: its degree, and whether it is smooth.
         arrays_file: Where a store has put the arrays; "arrays" in JSON.
         arrays: The curves behind the evidence, in memory alone.
     """
@@ -96,6 +97,7 @@ class ProblemVerdict(Struct, frozen=True):
     separated_runs: int = 1
     norm: str = ""
     steps_needed: float | None = None
+    model: str = ""
     arrays_file: str | UnsetType = field(default=UNSET, name="arrays")
     arrays: Mapping[str, Any] | UnsetType = field(default=UNSET, name="arrays in memory")
 

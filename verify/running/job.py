@@ -106,6 +106,7 @@ class Job:
             separated_runs=int(trajectory.separated.sum()),
             arrays=found.evidence.arrays,
             norm=norm.name,
+            model=getattr(problem.model, "findings", ""),
             # Advice on steps is for an optimizer that was examined; a claim's plan is fixed.
             steps_needed=facts.steps_needed if self.known is None else None,
         )
