@@ -14,7 +14,7 @@ from typing import Any
 from maxmargin.models.errors import InputError
 from maxmargin.models.plugins import append_to_path, run_file
 
-_OURS = Path(__file__).resolve().parents[1]
+_OURS = tuple(str(Path(__file__).resolve().parents[1] / name) for name in ("models", "reports", "solvers", "verify"))
 SHOWN = 12  # names that a message lists
 
 
@@ -91,7 +91,7 @@ def where(error: BaseException) -> str:
     Returns:
         `` (mine.py, line 12, in step)``; empty where no frame is the user's.
     """
-    libraries = (str(_OURS), os.path.dirname(os.__file__))
+    libraries = (*_OURS, os.path.dirname(os.__file__))
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = str(Path(frame.filename).resolve())
         if not path.startswith(libraries) and "site-packages" not in path and not frame.filename.startswith("<"):

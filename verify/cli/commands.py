@@ -22,6 +22,7 @@ from maxmargin.verify.cli.project import Row
 from maxmargin.verify.cli.status import BAD_INPUT, HOLDS, INCONCLUSIVE, REFUTED, CliError
 from maxmargin.verify.cli.streams import results
 from maxmargin.verify.progress.report import reporting
+from maxmargin.verify.results import shown
 from maxmargin.verify.results.answer import Answer
 from maxmargin.verify.results.encoding import ReportError
 from maxmargin.verify.results.store import Store, file_key
@@ -68,7 +69,7 @@ def check(args: argparse.Namespace, out: Output) -> int:
         payload = {"schema": 1, "kind": "gate", "outcome": outcome, "verdicts": [v.to_json() for v in verdicts]}
         out.headline(_counted(outcome, verdicts, "targets"))
     emit_json(payload, written["json"])
-    _append("\n".join(verdict.to_markdown() for verdict in verdicts), written["md"])
+    _append("\n\n".join(verdict.to_markdown() for verdict in verdicts), written["md"])
     for store, verdict in zip(stores, verdicts, strict=bool(stores)):
         from maxmargin.reports.render import render
 
@@ -165,9 +166,8 @@ def _append(text: str, where: str | None) -> None:
 
 def _counted(outcome: Outcome, verdicts: Sequence[Verdict], what: str) -> str:
     counted = {o: sum(verdict.outcome is o for verdict in verdicts) for o in Outcome}
-    verb = "hold" if what == "claims" else "pass"
     return (
-        f"{outcome.name}: {counted[Outcome.HOLDS]} of {len(verdicts)} {what} {verb}, {counted[Outcome.FAILS]} fail, "
+        f"{outcome.name}: {counted[Outcome.HOLDS]} of {len(verdicts)} {what} hold, {counted[Outcome.FAILS]} fail, "
         f"{counted[Outcome.INCONCLUSIVE]} inconclusive"
     )
 
@@ -271,12 +271,13 @@ def tell(verdict: CheckVerdict, out: Output) -> None:
 
 def verify(args: argparse.Namespace, out: Output) -> int:
     """``maxmargin verify``."""
-    from maxmargin.verify.running.campaign import select
     from maxmargin.verify.running.campaign import verify as verify_claims
 
-    select(args.claims or None)  # refused before a folder is made
-    folder = Store.at(args.out).root
-    with reporting("verifying", quiet=args.quiet) as progress:
+    with (
+        _not_left_empty(Path(args.out).absolute()),
+        reporting("verifying", quiet=args.quiet) as progress,
+    ):
+        folder = Store.at(args.out).root
         verdicts = verify_claims(
             args.claims or None,
             tier=args.tier,
@@ -308,7 +309,7 @@ def verify(args: argparse.Namespace, out: Output) -> int:
     outcome = Outcome.of_all(verdict.outcome for verdict in verdicts)
     out.text()
     out.headline(_counted(outcome, verdicts, "claims"))
-    _append("\n".join(verdict.to_markdown() for verdict in verdicts), args.md)
+    _append("\n\n".join(verdict.to_markdown() for verdict in verdicts), args.md)
     out.headline(f"report: {page}")
     if args.open and not webbrowser.open(page.resolve().as_uri()):
         out.headline("no browser could be started; open the report by hand")
@@ -423,9 +424,9 @@ def problem_rows(verdict: Verdict) -> list[list[str]]:
                 p.problem,
                 p.outcome.name,
                 number(p.degree),
-                f"{p.steps:,}".replace(",", " "),
-                number(standing.gap),
-                number(wrong[1] if wrong else None),
+                shown.count(p.steps),
+                shown.gap(standing.gap),
+                shown.gap(wrong[1] if wrong else None),
                 wrong[0] if wrong else "–",
                 number(standing.ratio),
                 number(known(own.alignment) if own else None, 3),

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
 
-from maxmargin.verify.cli.output import number
 from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
 from maxmargin.verify.results.encoding import ReportError, decode, read_json
+from maxmargin.verify.results.shown import gap
 from maxmargin.verify.results.verdict import CheckVerdict, Outcome, ProblemVerdict, Verdict
 
 RANK = {Outcome.FAILS: 0, Outcome.INCONCLUSIVE: 1, Outcome.HOLDS: 2}
@@ -129,4 +129,4 @@ def _of_problem(name: str, old: ProblemVerdict, new: ProblemVerdict) -> Iterator
 
 
 def _range(low: float, high: float) -> str:
-    return f"{number(low)} … {number(high)}"
+    return f"{gap(low)} … {gap(high)}"

@@ -127,7 +127,8 @@ class PrintCompletion(argparse.Action):
             import shtab
         except ImportError:
             parser.error(f"{option} needs shtab; install it with: pip install 'maxmargin[completion]'")
-        parser.exit(0, shtab.complete(parser, shell) + "\n")
+        print(shtab.complete(parser, shell))  # parser.exit would write it to standard error
+        parser.exit(0)
 
 
 def build_parser() -> Parser:

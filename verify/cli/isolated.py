@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -101,6 +102,9 @@ def work(status: int, alive: int, argv: Sequence[str]) -> None:
     threading.Thread(target=_end_with_parent, args=(alive,), daemon=True).start()
     usable_streams()
     keep_results_apart()
+    if not sys.warnoptions:  # a library's warnings say nothing to who asked for a verdict; python -W shows them
+        warnings.simplefilter("ignore")
+        os.environ["PYTHONWARNINGS"] = "ignore"  # for processes started from here
     os.register_at_fork(after_in_child=lambda: _silence(status, results().fileno()))
     interrupted = -TWICE
 

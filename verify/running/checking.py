@@ -20,7 +20,7 @@ from maxmargin.verify.judging.regimes import Joined, alone, join, main_regime
 from maxmargin.verify.lab.examine import Exam, Laboratory
 from maxmargin.verify.lab.regimes import Regimes
 from maxmargin.verify.progress.joint import JointProgress
-from maxmargin.verify.progress.report import Progress
+from maxmargin.verify.progress.report import Progress, silent
 from maxmargin.verify.results.verdict import THEN, CheckVerdict, Regime
 from maxmargin.verify.running.job import Job, run_all
 from maxmargin.verify.running.trial import Judged, Plan, Trial
@@ -80,7 +80,10 @@ def check(
     laboratory = Laboratory(loaded, seed)
     chosen = laboratory.problems() if problems is None else problems
     names = tuple(dict.fromkeys(problem.name for problem in registry.several(chosen)))
+    say = progress or silent
+    say(0, 1, "probing 1/2: eps, memory, randomness")
     two = laboratory.regimes(names)
+    say(0, 1, "probing 2/2: norms, faults, twins")
     trials = _trials(laboratory, names, claims, plan, two)
     measured = _measured([job for trial in trials for job in trial.jobs], progress)
     judged = [trial.judge(measured) for trial in trials]
