@@ -139,7 +139,8 @@ class _Check:
         __tracebackhide__ = True
         verdict = check_claim(optimizer, self.claim, **self.options)
         if verdict.outcome.exit_status != 0:
-            raise _not_shown(verdict)
+            failure: NotShown = _not_shown(verdict)
+            raise failure
         return verdict
 
 
