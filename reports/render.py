@@ -168,7 +168,9 @@ def _claim(verdict: Verdict, index: int, directory: Path) -> _Claim:
 
 def _problem(verdict: Verdict, standing: Standing, anchor: str, directory: Path) -> _Problem:
     problem, norm = standing.problem, standing.norm
-    curves = load_curves(array_file(directory, problem.arrays_file)) if problem.arrays_file is not UNSET else None
+    curves = None
+    if problem.arrays_file is not UNSET and not problem.numbers:  # numbers' arrays are no gaps against steps
+        curves = load_curves(array_file(directory, problem.arrays_file))
     drawing = None
     if curves and (curves.gap or curves.alignment):
         title = f"KKT gap and alignment against step: {verdict.optimizer} on {problem.problem}"

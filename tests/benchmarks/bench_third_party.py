@@ -78,7 +78,7 @@ ROWS: tuple[Row, ...] = (
         Adagrad={},
         Adadelta={},
         Adafactor={},
-        ASGD={},
+        ASGD={"lambd": 0.0},
         Rprop={},
         Muon=NO_DECAY,
         LBFGS={},
@@ -166,13 +166,14 @@ Written by `python tests/benchmarks/bench_third_party.py`; {tier} tier, seed {se
 Answers: {counts}. {bounds}
 
 How to read: *norm* is the one whose margin the steps and the trajectories speak for, at the arguments given ("weighted"
-where blocks differ in weight); **holds** says that its margin is maximized on every problem, **fails** that it is not
-and, with a defect, by how much: *signature* is the alignment with steepest descent under gradients of widely spread
-singular values, *trajectories* the least alignment at the end of training (1 is steepest descent itself), *margin
-lost* the largest final KKT gap. **inconclusive** says that theory promises nothing here, or that more steps are
-needed; the findings tell which. Below the *eps floor*, a norm of the gradient, an eps has taken over; with the true
-gradient that is from the given step on. A row is a statement on this version with these arguments in float64, not on
-a method.
+where blocks differ in weight). *Answer* is one of seven classes (`maxmargin list answers`): **holds** and **holds in
+regimes** (one norm while gradients are large, another below the size at which an eps takes over) name a margin that is
+maximized; **holds to a factor**, **data-dependent**, **refuted** and **no norm** say what is maximized instead, or that
+nothing is; **undecided** says that more steps are needed or that theory promises nothing: the findings tell which.
+*Signature* is the alignment with steepest descent under gradients of widely spread singular values, *trajectories* the
+least alignment at the end of training (1 is steepest descent itself), *margin lost* the largest final KKT gap. Below
+the *eps floor*, a norm of the gradient, an eps has taken over; with the true gradient that is from the given step on.
+A row is a statement on this version with these arguments in float64, not on a method.
 
 | package | optimizer | norm | answer | said | signature | trajectories | margin lost | eps floor | step | findings |
 |---|---|---|---|---|---|---|---|---|---|---|

@@ -20,6 +20,11 @@ from maxmargin.verify.blackbox.targets import Target, TargetError, shapes_text
 __all__ = ["Handle", "Leaf", "Path"]
 
 
+def is_decay(name: str) -> bool:
+    """Whether an argument, or an entry of a parameter group, is a weight decay by its name (MARS: weight_decay_1d)."""
+    return name == "wd" or name.startswith("weight_decay")
+
+
 class Handle:
     """One optimizer instance over given parameters.
 
@@ -68,6 +73,7 @@ class Handle:
         self._knob = knob
         self._places = None if knob is None else knob.places(self.optimizer)
         self._scale = 1.0
+        self._skip = target.skipped
         units = target.units
         self._gain, self._unit = (2.0**units.gradient, 2.0**units.rate) if units is not None else (1.0, 1.0)
         if self._unit != 1.0:
@@ -87,7 +93,8 @@ class Handle:
 
     def weight_decay(self) -> float:
         """The largest declared weight decay."""
-        declared = [v for group in self.optimizer.param_groups for k, v in group.items() if k in ("weight_decay", "wd")]
+        groups = self.optimizer.param_groups
+        declared = [v for group in groups for k, v in group.items() if is_decay(k) and not isinstance(v, bool)]
         return max((float(d) for d in declared if isinstance(d, (int, float))), default=0.0)
 
     def set_lr(self, factor: float) -> None:
@@ -105,15 +112,22 @@ class Handle:
     def step(self, gradients: Sequence[Tensor]) -> None:
         """One step along ``gradients`` (one a parameter); as many calls of its ``step()`` as the target's stride.
 
+        The first step comes after the calls that the target skips.
+
         Raises:
             TargetError: when the optimizer's own step fails.
         """
         self._feeder.params = self.params
         if self.closure is not None:
             self.closure.params = self.params
-        before = [p.detach().clone() for p in self.params] if self._scale != 1.0 else []
+        before = [p.detach().clone() for p in self.params] if self._scale != 1.0 or self._skip else []
         try:
             fed = gradients if self._gain == 1.0 else [self._gain * g for g in gradients]
+            while self._skip:
+                self._skip -= 1
+                self._feeder.step(fed)
+                for p, b in zip(self.params, before, strict=True):
+                    p.data.copy_(b)
             for _ in range(self.target.stride):
                 self._feeder.step(fed)
         except Exception as error:
@@ -121,8 +135,9 @@ class Handle:
                 f"{self.target.spec}: step() failed on float64 parameters of shape {shapes_text(self.params)}: "
                 f"{one_line(error)}{where(error)}{sentence(self._failed)}{self._precision_text()}"
             ) from error
-        for p, b in zip(self.params, before, strict=bool(before)):
-            p.data.copy_(b + self._scale * (p.detach() - b))
+        if self._scale != 1.0:
+            for p, b in zip(self.params, before, strict=True):
+                p.data.copy_(b + self._scale * (p.detach() - b))
 
     def advance(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         """One step, and what it did to the weights."""
@@ -163,7 +178,7 @@ def _find_rate(target: Target, like: Sequence[torch.nn.Parameter]) -> Rate:
     start, gradients = (
         [torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p.dtype) for p in like] for _ in range(2)
     )
-    once = replace(target, stride=1, units=None)
+    once = replace(target, stride=1, skipped=0, units=None)
 
     def opened(knob: Knob) -> Handle:
         seed_all(0)

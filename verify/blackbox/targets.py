@@ -60,6 +60,8 @@ class Target:
         given: Whether the factory itself was given, from Python, rather than where to import it from.
         stride: Calls of its ``step()``, all on one gradient, that make a step here; more than 1 where
             :mod:`maxmargin.verify.lab.probe.strides` found that it moves only every so often.
+        skipped: Calls of its ``step()`` on the first gradient, before the first step, whose moves are taken back; more
+            than 0 where :mod:`maxmargin.verify.lab.probe.beginnings` found that they are of another kind.
         units: In which it sees gradients; other ones in a regime of
             :mod:`maxmargin.verify.lab.regimes`, which ends where the regime ends: no floor is looked for in it.
         callings: Found so far, by the parameters' shapes and dtypes: how they are handed over.
@@ -72,13 +74,15 @@ class Target:
     factory: Callable[..., Any] | None = None
     given: bool = False
     stride: int = 1
+    skipped: int = 0
     units: Units | None = None
     callings: dict[Any, Calling] = field(default_factory=dict, compare=False, repr=False)
     rates: dict[Any, Rate] = field(default_factory=dict, compare=False, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Another process imports the target anew: a module that was loaded from a file is not there yet.
-        return _again, (self.spec, dict(self.kwargs), self.factory if self.given else None, self.stride, self.units)
+        given = self.factory if self.given else None
+        return _again, (self.spec, dict(self.kwargs), given, self.stride, self.skipped, self.units)
 
     def options(self) -> dict[str, Any]:
         """The constructor's keyword arguments, with a learning rate where it requires one and none is given."""
@@ -217,9 +221,14 @@ def _call_text(kwargs: Mapping[str, Any]) -> str:
 
 
 def _again(
-    spec: str, kwargs: dict[str, Any], factory: Callable[..., Any] | None, stride: int, units: Units | None
+    spec: str,
+    kwargs: dict[str, Any],
+    factory: Callable[..., Any] | None,
+    stride: int,
+    skipped: int,
+    units: Units | None,
 ) -> Target:
     """The target in another process."""
     if factory is not None:
-        return Target(spec, kwargs, factory=factory, given=True, stride=stride, units=units)
-    return replace(load(spec, kwargs), stride=stride, units=units)
+        return Target(spec, kwargs, factory=factory, given=True, stride=stride, skipped=skipped, units=units)
+    return replace(load(spec, kwargs), stride=stride, skipped=skipped, units=units)

@@ -9,6 +9,7 @@ import sys
 import webbrowser
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, chdir, contextmanager, suppress
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from maxmargin.verify.cli.streams import results
 from maxmargin.verify.progress.report import reporting
 from maxmargin.verify.results import shown
 from maxmargin.verify.results.answer import Answer
+from maxmargin.verify.results.claim_verdict import ClaimVerdict
 from maxmargin.verify.results.encoding import ReportError
 from maxmargin.verify.results.store import Store, file_key
 from maxmargin.verify.results.verdict import CheckVerdict, Outcome, Verdict
@@ -296,10 +298,15 @@ def verify(args: argparse.Namespace, out: Output) -> int:
         emit_json(json.loads((folder / "results.json").read_text(encoding="utf-8")), args.json)
     page = render(folder)
     rows = []
-    for verdict in verdicts:
+    for verdict in (v for v in verdicts if not v.measured):
         for i, row in enumerate(problem_rows(verdict)):
             rows.append([*((verdict.id, verdict.about or "–") if i == 0 else ("", "")), *row])
-    out.table([Column("claim"), Column("norm"), *PROBLEM], rows)
+    if rows:
+        out.table([Column("claim"), Column("norm"), *PROBLEM], rows)
+    measured = [number_row(v) for v in verdicts if v.measured]
+    if measured:
+        out.text()
+        out.table([Column(c, numeric=c == "value") for c in NUMBERS], measured)
     for verdict in verdicts:
         if verdict.outcome is not Outcome.HOLDS:
             out.text()
@@ -364,9 +371,16 @@ def list_names(args: argparse.Namespace, out: Output) -> int:
     if args.what == "problems":
         columns.insert(1, Column("exact under"))
         rows = [[e.name, " ".join(e.exact or ()), e.summary] for e in entries]
-        payload["entries"] = [vars(e) for e in entries]
+        payload["entries"] = [{"name": e.name, "summary": e.summary, "exact": e.exact} for e in entries]
         payload["parts"] = [{"name": e.name, "summary": e.summary} for e in listing.parts()]
-    out.table(columns, rows)
+    if args.what == "claims":
+        for paper, group in groupby(entries, key=lambda e: e.paper):
+            out.text(f"\n{paper}")
+            out.table([columns[0], Column("kind"), Column("")], [[e.name, e.kind, e.summary] for e in group])
+        fields = ("name", "summary", "paper", "kind", "source")
+        payload["entries"] = [{field: getattr(e, field) for field in fields} for e in entries]
+    else:
+        out.table(columns, rows)
     if args.what == "problems":
         out.text("\nmade of DATA or DATA@MODEL, with the options given here as NAME:option=value,…:\n")
         out.table([Column("data set or @model"), Column("")], [[e.name, e.summary] for e in listing.parts()])
@@ -433,6 +447,17 @@ def problem_rows(verdict: Verdict) -> list[list[str]]:
             ]
         )
     return rows
+
+
+NUMBERS = ("claim", "kind", "verdict", "decided by", "value", "asked", "control")
+
+
+def number_row(verdict: ClaimVerdict) -> list[str]:
+    """One row of cells (:data:`NUMBERS`) for a claim that numbers decide."""
+    one, control = verdict.deciding, verdict.control
+    refused = "–" if control is None else "refused" if control.refused else "NOT REFUSED"
+    decided = ["–"] * 3 if one is None else [one.name, number(one.value), one.asked]
+    return [verdict.id, verdict.kind, verdict.outcome.name, *decided, refused]
 
 
 def is_input_error(error: Exception, args: argparse.Namespace) -> bool:

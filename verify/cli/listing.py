@@ -12,18 +12,31 @@ from typing import final
 @final
 @dataclass(frozen=True)
 class Entry:
-    """One name and what it stands for; for a problem also the norms under which its answer is known exactly."""
+    """One name and what it stands for.
+
+    Attributes:
+        exact: Of a problem: the norms under which its answer is known exactly.
+        paper: Of a claim: the key and name of its paper; then its kind, and where it stands there.
+    """
 
     name: str
     summary: str
     exact: tuple[str, ...] | None = None
+    paper: str = ""
+    kind: str = ""
+    source: str = ""
 
 
 def claims() -> list[Entry]:
-    """What ``maxmargin verify`` tests."""
-    from maxmargin.verify.claims.catalogue import CLAIMS
+    """What ``maxmargin verify`` tests, by paper."""
+    from maxmargin.verify.claims.catalogue import CLAIMS, PAPERS
 
-    return [Entry(claim.id, claim.statement) for claim in CLAIMS.values()]
+    return [
+        Entry(claim.id, claim.statement, paper=f"{paper.key}: {paper.name}", kind=claim.kind, source=claim.source)
+        for paper in PAPERS.values()
+        for claim in CLAIMS.values()
+        if claim.paper == paper.key
+    ]
 
 
 def optimizers() -> list[Entry]:

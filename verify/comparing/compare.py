@@ -25,7 +25,7 @@ from msgspec.structs import replace as restruct
 from maxmargin.solvers.norms import get_norm
 from maxmargin.solvers.versions import versions
 from maxmargin.verify.blackbox.targets import TargetError
-from maxmargin.verify.claims.catalogue import check_tier
+from maxmargin.verify.claims.record import check_tier
 from maxmargin.verify.comparing.process import SideProcess
 from maxmargin.verify.comparing.result import Comparison, Row, SideReport
 from maxmargin.verify.comparing.rooms import ROOMS, Room

@@ -19,17 +19,18 @@ from maxmargin.verify.thresholds.laboratory import BLURRED, EXACT_SCALE, OTHER_S
 def about_optimizer(about: Probe | None, twin: Twin | None = None) -> dict[str, Hypothesis]:
     """Return what the short experiments say of the theorem's hypotheses on the optimizer; nothing for our own.
 
-    With a twin nobody's state need be rescaled: it is enough that the steps are invariant.
+    With a twin nobody's state need be rescaled, nor a learning rate set: it is enough that the steps are invariant.
     """
     if about is None:
         return {}
+    rate = True if twin is not None else _none(about.lr_knob_error, about.blur)
     invariant = about.exactly_invariant or (twin is not None and about.floor == 0 and about.defect <= EXACT_SCALE)
     found = {
         "scale invariant": (invariant, about.floor or about.defect),
         "no weight decay": (about.decay == 0, about.decay),
         "independent of the weights": (_none(about.value_dependence, about.blur), about.value_dependence),
         "deterministic": (about.random <= INDEPENDENT, about.random),
-        "learning rate honoured": (_none(about.lr_knob_error, about.blur), about.lr_knob_error),
+        "learning rate honoured": (rate, about.lr_knob_error),
         "forgets": (about.memory < inf, about.memory),
     }
     return {name: Hypothesis(met, value, "optimizer") for name, (met, value) in found.items()}

@@ -24,7 +24,9 @@ from maxmargin.verify.lab.norm.shape_law import shape_law
 from maxmargin.verify.lab.norm.subject import Subject
 from maxmargin.verify.lab.norm.weights import told_by_weights
 from maxmargin.verify.lab.paths import CodePaths, code_paths
-from maxmargin.verify.lab.probe.finite import NonFinite, again, nonfinite
+from maxmargin.verify.lab.probe.beginnings import begun
+from maxmargin.verify.lab.probe.decay import without_decay
+from maxmargin.verify.lab.probe.finite import NonFinite, again, nonfinite, on_zero
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.lab.probe.strides import in_stride
 from maxmargin.verify.lab.regimes import Regimes, regimes
@@ -97,17 +99,22 @@ class Laboratory:
     """Examines one optimizer on problems; what was found on some shapes is kept for the next question about them.
 
     Attributes:
-        target: The optimizer; from :meth:`examine` on with its calls of ``step()`` put together, where it moves only
-            every so often.
+        target: The optimizer; from :meth:`examine` on without its declared weight decay, with its calls of ``step()``
+            put together where it moves only every so often, and without first ones of another kind.
+        given: As it was given, for the experiments on arguments and code paths.
+        switched_off: The decay, by the argument's name; empty where there was none, or none that can be.
         seed: Of the gradients.
     """
 
     def __init__(self, target: Target, seed: int = 0) -> None:
-        self.target, self.seed = target, seed
+        self.target, self.given, self.seed = target, target, seed
+        self.switched_off: Mapping[str, float] = {}
+        self._prepared = False
         self._subjects: dict[tuple[tuple[str, tuple[int, ...]], ...], Subject] = {}
         self._whole: Laboratory | None = None
         self._code: tuple[tuple[DeadKnob, ...], CodePaths] | None = None
         self._large: LargeShapes | None = None
+        self._zero: str | None = None
         self._broken: dict[tuple[tuple[str, tuple[int, ...]], ...], NonFinite | None] = {}
 
     def on(self, name: str) -> Subject:
@@ -133,6 +140,14 @@ class Laboratory:
         if key not in self._broken:
             self._broken[key] = nonfinite(self.target, shapes)
         return self._broken[key]
+
+    def on_zero(self, shapes: Shapes) -> Sequence[str]:
+        """What becomes of weights without gradient, in a sentence, if it is worth one; asked once."""
+        if self._whole is not None:
+            return self._whole.on_zero(shapes)
+        if self._zero is None:
+            self._zero = on_zero(self.target, shapes)
+        return [self._zero] if self._zero else []
 
     def problems(self) -> tuple[str, ...]:
         """Return the standard problems, or those without vectors if the optimizer refuses one.
@@ -166,7 +181,7 @@ class Laboratory:
             TargetError: when the optimizer cannot be built or stepped on some problem's shapes.
         """
         native = self.target.native
-        self._put_in_stride(names)
+        self._prepare(names)
         prints = {name: self._fingerprint(name) for name in names}
         # A norm of every problem's blocks (hybrid:2) that one problem suggests is measured on all of them.
         general = [p.norm for p in prints.values() if p is not None and not p.weighted and _is_general(p.norm)]
@@ -191,7 +206,7 @@ class Laboratory:
         """
         if self.target.native is not None:
             return None
-        self._put_in_stride(names)
+        self._prepare(names)
         subject = self.on(names[0])
         if subject.probe.stays:  # a state that stands still keeps its steps apart from the gradient's size
             return None
@@ -209,14 +224,20 @@ class Laboratory:
             return self._whole.code(names)
         if self._code is None:
             shapes = registry.get(names[0]).shapes
-            self._code = dead_knobs(self.target, shapes, self.seed), code_paths(self.target, shapes, self.seed)
+            given = replace(self.given, stride=self.target.stride, skipped=self.target.skipped)
+            self._code = dead_knobs(given, shapes, self.seed), code_paths(given, shapes, self.seed)
         return self._code
 
-    def _put_in_stride(self, names: Sequence[str]) -> None:
-        if self.target.native is None and self.target.units is None and self.target.stride == 1:
-            strided = in_stride(self.target, [registry.get(name).shapes for name in names], self.seed)
-            if strided is not self.target:
-                self.target, self._subjects, self._large = strided, {}, None
+    def _prepare(self, names: Sequence[str]) -> None:
+        """Switch a decay off, put calls together to steps, and leave first calls of another kind out."""
+        if self._prepared or self.target.native is not None or self.target.units is not None:
+            return
+        self._prepared = True
+        shapes = [registry.get(name).shapes for name in names]
+        free, self.switched_off = without_decay(self.target, shapes[0])
+        prepared = begun(in_stride(free, shapes, self.seed), shapes, self.seed)
+        if prepared is not self.target:
+            self.target, self._subjects, self._large = prepared, {}, None
 
     def _fingerprint(self, name: str) -> Fingerprint | None:
         subject, native = self.on(name), self.target.native
@@ -259,7 +280,7 @@ class Laboratory:
             twin=found.twin,
             findings=findings,
             nonfinite=broken,
-            notes=() if about is None else (*_notes(subject, seen), self.large.text),
+            notes=() if about is None else (*_notes(subject, seen), self.large.text, *self.on_zero(subject.shapes)),
             scope=() if about is None else tuple(_scope(about, found.twin)),
             large=None if about is None else self.large,
             candidates=tuple({**suspects, **({} if nearest is None else {nearest.name: nearest})}.values()),

@@ -14,7 +14,8 @@ class Answer(StrEnum):
     REGIMES = (
         "holds in regimes",
         "of one fixed norm while gradients are above a size (an eps, a clipping threshold), of another, or of none "
-        "that was confirmed, below it; each measured by itself. A plain claim is about the one that training starts in",
+        "that was confirmed, below it; each measured by itself. A plain claim is about the one training starts in. "
+        "Or of one fixed norm while a weight decay, which was switched off, is negligible",
     )
     FACTOR = (
         "holds to a factor",

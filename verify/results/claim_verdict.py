@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from typing_extensions import override
 
 from maxmargin.verify.results.encoding import as_json
-from maxmargin.verify.results.verdict import Outcome, Verdict
+from maxmargin.verify.results.verdict import ControlVerdict, Number, Outcome, Verdict
 
 
 class ClaimVerdict(Verdict, frozen=True, kw_only=True):
@@ -21,12 +21,44 @@ class ClaimVerdict(Verdict, frozen=True, kw_only=True):
         id: Claim identifier.
         statement: What is claimed, in a sentence.
         source: Paper and theorem.
+        paper: Its key.
+        kind: limit direction, bound, rate, monotone, identity, counterexample or edge.
+        formula: What is predicted, in symbols.
+        expected: What was known to come out, where that is not HOLDS,
+        because: and why.
     """
 
     target: str = field(name="optimizer")
     id: str
     statement: str = ""
     source: str = ""
+    paper: str = ""
+    kind: str = "limit direction"
+    formula: str = ""
+    expected: Outcome = Outcome.HOLDS
+    because: str = ""
+
+    @property
+    @override
+    def sentence(self) -> str:
+        """The outcome in a sentence."""
+        return f"{self.id}: {self.statement}" if self.measured else super().sentence
+
+    @property
+    def measured(self) -> bool:
+        """Whether numbers decided, and not a norm's margin."""
+        return any(p.numbers for p in self.problems)
+
+    @property
+    def control(self) -> ControlVerdict | None:
+        """What the same check said where it must not hold, if that was asked."""
+        return next((p.control for p in self.problems if p.control is not None), None)
+
+    @property
+    def deciding(self) -> Number | None:
+        """The number that decided: one that does not hold, else the first of the conditions."""
+        judged = [n for p in self.problems for n in p.numbers if n.outcome is not None]
+        return min(judged, key=lambda n: n.outcome is Outcome.HOLDS, default=None)
 
     @override
     def to_json(self) -> dict[str, Any]:

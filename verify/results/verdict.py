@@ -78,11 +78,44 @@ class NormEvidence(Struct, frozen=True):
     same: bool = False
 
 
+class Number(Struct, frozen=True):
+    """A number that a claim was decided by.
+
+    Attributes:
+        name: What it is.
+        value: As measured; NaN where it could not be.
+        asked: What was asked of it, in words.
+        outcome: What it says; None of a number for information.
+    """
+
+    name: str
+    value: Real
+    asked: str = ""
+    outcome: Outcome | None = None
+
+
+class ControlVerdict(Struct, frozen=True):
+    """What the same check says where it must not hold.
+
+    Attributes:
+        violates: The violated hypothesis, the wrong norm or the broken optimizer, in words.
+        refused: Whether the check was contradicted there, as it must be.
+        numbers: What was measured there.
+    """
+
+    violates: str
+    refused: bool
+    numbers: tuple[Number, ...] = ()
+
+
 class ProblemVerdict(Struct, frozen=True):
     """The outcome on one problem, with the evidence under every norm that was measured.
 
     Attributes:
+        degree: L; 0 where numbers decide, and the problem is only a name.
         norm: The norm that it was judged for.
+        numbers: What decided, for a claim that is of no limit direction.
+        control: What the same check said of a control, where one was run.
         steps_needed: Steps after which the gap would meet its bound, extrapolated; None where it does not fall.
         model: What was found of a model that the user brought along: its degree, and whether it is smooth.
         arrays_file: Where a store has put the arrays; "arrays" in JSON.
@@ -102,6 +135,8 @@ class ProblemVerdict(Struct, frozen=True):
     separated_runs: int = 1
     norm: str = ""
     steps_needed: float | None = None
+    numbers: tuple[Number, ...] = ()
+    control: ControlVerdict | None = None
     model: str = ""
     arrays_file: str | UnsetType = field(default=UNSET, name="arrays")
     arrays: Mapping[str, Any] | UnsetType = field(default=UNSET, name="arrays in memory")
@@ -197,6 +232,11 @@ class Verdict(Struct, frozen=True):
         return self.target
 
     @property
+    def subject(self) -> str:
+        """The optimizer as the subject of a sentence."""
+        return self.optimizer
+
+    @property
     def about(self) -> str | None:
         """The norm that the verdict is about: the claimed one, else the one that was found or came nearest."""
         return self.claim or self.norm
@@ -205,17 +245,17 @@ class Verdict(Struct, frozen=True):
     def sentence(self) -> str:
         """The outcome in a sentence."""
         if self.outcome is Outcome.HOLDS:
-            return f"{self.optimizer} maximizes the {self.about} margin."
+            return f"{self.subject} maximizes the {self.about} margin."
         if self.outcome is Outcome.FAILS:
             if self.about is None:
-                return f"{self.optimizer} maximizes the margin of none of the candidate norms."
+                return f"{self.subject} maximizes the margin of none of the candidate norms."
             if self.approximate or self.claim is None:
-                return f"{self.optimizer} maximizes the {self.about} margin only approximately."
-            return f"{self.optimizer} does not maximize the {self.about} margin."
+                return f"{self.subject} maximizes the {self.about} margin only approximately."
+            return f"{self.subject} does not maximize the {self.about} margin."
         if self.claim is not None:
-            return f"Whether {self.optimizer} maximizes the {self.claim} margin is not decided."
+            return f"Whether {self.subject} maximizes the {self.claim} margin is not decided."
         nearest = f"; {self.norm} comes nearest" if self.norm is not None else ""
-        return f"Which norm's margin {self.optimizer} maximizes is not decided{nearest}."
+        return f"Which norm's margin {self.subject} maximizes is not decided{nearest}."
 
     def explain(self) -> str:
         """The verdict and its reasons as a paragraph, for the optimizer's author."""
@@ -287,6 +327,7 @@ class CheckVerdict(Verdict, frozen=True, kw_only=True):
         factor: For an answer to a factor.
         settles_on: For a data-dependent answer: the norm, in words.
         why: For an answer of no norm: the reason.
+        switched_off: A weight decay that was set, by its argument; the verdict is on the optimizer without it.
 
     Raises:
         ValueError: for an answer that has another outcome.
@@ -309,6 +350,7 @@ class CheckVerdict(Verdict, frozen=True, kw_only=True):
     factor: Factor | None = None
     settles_on: str | None = None
     why: NoNorm | None = None
+    switched_off: Mapping[str, float] = {}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -344,8 +386,8 @@ class CheckVerdict(Verdict, frozen=True, kw_only=True):
     @override
     def sentence(self) -> str:
         """The answer in a sentence that can be quoted."""
-        it = self.optimizer
-        if self.answer is Answer.REGIMES:
+        it = self.subject
+        if self.answer is Answer.REGIMES and self.regimes:
             return f"{it} maximizes {_in_regimes(self.regimes)}."
         if self.answer is Answer.FACTOR:
             near = "only approximately" if self.factor is None else _to_a_factor(self.factor)
@@ -369,6 +411,12 @@ class CheckVerdict(Verdict, frozen=True, kw_only=True):
         """The target with its arguments, texts as ``--kw`` takes them."""
         options = ", ".join(f"{name}={value}" for name, value in self.kwargs.items())
         return f"{self.target}({options})" if options else self.target
+
+    @property
+    @override
+    def subject(self) -> str:
+        decays = "".join(f", while its {name} of {value:g} is negligible," for name, value in self.switched_off.items())
+        return self.optimizer + decays
 
 
 def _to_a_factor(factor: Factor) -> str:

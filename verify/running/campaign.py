@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from maxmargin.solvers.norms import get_norm
 from maxmargin.solvers.versions import versions
-from maxmargin.verify.claims.catalogue import Claim, Plan, check_tier, select
+from maxmargin.verify.claims.catalogue import select
+from maxmargin.verify.claims.record import Case, Claim, Measured, Plan, Record, check_tier
 from maxmargin.verify.engine.devices import resolve
 from maxmargin.verify.engine.run import paced_for
 from maxmargin.verify.evidence.hypotheses import Known
@@ -20,13 +21,75 @@ from maxmargin.verify.judging.conclusion import blind_spots
 from maxmargin.verify.lab.examine import Exam
 from maxmargin.verify.optimizers import get_optimizer
 from maxmargin.verify.progress.joint import JointProgress
-from maxmargin.verify.progress.report import Progress
+from maxmargin.verify.progress.report import Progress, StepProgress
 from maxmargin.verify.results.candidates import CANDIDATES
 from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
 from maxmargin.verify.results.store import Store, file_key, fingerprint_of
 from maxmargin.verify.results.verdict import Outcome, ProblemVerdict
 from maxmargin.verify.running.job import Job, run_all
+from maxmargin.verify.running.measuring import Measuring
 from maxmargin.verify.training.train import Training
+
+
+@dataclass(frozen=True)
+class Part:
+    """A pure piece of a claim's work: one of its problems, with one seed.
+
+    Attributes:
+        claim: The claim.
+        on: The plan, or the case.
+        label: What the verdict calls it.
+        seed: Of everything random in it.
+        first: Whether the claim's control is run with it.
+    """
+
+    claim: Record
+    on: Plan | Case
+    label: str
+    seed: int
+    first: bool
+
+    @property
+    def name(self) -> str:
+        """What progress calls it."""
+        return f"{self.claim.id} on {self.label}"
+
+    @property
+    def key(self) -> str:
+        """What its file is called."""
+        return file_key(f"{self.claim.id}--{self.label}")
+
+    def fingerprint(self, tier: str) -> str:
+        """What its result depends on."""
+        claim = self.claim
+        if isinstance(claim, Claim):
+            wrong = claim.wrong_norm if self.first else None
+            parts: tuple[Any, ...] = (claim.optimizer, dict(claim.kwargs), claim.norm, wrong, self.on)
+        else:
+            measure = f"{claim.measure.__module__}.{claim.measure.__qualname__}"
+            spoiled = claim.spoiled if self.first else None
+            parts = (claim.id, measure, self.on, spoiled, claim.hypotheses, claim.conditions)
+        return fingerprint_of(versions(), tier, self.seed, *parts)
+
+    def job(self, tier: str, device: str, snapshot: Path | None = None) -> Job | Measuring:
+        """The work itself."""
+        if isinstance(self.claim, Measured):
+            assert isinstance(self.on, Case)
+            return Measuring(self.name, self.claim, self.on, self.label, tier, self.seed, self.first)
+        assert isinstance(self.on, Plan)
+        return _job(self.claim, self.on, tier, self.seed, device, snapshot, self.first)
+
+
+def parts(claim: Record, tier: str, seed: int = 0) -> list[Part]:
+    """The pieces of a claim's work."""
+    if isinstance(claim, Claim):
+        return [Part(claim, plan, plan.problem, seed, i == 0) for i, plan in enumerate(claim.plans)]
+    several = claim.seeds[tier] > 1
+    return [
+        Part(claim, case, f"{case.name}, seed {s}" if several else case.name, s, i == 0 and s == seed)
+        for i, case in enumerate(claim.cases)
+        for s in range(seed, seed + claim.seeds[tier])
+    ]
 
 
 def run_plan(claim: Claim, plan: Plan, *, tier: str = "quick", seed: int = 0, device: str = "auto") -> ProblemVerdict:
@@ -45,11 +108,24 @@ def run_plan(claim: Claim, plan: Plan, *, tier: str = "quick", seed: int = 0, de
     return _job(claim, plan, tier, seed, device).verdict()
 
 
-def _job(claim: Claim, plan: Plan, tier: str, seed: int, device: str, snapshot: Path | None = None) -> Job:
+def run_part(part: Part, tier: str = "quick", device: str = "auto") -> ProblemVerdict:
+    """Run a piece of a claim's work by itself."""
+    return part.job(tier, device).verdict()
+
+
+def _job(
+    claim: Claim,
+    plan: Plan,
+    tier: str,
+    seed: int,
+    device: str,
+    snapshot: Path | None = None,
+    control: bool = False,
+) -> Job:
     optimizer = get_optimizer(claim.optimizer, claim.kwargs)
     pace = replace(paced_for(optimizer), decay=plan.decay)
     return Job(
-        name=_name(claim, plan),
+        name=f"{claim.id} on {plan.problem}",
         exam=Exam(plan.problem, candidates=tuple(get_norm(n) for n in CANDIDATES), claimed=(get_norm(claim.norm),)),
         training=Training(optimizer, plan.steps[tier], plan.runs[tier], plan.scale, pace, snapshot=snapshot),
         tier=tier,
@@ -58,6 +134,7 @@ def _job(claim: Claim, plan: Plan, tier: str, seed: int, device: str, snapshot: 
         seed=seed,
         device=device,
         known=Known.of(optimizer, pace),
+        control=get_norm(claim.wrong_norm) if control else None,
     )
 
 
@@ -99,12 +176,9 @@ def verify(
     resolve(device)
     store = Store.at(out) if out is not None else None
     started = time.perf_counter()
-    work = {_name(claim, plan): (claim, plan) for claim in chosen for plan in claim.plans}
-    keys = {name: file_key(f"{claim.id}--{plan.problem}") for name, (claim, plan) in work.items()}
-    stamps = {
-        name: fingerprint_of(versions(), tier, seed, claim.optimizer, dict(claim.kwargs), claim.norm, plan)
-        for name, (claim, plan) in work.items()
-    }
+    work = {part.name: part for claim in chosen for part in parts(claim, tier, seed)}
+    keys = {name: part.key for name, part in work.items()}
+    stamps = {name: part.fingerprint(tier) for name, part in work.items()}
     done: dict[str, ProblemVerdict] = {}
 
     def results() -> dict[str, Any]:
@@ -114,7 +188,7 @@ def verify(
             device=str(resolve(device)),
             seconds=round(time.perf_counter() - started, 3),
             versions=versions(),
-            claims=tuple(_verdict(c, done) for c in chosen),
+            claims=tuple(_verdict(c, done, tier, seed) for c in chosen),
         ).to_json()
 
     def finish(name: str, verdict: ProblemVerdict, fresh: bool) -> None:
@@ -135,44 +209,51 @@ def verify(
         if store is not None and not resume:
             store.drop_snapshots()
         todo = [
-            _job(claim, plan, tier, seed, device, store.snapshot(keys[name]) if store is not None else None)
-            for name, (claim, plan) in work.items()
+            part.job(tier, device, store.snapshot(keys[name]) if store is not None else None)
+            for name, part in work.items()
             if name not in done
         ]
         with joint:
             joint(len(done), len(work))
-            for name, verdict in run_all(todo, Job.verdict, jobs, joint):
+            for name, verdict in run_all(todo, _do, jobs, joint):
                 finish(name, verdict, fresh=True)
         if store is not None:
             store.drop_snapshots()
             store.save_results(results())
-    return [_verdict(c, done) for c in chosen]
+    return [_verdict(c, done, tier, seed) for c in chosen]
 
 
-def _name(claim: Claim, plan: Plan) -> str:
-    """What progress calls a job."""
-    return f"{claim.id} on {plan.problem}"
+def _do(job: Job | Measuring, progress: StepProgress) -> ProblemVerdict:
+    return job.verdict(progress)
 
 
-def _verdict(claim: Claim, done: Mapping[str, ProblemVerdict]) -> ClaimVerdict:
+def _verdict(claim: Record, done: Mapping[str, ProblemVerdict], tier: str = "quick", seed: int = 0) -> ClaimVerdict:
     """The claim's verdict from what is finished so far; a problem not yet run leaves it inconclusive."""
-    found = tuple(done[name] for p in claim.plans if (name := _name(claim, p)) in done)
-    missing = [p.problem for p in claim.plans if _name(claim, p) not in done]
+    work = parts(claim, tier, seed)
+    found = tuple(done[part.name] for part in work if part.name in done)
+    missing = [f"{part.label}: not run yet" for part in work if part.name not in done]
+    limit = isinstance(claim, Claim)
     outcome = Outcome.of_all(v.outcome for v in found)
-    blind = [] if missing else blind_spots(found)
-    if (missing or blind) and outcome is Outcome.HOLDS:
+    doubts = blind_spots(found) if limit and not missing else []
+    doubts += [f"the control, {c.violates}, is not refused" for v in found if (c := v.control) and not c.refused]
+    if (missing or doubts) and outcome is Outcome.HOLDS:
         outcome = Outcome.INCONCLUSIVE
-    reasons = [f"{v.problem}: {'; '.join(v.reasons)}" for v in found] + [f"{name}: not run yet" for name in missing]
+    norm = claim.norm if isinstance(claim, Claim) else None
     return ClaimVerdict(
-        target=claim.optimizer,
-        kwargs=claim.kwargs,
+        target=claim.optimizer if isinstance(claim, Claim) else ", ".join(claim.optimizers),
+        kwargs=claim.kwargs if isinstance(claim, Claim) else {},
         outcome=outcome,
-        norm=claim.norm if outcome is Outcome.HOLDS else None,
+        norm=norm if outcome is Outcome.HOLDS else None,
         blocks={},
-        claim=claim.norm,
-        reasons=(*reasons, *blind),
+        claim=norm,
+        reasons=(*(f"{v.problem}: {'; '.join(v.reasons)}" for v in found), *missing, *doubts),
         problems=found,
         id=claim.id,
         statement=claim.statement,
         source=claim.source,
+        paper=claim.paper,
+        kind=claim.kind,
+        formula=claim.formula,
+        expected=claim.expected,
+        because=claim.because,
     )

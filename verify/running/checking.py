@@ -13,7 +13,7 @@ from maxmargin.solvers.norms import Norm, NormError, get_norm
 from maxmargin.solvers.versions import versions
 from maxmargin.verify.blackbox.as_torch import as_target
 from maxmargin.verify.blackbox.targets import TargetError, load
-from maxmargin.verify.claims.catalogue import check_tier
+from maxmargin.verify.claims.record import check_tier
 from maxmargin.verify.engine.devices import resolve
 from maxmargin.verify.evidence.measured import Measured
 from maxmargin.verify.judging.regimes import Joined, alone, join, main_regime
@@ -21,6 +21,7 @@ from maxmargin.verify.lab.examine import Exam, Laboratory
 from maxmargin.verify.lab.regimes import Regimes
 from maxmargin.verify.progress.joint import JointProgress
 from maxmargin.verify.progress.report import Progress, silent
+from maxmargin.verify.results.answer import Answer
 from maxmargin.verify.results.verdict import THEN, CheckVerdict, Regime
 from maxmargin.verify.running.job import Job, run_all
 from maxmargin.verify.running.trial import Judged, Plan, Trial
@@ -91,6 +92,7 @@ def check(
     joined = _joined(two, judged, len(claims), left)
     main = judged[joined.first]
     blocks = next((e.fingerprint.to_json() for e in main.trial.exams if e.fingerprint is not None), {})
+    decay = laboratory.switched_off
     return CheckVerdict(
         target=loaded.spec,
         kwargs=loaded.kwargs,
@@ -98,7 +100,7 @@ def check(
         norm=joined.norm,
         blocks=blocks,
         claim=None if claim is None else THEN.join(norm.name for norm in claims),
-        reasons=joined.reasons,
+        reasons=(*(_decay_text(name, value) for name, value in decay.items()), *joined.reasons),
         problems=main.verdicts,
         approximate=main.conclusion.approximate,
         tier=tier,
@@ -109,7 +111,8 @@ def check(
         probe=_probe_json(laboratory, names, two),
         twin=main.trial.twin,
         findings=_findings_json(main.trial.exams),
-        answer=joined.answer,
+        answer=Answer.REGIMES if decay and joined.answer is Answer.HOLDS else joined.answer,
+        switched_off=decay,
         regimes=() if two is None else _regimes_of(two, judged),
         until_step=None if left is None else left[1],
         until_problem=None if left is None else left[0],
@@ -204,6 +207,13 @@ def _probe_json(laboratory: Laboratory, names: Sequence[str], two: Regimes | Non
     about = laboratory.on(names[0]).probe
     floor = two.floor if two is not None else None if isnan(about.update_degree) else about.floor
     return about.to_json() | {"floor": floor}
+
+
+def _decay_text(name: str, value: float) -> str:
+    return (
+        f"Its weight decay was switched off for all that follows ({name}=0): with {value:g} its weights stay bounded, "
+        "and in the end no margin is maximized, but the loss minimized within a ball (Xie & Li 2404.04454)."
+    )
 
 
 def _findings_json(exams: Sequence[Exam]) -> tuple[dict[str, Any], ...]:

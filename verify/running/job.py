@@ -6,10 +6,11 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
+
+from msgspec.structs import replace as replace_fields
 
 from maxmargin.models import problems
-from maxmargin.models.problem import Problem
 from maxmargin.solvers.norms import Norm
 from maxmargin.verify.engine.devices import one_thread
 from maxmargin.verify.evidence.apartness import own_points, remaining, with_apartness
@@ -25,13 +26,32 @@ from maxmargin.verify.lab.norm.weights import misweighted
 from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.progress.joint import JointProgress
 from maxmargin.verify.progress.report import StepProgress
-from maxmargin.verify.results.verdict import Hypothesis, ProblemVerdict
+from maxmargin.verify.results.verdict import ControlVerdict, Hypothesis, Outcome, ProblemVerdict
 from maxmargin.verify.running.orphans import end_with
 from maxmargin.verify.thresholds.table import Bounds
-from maxmargin.verify.thresholds.training import LONGER_RUN
+from maxmargin.verify.thresholds.training import LONGER_RUN, LONGEST_RUN, NEEDED_MARGIN
 from maxmargin.verify.training.train import Training
 
 Result = TypeVar("Result")
+
+
+class Work(Protocol):
+    """A job as those who run it see it."""
+
+    @property
+    def name(self) -> str:
+        """What progress calls it."""
+
+    @property
+    def order(self) -> tuple[bool, int]:
+        """Sorts jobs, what takes longest first."""
+
+    @property
+    def threads(self) -> bool:
+        """Whether it leaves the interpreter to others."""
+
+
+AnyJob = TypeVar("AnyJob", bound=Work)
 
 
 @dataclass(frozen=True)
@@ -48,6 +68,7 @@ class Job:
         seed: Of the starts.
         device: ``auto``, ``cpu`` or ``cuda``.
         known: What theory knows of it beforehand; None for an optimizer that was examined instead.
+        control: A wrong norm, for which the same check on the same runs must not hold; None where none is asked.
     """
 
     name: str
@@ -60,17 +81,48 @@ class Job:
     device: str
     known: Known | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A problem that was handed over has no name that leads to it in another process.
+        return {**vars(self), "given": problems.given(self.exam.problem)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if (given := state.pop("given")) is not None:
+            problems.register(given)
+        vars(self).update(state)
+
+    control: Norm | None = None
+
+    @property
+    def order(self) -> tuple[bool, int]:
+        """Sorts jobs, what takes longest first."""
+        return self.exam.problem.endswith("@linear"), -self.training.steps
+
+    @property
+    def threads(self) -> bool:
+        """Whether it leaves the interpreter to others: the engine's native runs do."""
+        return isinstance(self.training.trainee, Optimizer)
+
     def run(self, progress: StepProgress | None = None) -> Measured:
-        """Train and measure; what was examined once more, for longer, where nothing but steps is missing."""
+        """Train and measure; what was examined again, for longer, where nothing but steps is missing.
+
+        Returns:
+            What was measured of the last run. There is a second of as many steps as seem to be needed, and a third
+            where these can be told, or, on a linear problem in the engine, cost but seconds.
+        """
         found = self._run(self.training, progress)
         if self.tier == "full" or self.known is not None or not self.exam.claimed:
             return found
-        norm = self.exam.claimed[0]
-        decision = self._decision(found, norm)
-        needed = decision.facts.steps_needed or 0.0
-        if not decision.more_steps_may_do or needed > LONGER_RUN * self.training.steps:
-            return replace(found, decided=(norm.name, decision))
-        return self._run(replace(self.training, steps=int(LONGER_RUN * self.training.steps)), progress)
+        norm, training = self.exam.claimed[0], self.training
+        cheap = isinstance(training.trainee, Optimizer) and found.problem.linear
+        while True:
+            decision = self._decision(found, norm)
+            needed = decision.facts.steps_needed or 0.0
+            steps = max(LONGER_RUN * training.steps, NEEDED_MARGIN * needed)
+            unknown = not needed and not cheap and training is not self.training
+            if not decision.more_steps_may_do or unknown or steps > LONGEST_RUN * self.training.steps:
+                return replace(found, decided=(norm.name, decision))
+            training = replace(training, steps=int(steps))
+            found = self._run(training, progress)
 
     def _run(self, training: Training, progress: StepProgress | None) -> Measured:
         problem, exam = problems.get(self.exam.problem), self.exam
@@ -143,7 +195,13 @@ class Job:
 
     def verdict(self, progress: StepProgress | None = None) -> ProblemVerdict:
         """Train, measure, and judge for the norm that is claimed."""
-        return self.judge(self.run(progress), self.exam.claimed[0])
+        found = self.run(progress)
+        verdict = self.judge(found, self.exam.claimed[0])
+        if self.control is None:
+            return verdict
+        other = self.judge(found, self.control)
+        violates = f"the same runs, judged for {self.control.name}"
+        return replace_fields(verdict, control=ControlVerdict(violates, other.outcome is Outcome.FAILS))
 
 
 def _own_weights(exam: Exam, norm: Norm) -> dict[str, Hypothesis]:
@@ -165,7 +223,7 @@ def _at_large(exam: Exam) -> dict[str, Hypothesis]:
 
 
 def run_all(
-    jobs: Sequence[Job], work: Callable[[Job, StepProgress], Result], workers: int, progress: JointProgress
+    jobs: Sequence[AnyJob], work: Callable[[AnyJob, StepProgress], Result], workers: int, progress: JointProgress
 ) -> Iterator[tuple[str, Result]]:
     """Run jobs, what takes longest first, and yield each name and result as it is done.
 
@@ -175,7 +233,7 @@ def run_all(
     Yields:
         The name of a finished job, and what ``work`` made of it.
     """
-    ordered = sorted(jobs, key=lambda job: (job.exam.problem.endswith("@linear"), -job.training.steps))
+    ordered = sorted(jobs, key=lambda job: job.order)
     workers = min(workers, len(ordered))
     if workers <= 1:
         for job in ordered:
@@ -183,7 +241,7 @@ def run_all(
         return
     from joblib import Parallel, delayed
 
-    threads = all(isinstance(job.training.trainee, Optimizer) for job in ordered)
+    threads = all(job.threads for job in ordered)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the workers load their libraries
     pool = Parallel(
         n_jobs=workers,
@@ -192,19 +250,11 @@ def run_all(
         backend="threading" if threads else "loky",
     )
     tell = progress.here if threads else progress.elsewhere
-    yield from pool(
-        delayed(_named)(job, work, tell(job.name), os.getpid(), problems.given(job.exam.problem)) for job in ordered
-    )
+    yield from pool(delayed(_named)(job, work, tell(job.name), os.getpid()) for job in ordered)
 
 
 def _named(
-    job: Job,
-    work: Callable[[Job, StepProgress], Result],
-    progress: StepProgress,
-    parent: int,
-    given: Problem | None = None,
+    job: AnyJob, work: Callable[[AnyJob, StepProgress], Result], progress: StepProgress, parent: int
 ) -> tuple[str, Result]:
     end_with(parent)
-    if given is not None:  # no name of a file or a data set leads to it in another process
-        problems.register(given)
     return job.name, work(job, progress)

@@ -74,6 +74,17 @@ SLOWEST_STRIDE = named(
     "SLOWEST_STRIDE", 12, "calls", "between two moves; an optimizer that waits longer is taken as it is"
 )
 
+# -- lab/probe/beginnings.py --------------------------------------------------------------------------------------
+
+BEGINNING_CALLS = named("BEGINNING_CALLS", 40, "calls", "of step() in which another kind of first steps is looked for")
+BEGINNING_SCALE = named(
+    "BEGINNING_SCALE", 4.0, "times", "larger gradients show the power by which a step's length grows"
+)
+BEGINNING_OTHER = named("BEGINNING_OTHER", 0.5, "a power", "apart from the later steps' makes a first one another kind")
+BEGINNING_SURE = named(
+    "BEGINNING_SURE", 0.05, "a power", "from a whole number, at most, in every step of the later half, or all are kept"
+)
+
 # -- lab/probe/precision.py ---------------------------------------------------------------------------------------
 
 SMOOTH_RUNGS = named(
@@ -164,6 +175,7 @@ FINITE_SCALES = named(
     "what training shows an optimizer; squares of them are far from the ends of float32",
 )
 FINITE_CALLS = named("FINITE_CALLS", 8, "calls", "of step() at each of these sizes", "most failures show in the first")
+ZERO_CALLS = named("ZERO_CALLS", 5, "calls", "of step() on gradients that are exactly 0")
 FINITE_LONGEST = named(
     "FINITE_LONGEST", 20_000, "calls", "most after which a step that failed elsewhere is looked for again", "time"
 )

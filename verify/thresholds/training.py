@@ -26,6 +26,12 @@ LONGER_RUN = named(
     "where the quick tier's leave nothing but steps to be desired, unless even these would not do",
     "Adamax on two layers: 0.037 after 4e6 steps, and not yet seen to close",
 )
+LONGEST_RUN = named(
+    "LONGEST_RUN", 16.0, "times the quick tier's steps", "at most; what needs more is left to the full tier", "minutes"
+)
+NEEDED_MARGIN = named(
+    "NEEDED_MARGIN", 1.25, "times the steps that seem to be needed", "are made", "they are read off a slope"
+)
 ENGINE_STEPS = named(
     "ENGINE_STEPS",
     {"quick": 400_000, "full": 4_000_000},

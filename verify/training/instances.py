@@ -148,4 +148,5 @@ def _joined(target: Target, blocks: int) -> Target:
         return first
 
     units = None if target.units is None else replace(target.units, rate=0)  # rates are set here, group by group
-    return Target(target.spec, MappingProxyType({}), factory=build, given=True, stride=target.stride, units=units)
+    plain = Target(target.spec, MappingProxyType({}), factory=build, given=True)
+    return replace(plain, stride=target.stride, skipped=target.skipped, units=units)

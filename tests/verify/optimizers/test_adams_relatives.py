@@ -1,4 +1,4 @@
-"""NAdam, Adamax, LaProp, ADOPT, Adan and AdaBelief: 250 steps against torch.optim or plain loops, and far below.
+"""Adam's relatives, NAdam to AdEMAMix: 250 steps against torch.optim or plain loops, and far below.
 
 The loops are written after the authors' or ``pytorch_optimizer``'s code; each comparison is also made with loops that
 have one fault, and must tell each of them.
@@ -150,6 +150,41 @@ def _adabelief(g, b1=0.9, b2=0.95, *, stale=False):
         yield _ratio(m / (1 - b1**t), _root(s / (1 - b2**t)))
 
 
+def _adams(g, b1, b2):
+    """m̂ and v̂ of every step."""
+    m, v = 0.0, 0.0
+    for t, x in enumerate(g, start=1):
+        m, v = b1 * m + (1 - b1) * x, b2 * v + (1 - b2) * x**2
+        yield x, m / (1 - b1**t), v / (1 - b2**t)
+
+
+def _grams(g, b1=0.9, b2=0.95, *, own=True):
+    for x, m, v in _adams(g, b1, b2):
+        yield _ratio(abs(m) if own else m, _root(v)) * (np.sign(x) if own else 1)
+
+
+def _blocks(row):
+    """The entries of each block, where a row is one of SHAPES."""
+    return (row[:6], row[6:]) if len(row) > 6 else (row,)
+
+
+def _stable(g, b1=0.9, b2=0.95, *, joined=False, held=True):
+    for x, m, v in _adams(g, b1, b2):
+        parts = [_ratio(a**2, b) for a, b in zip(_blocks(x), _blocks(v), strict=True)]
+        if joined:
+            parts = [np.concatenate(parts)] * len(parts)
+        rates = [max(1, _root(np.array([p.mean()]))[0]) if held else 1 for p in parts]
+        steps = [r / late for r, late in zip(_blocks(_ratio(m, _root(v))), rates, strict=True)]
+        yield np.concatenate(steps)
+
+
+def _ademamix(g, b1=0.9, b2=0.95, b3=0.99, *, alpha=5, corrected=False):
+    slow = 0.0
+    for t, (x, m, v) in enumerate(_adams(g, b1, b2), start=1):
+        slow = b3 * slow + (1 - b3) * x
+        yield _ratio(m + alpha * slow / (1 - b3**t if corrected else 1), _root(v))
+
+
 LOOPS = {
     "nadam": (("nadam", {}), _nadam, {}),
     "dozat": (("nadam", {"scheduled": False}), _nadam, {"half": 0.0}),
@@ -159,6 +194,9 @@ LOOPS = {
     "adan": (("adan", {}), _adan, {}),
     "adan later": (("adan", {"skip_first": True}), _adan, {"skip": True}),
     "adabelief": (("adabelief", {}), _adabelief, {}),
+    "grams": (("grams", {}), _grams, {}),
+    "stable-adam": (("stable-adam", {}), _stable, {}),
+    "ademamix": (("ademamix", {}), _ademamix, {}),
 }
 
 
@@ -194,6 +232,12 @@ def test_it_is_the_plain_loop(which):
         ("adan", {"skip": True}),
         ("adan later", {"skip": False}),
         ("adabelief", {"stale": True}),
+        ("grams", {"own": False}),
+        ("stable-adam", {"held": False}),
+        ("stable-adam", {"joined": True}),
+        ("ademamix", {"corrected": True}),
+        ("ademamix", {"alpha": 4.9}),
+        ("ademamix", {"b3": 0.991}),
     ],
 )
 def test_a_loop_with_a_fault_differs(which, fault):
@@ -342,6 +386,37 @@ class SmallAdan(PlainAdan):
 
 class Unseen(PlainAdan):
     seen = False
+
+
+class InMomentum(torch.optim.Optimizer):
+    """LaProp as in ``pytorch_optimizer``, its learning rate inside m; ``after`` lets bare gradients in now and then."""
+
+    def __init__(self, params, lr=0.02, betas=(0.9, 0.99), after=False):
+        super().__init__(params, {"lr": lr, "betas": betas, "after": after})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            b1, b2 = group["betas"]
+            for p in group["params"]:
+                state = self.state[p]
+                state["step"] = t = state.get("step", 0) + 1
+                m, v = (state.setdefault(k, torch.zeros_like(p)) for k in "mv")
+                v.mul_(b2).add_((1 - b2) * p.grad**2)
+                root = (v / (1 - b2**t)).sqrt()
+                given = p.grad if group["after"] and t % 50 == 0 else torch.where(root > 0, p.grad / root, 0.0)
+                m.mul_(b1).add_((1 - b1) * group["lr"] * given)
+                p.sub_(m / (1 - b1**t))
+
+
+def test_a_learning_rate_inside_the_momentum_is_rehearsed_at_a_constant_one(hasty):
+    target, spoiled = load(InMomentum), load(InMomentum, {"after": True})
+    about = probe(target, TWIN_SHAPES)
+    assert about.lr_knob_error > 0.1
+    twin = find_twin(target, TWIN_SHAPES, about)
+    assert twin.optimizer == get_optimizer("laprop", {"beta2": 0.99})
+    assert "while its learning rate is constant" in twin.text
+    assert find_twin(spoiled, TWIN_SHAPES, probe(spoiled, TWIN_SHAPES)) is None
 
 
 @pytest.mark.parametrize(

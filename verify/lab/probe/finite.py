@@ -22,7 +22,7 @@ from maxmargin.verify.blackbox.difference import size
 from maxmargin.verify.blackbox.feeding import seed_all, seeded
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.targets import Target, TargetError
-from maxmargin.verify.thresholds.laboratory import FINITE_CALLS, FINITE_LONGEST, FINITE_SCALES
+from maxmargin.verify.thresholds.laboratory import FINITE_CALLS, FINITE_LONGEST, FINITE_SCALES, ZERO_CALLS
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,25 @@ def nonfinite(target: Target, shapes: Shapes, calls: int = FINITE_CALLS) -> NonF
     return None
 
 
+def on_zero(target: Target, shapes: Shapes) -> str:
+    """What becomes of weights whose gradients are exactly 0, as those of a unit that is never active.
+
+    Without an eps the quotient 0/0 has no value, which hypothesis A1 of Gronich & Vardi 2602.16340 excludes; so this is
+    told, and not held against an optimizer.
+
+    Args:
+        target: A black box.
+        shapes: Of the parameters.
+
+    Returns:
+        A sentence where they are not finite after a few calls; else nothing.
+    """
+    found = _run(target, shapes, 0.0, ZERO_CALLS)
+    if found is None:
+        return ""
+    return f"On gradients that are exactly 0 call {found.call} of its step() leaves weights that are not finite."
+
+
 def again(target: Target, shapes: Shapes, call: int) -> NonFinite | None:
     """Look once more for a step that was not finite at some call in another experiment.
 
@@ -96,7 +115,7 @@ def again(target: Target, shapes: Shapes, call: int) -> NonFinite | None:
 
 def _run(target: Target, shapes: Shapes, scale: float, calls: int) -> NonFinite | None:
     """The reproducer's program: the first call after which a weight is not finite."""
-    once = replace(target, stride=1)
+    once = replace(target, stride=1, skipped=0)
     with seeded(0):
         try:
             params = [torch.nn.Parameter(0.3 * torch.randn(s, dtype=torch.float64)) for s in shapes.values()]

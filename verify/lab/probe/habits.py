@@ -31,6 +31,7 @@ class Habits:
             without such a rate.
         idle_steps: Steps at the start that move nothing.
         stride: Calls of its ``step()`` that count as one step.
+        skipped: First calls of another kind than the later ones, left out.
         skips: Of the steps watched, those after the first move that moved nothing.
         reinitialised: Relative change of the weights by the construction alone.
         eval_shift: Relative change of the weights by ``eval()``; 0 where they are the same, None without ``eval``.
@@ -52,6 +53,7 @@ class Habits:
     idle_steps: int = 0
     skips: int = 0
     stride: int = 1
+    skipped: int = 0
     reinitialised: float = 0.0
     eval_shift: float | None = None
     closure_calls: int = 0
@@ -105,6 +107,7 @@ def habits(
         idle_steps=idle,
         skips=sum(length == 0 for length in session.moves[idle:]),
         stride=session.target.stride,
+        skipped=session.target.skipped,
         reinitialised=handle.reinitialised,
         eval_shift=_eval_shift(handle),
         closure_calls=handle.closure.calls if handle.closure is not None else 0,
@@ -158,6 +161,12 @@ def _remarks(found: Habits) -> Iterator[Sentence]:
             "{stride} calls count as one step.",
             ordinal={2: "second", 3: "third"}.get(found.stride, f"{found.stride}th"),
             stride=found.stride,
+        )
+    if found.skipped:
+        yield say(
+            "Its first {calls} calls of step() answer to the gradient's size in another way than all later ones, and "
+            "are left out: their moves are taken back.",
+            calls=found.skipped,
         )
     if found.idle_steps > WARM_STEPS:
         yield say("It moves nothing in its first {steps} steps.", steps=found.idle_steps)

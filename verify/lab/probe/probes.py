@@ -127,7 +127,8 @@ def probe(target: Target, shapes: Shapes, seed: int = 0) -> Probe:
 
 def _probe(session: Session) -> Probe:
     handle, update = session.run()
-    c = 2.0**-20
+    # Where no learning rate makes up for steps that shrink with the gradient, these must not be lost in the weights.
+    c = 2.0**-8 if handle.rate.knob.outside else 2.0**-20
     scaled_handle, _ = session.run(c)
     large = {leaf.path: leaf for leaf in handle.leaves()}
     small = {leaf.path: leaf for leaf in scaled_handle.leaves()}

@@ -156,8 +156,18 @@ def tiny(depth: float) -> Gradients:
     return gradients
 
 
-def moves(target: Target, shapes: Shapes, about: Probe, gradients: Gradients, seed: int) -> Rehearsal:
+def moves(
+    target: Target, shapes: Shapes, about: Probe, gradients: Gradients, seed: int, steady: bool = False
+) -> Rehearsal:
     """Let a fresh instance of the black box make steps on these gradients, at learning rates changed on the way.
+
+    Args:
+        target: The black box.
+        shapes: Of its parameters.
+        about: What the probe found.
+        gradients: The sequence.
+        seed: Of its numbers.
+        steady: At one constant learning rate instead.
 
     Returns:
         Its moves, which prove nothing where they are cut short.
@@ -177,6 +187,8 @@ def moves(target: Target, shapes: Shapes, about: Probe, gradients: Gradients, se
     for g in gradients(draw):
         reach = max(keep * reach, _size(g.values()))
         factor = unit * 3.0 ** torch.tanh(torch.tensor(draw.normal())).item() * (typical / reach) ** about.update_degree
+        if steady:
+            factor = unit
         if anew:
             at = 10.0 ** (0.5 * draw.normal())
             for p, b in zip(params, draw.blocks().values(), strict=True):

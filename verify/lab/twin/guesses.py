@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice, product
+from itertools import chain, islice, product
 from math import inf, isfinite
 from numbers import Real
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -107,7 +107,12 @@ def _registered(optimizer: Any, given: Mapping[str, Any], betas: Sequence[float]
             continue  # the first are in the family above; the others are put together of candidates for the blocks
         hints = get_type_hints(entry.build)
         choices = [_choices(name, p.default, hints.get(name), betas, declared) for name, p in parameters.items()]
-        for values in islice(product(*choices), MANY_GUESSES):
+        told = [
+            product(*(_told(name, several, given) for name, given in zip(parameters, choices, strict=True)))
+            for several in declared.get("betas", ())
+            if isinstance(several, tuple) and len(several) == sum(name.startswith("beta") for name in parameters)
+        ]  # what was declared in one tuple comes first, in its order: there are too many orders of three
+        for values in islice(chain(*told, product(*choices)), MANY_GUESSES):
             arguments = dict(zip(parameters, values, strict=True))
             try:
                 candidate = entry.build(**arguments)
@@ -130,9 +135,15 @@ def _choices(
         return declared.get(name) or (False, True)
     if get_origin(hint) is Literal:
         return get_args(hint)
-    if isinstance(default, float) and _retains(name):
+    if isinstance(default, float) and default < 1 and _retains(name):
         return list(betas) or [default]
     return _plain(default, [*declared.get(name, []), *declared.get(f"ns_{name}", [])])
+
+
+def _told(name: str, betas: tuple[float, ...], choices: Sequence[Any]) -> Sequence[Any]:
+    """An argument's values, those of a beta left to the one that was declared in its place."""
+    place = name.removeprefix("beta")
+    return (betas[int(place) - 1],) if name.startswith("beta") and place.isdigit() else choices
 
 
 def _plain(default: Any, declared: Sequence[Any]) -> list[Any]:

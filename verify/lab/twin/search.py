@@ -3,7 +3,7 @@
 The proof is by steps. From one start, over prescribed gradients (:mod:`~maxmargin.verify.lab.twin.gradients`), every
 block of every step of the black box must be that of the engine's recursion, to 1e-10 relative: exactly, at one constant
 ratio of learning rates, for a scale-invariant optimizer; up to one positive number a step, common to all blocks, for
-one of degree 1, whose step's length is a matter of the learning rate.
+one of degree 1, whose step's length is a matter of the learning rate, and for one that has a factor of its own.
 
 What may differ at long horizon or extreme scales is excluded like this: a long run feeds a black box gradients rescaled
 to order one, so the scales of the prescribed gradients are all that it would see; and what changes with the step count
@@ -39,8 +39,7 @@ class Twin:
 
     Attributes:
         optimizer: The engine's.
-        factor: η of the engine per unit of the black box's learning-rate factor; 1 for an optimizer of degree 1, where
-            it is another number each step.
+        factor: η of the engine per unit of the black box's learning-rate factor; 1 where it is another one each step.
         difference: The largest relative difference of a block's step.
         steps: Steps compared.
         longest: Of these, those that one instance made in a row.
@@ -90,6 +89,16 @@ def search(target: Target, shapes: Shapes, about: Probe, seed: int = 0, norms: S
     """
     if target.native is not None or not _eligible(about):
         return Search()
+    found = _searched(target, shapes, about, seed, norms, steady=False)
+    # A learning rate that is kept in the momentum (LaProp's) acts later than it is set: at a constant one it does not.
+    if found != Search() or about.update_degree or not about.lr_knob_error > SAME_STEP:
+        return found
+    return _searched(target, shapes, about, seed, norms, steady=True)
+
+
+def _searched(
+    target: Target, shapes: Shapes, about: Probe, seed: int, norms: Sequence[Norm], *, steady: bool
+) -> Search:
     try:
         handle = Handle(target, [torch.nn.Parameter(torch.zeros(s, dtype=torch.float64)) for s in shapes.values()])
         runs: list[list[Move]] = []
@@ -97,21 +106,24 @@ def search(target: Target, shapes: Shapes, about: Probe, seed: int = 0, norms: S
         if about.depth < 1 and not (handle.rate.knob.outside and about.update_degree > 0):  # steps lost in the weights
             kinds.append(tiny(about.depth))
         for i, kind in enumerate(kinds):
-            rehearsal = moves(target, shapes, about, kind, seed + i)
+            rehearsal = moves(target, shapes, about, kind, seed + i, steady)
             if rehearsal.broken is not None:
                 return Search(broken=rehearsal.broken)
             runs.append(rehearsal.moves)
-        for optimizer in _guesses(target, handle, shapes, about, runs, norms):
-            if _compare(optimizer, runs, about.update_degree) is None:
-                continue
-            last = moves(target, shapes, about, late, seed + len(runs))
-            if last.broken is not None:
-                return Search(broken=last.broken)
-            proof = _compare(optimizer, [*runs, last.moves], about.update_degree)
-            if proof is None:
-                return Search()
-            longest = target.stride * max(len(run) for run in (*runs, last.moves))
-            return Search(replace(_twin(optimizer, proof, about.update_degree), longest=longest))
+        # What a step of degree 1 is long is a matter of the learning rate; one of degree 0 may have a factor of its
+        # own too (RAdam's, Prodigy's), which is thought of where no single one fits.
+        for freely in (True,) if about.update_degree else (False, True):
+            for optimizer in _guesses(target, handle, shapes, about, runs, norms, freely):
+                if _compare(optimizer, runs, freely, target.skipped) is None:
+                    continue
+                last = moves(target, shapes, about, late, seed + len(runs), steady)
+                if last.broken is not None:
+                    return Search(broken=last.broken)
+                proof = _compare(optimizer, [*runs, last.moves], freely, target.skipped)
+                if proof is None:
+                    return Search()
+                longest = target.stride * max(len(run) for run in (*runs, last.moves))
+                return Search(replace(_twin(optimizer, proof, freely, steady), longest=longest))
     except TargetError:
         return Search()  # it fails on gradients that a long run may well not show it
     return Search()
@@ -122,32 +134,39 @@ def _eligible(about: Probe) -> bool:
     return free and about.decay == 0 and about.random == 0 and about.step_per_lr > 0
 
 
-def _twin(optimizer: Optimizer, proof: _Proof, degree: float) -> Twin:
-    freely = ", up to a learning rate of its own each step" if degree else ""
+def _twin(optimizer: Optimizer, proof: _Proof, freely: bool, steady: bool) -> Twin:
+    own = ", up to a learning rate of its own each step" if freely else ""
+    own += ", while its learning rate is constant" if steady else ""
     return Twin(
         optimizer=optimizer,
-        factor=1.0 if degree else proof.ratio,
+        factor=1.0 if freely else proof.ratio,
         difference=proof.difference,
         steps=proof.steps,
-        text=f"follows {optimizer.recursion} to {max(proof.difference, 1e-15):.0e} over {proof.steps} steps{freely}",
+        text=f"follows {optimizer.recursion} to {max(proof.difference, 1e-15):.0e} over {proof.steps} steps{own}",
     )
 
 
 def _guesses(
-    target: Target, handle: Handle, shapes: Shapes, about: Probe, runs: Sequence[list[Move]], norms: Sequence[Norm]
+    target: Target,
+    handle: Handle,
+    shapes: Shapes,
+    about: Probe,
+    runs: Sequence[list[Move]],
+    norms: Sequence[Norm],
+    freely: bool,
 ) -> Iterable[Optimizer]:
     """Candidates for the whole parameter, then what the blocks seem to do one by one."""
     box = handle.optimizer
     rates = _rates(handle, shapes)
     yield from candidates(box, target.kwargs, about, whole_norms(shapes, rates, norms))
-    if about.update_degree == 0 and len(shapes) > 1:
+    if not freely and len(shapes) > 1:
         parts = []
         for name, shape in shapes.items():
             alone = [[_only(name, move) for move in run] for run in runs]
             fits = (
                 (guess, proof)
                 for guess in candidates(box, target.kwargs, about, single_norms(norms, name, shape))
-                if (proof := _compare(guess, alone, 0.0)) is not None
+                if (proof := _compare(guess, alone, False, target.skipped)) is not None
             )
             if (found := next(fits, None)) is None:
                 return
@@ -208,18 +227,21 @@ class _Proof:
     steps: int = 0
 
 
-def _compare(optimizer: Optimizer, runs: Sequence[list[Move]], degree: float) -> _Proof | None:
-    """Whether an engine optimizer makes all these moves; None from the first that it does not make."""
+def _compare(optimizer: Optimizer, runs: Sequence[list[Move]], freely: bool, skipped: int = 0) -> _Proof | None:
+    """Whether an engine optimizer makes all these moves, at one ratio or freely; None from the first it does not."""
     proof = _Proof()
     for run in runs:
-        if not run or not _follows(optimizer, run, degree, proof):
+        if not run or not _follows(optimizer, run, freely, skipped, proof):
             return None
     return proof
 
 
-def _follows(optimizer: Optimizer, run: Sequence[Move], degree: float, proof: _Proof) -> bool:
+def _follows(optimizer: Optimizer, run: Sequence[Move], freely: bool, skipped: int, proof: _Proof) -> bool:
     state = optimizer.init({k: torch.zeros_like(g) for k, g in run[0].gradient.items()})
-    for t, move in enumerate(run, start=1):
+    for t in range(1, skipped + 1):
+        count = torch.tensor(float(t), dtype=torch.float64)
+        state = optimizer.direction(state, scaled(run[0].gradient), count)[1]
+    for t, move in enumerate(run, start=skipped + 1):
         gradient = scaled(move.gradient)
         u, state = optimizer.direction(state, gradient, torch.tensor(float(t), dtype=torch.float64))
         size = sum(float((b * b).sum()) for b in u.values())
@@ -230,7 +252,7 @@ def _follows(optimizer: Optimizer, run: Sequence[Move], degree: float, proof: _P
         if not along > 0 or not size > 0:
             return False
         ratio = along / size / move.factor
-        if degree == 0:
+        if not freely:
             proof.ratio = proof.ratio or ratio
             ratio = proof.ratio
         for k, b in u.items():

@@ -11,7 +11,7 @@ from toys import Descent, SignDescent
 from maxmargin.models import problems
 from maxmargin.verify.blackbox.targets import load
 from maxmargin.verify.engine.run import starts
-from maxmargin.verify.lab.probe.finite import again, nonfinite
+from maxmargin.verify.lab.probe.finite import again, nonfinite, on_zero
 from maxmargin.verify.lab.probe.probes import probe
 from maxmargin.verify.running.checking import check
 from maxmargin.verify.training.blackbox_run import run_blackbox
@@ -141,3 +141,12 @@ def test_a_long_run_that_broke_off_is_looked_for_again():
     sound = load(SignDescent)
     fine = run_blackbox(sound, problem, starts(problem, 2, seed=0, scale=0.01), about, steps=900, joint=False)
     assert training.nonfinite(problem, fine) is None
+
+
+def test_gradients_that_are_exactly_zero_are_told_and_held_against_nobody():
+    assert on_zero(load("torch.optim:Adam"), SHAPES) == ""
+    text = on_zero(load("torch.optim:Adam", {"eps": 0.0}), SHAPES)
+    assert text.startswith("On gradients that are exactly 0 call 1 of its step()")
+    verdict = check("torch.optim:Adam", kwargs={"eps": 0.0, "betas": (0.9, 0.95)}, problems=["blocks"])
+    assert verdict.holds
+    assert text in verdict.reasons

@@ -11,6 +11,7 @@ from toys import Descent as Custom
 from toys import SignDescent
 
 from maxmargin.solvers.schedules.lag import resonance_limit
+from maxmargin.verify.blackbox.learning_rate import OUTSIDE
 from maxmargin.verify.blackbox.targets import TargetError, load
 from maxmargin.verify.lab.probe.probes import probe
 from maxmargin.verify.thresholds.laboratory import EXACT_SCALE, OTHER_STEP
@@ -596,3 +597,10 @@ def test_a_logarithm_that_grows_as_its_moment_is_forgotten_is_no_sum():
     found = _probe(LogMoment)
     assert not found.stays
     assert found.memory < math.inf
+
+
+def test_short_steps_scaled_from_outside_are_not_taken_for_a_dependence_on_the_scale():
+    about = _probe("torch.optim:ASGD", lambd=0.0)  # its learning rate is that of its construction
+    assert about.lr_knob == OUTSIDE.name
+    assert about.update_degree == 1
+    assert about.defect <= EXACT_SCALE

@@ -1,0 +1,68 @@
+"""The table of claims: one row a claim, the deciding number, the control, and why something does not hold."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from maxmargin.reports.claims import markdown, table_of
+from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
+from maxmargin.verify.results.encoding import ReportError
+from maxmargin.verify.results.store import Store
+from maxmargin.verify.results.verdict import ControlVerdict, Number, Outcome, ProblemVerdict
+
+
+def claim(name, *values, **changes):
+    outcomes = {True: Outcome.HOLDS, False: Outcome.FAILS}
+    numbers = tuple(Number(f"n{i}", v, "≤ 1", outcomes[v <= 1]) for i, v in enumerate(values))
+    control = ControlVerdict("a wrong norm", refused=True)
+    problem = ProblemVerdict("p", 0, Outcome.HOLDS, 0, math.nan, {}, {}, numbers=numbers, control=control)
+    fields = {
+        "target": "signum",
+        "kwargs": {},
+        "outcome": Outcome.HOLDS,
+        "norm": None,
+        "blocks": {},
+        "claim": None,
+        "reasons": ("p: n1 is 3 | <b>",),
+        "problems": (problem,),
+        "id": name,
+        "source": "A paper, theorem 1|2",
+        "paper": "toy",
+        "kind": "bound",
+    }
+    return ClaimVerdict(**(fields | changes))
+
+
+def test_every_claim_has_its_row_and_what_does_not_hold_its_reason():
+    campaign = Campaign(
+        tier="quick",
+        seed=0,
+        claims=(
+            claim("held", 0.5, 0.25),
+            claim("failed", 0.5, 3.0, outcome=Outcome.FAILS),
+            claim("known", 3.0, outcome=Outcome.FAILS, expected=Outcome.FAILS, because="It is known."),
+        ),
+    )
+    text = markdown(campaign)
+    assert "3 claims, 1 holds, 2 fails, 0 inconclusive" in text
+    assert "| held | bound | A paper, theorem 1\\|2 | HOLDS | n0 = 0.5, asked ≤ 1 | refused: a wrong norm |" in text
+    assert "| failed | bound | A paper, theorem 1\\|2 | FAILS | n1 = 3, asked ≤ 1 | refused: a wrong norm |" in text
+    assert "- **failed** FAILS: p: n1 is 3 \\| &lt;b>" in text
+    assert "- **known** FAILS: It is known." in text
+
+
+def test_a_known_failure_that_comes_out_otherwise_is_not_explained_away():
+    odd = claim("odd", 3.0, outcome=Outcome.INCONCLUSIVE, expected=Outcome.FAILS, because="It is known.")
+    assert "It is known." not in markdown(Campaign(tier="quick", seed=0, claims=(odd,)))
+
+
+def test_the_table_is_made_of_a_folder_and_others_are_refused(tmp_path):
+    Store.at(tmp_path).save_results(Campaign(tier="quick", seed=0, claims=(claim("held", 0.5),)).to_json())
+    assert "| held | bound |" in table_of(str(tmp_path))
+    with pytest.raises(ReportError, match="does not exist"):
+        table_of(str(tmp_path / "none"))
+    Store.at(tmp_path).save_results({"schema": 1, "kind": "check"})
+    with pytest.raises(ReportError):
+        table_of(str(tmp_path))

@@ -1,0 +1,183 @@
+"""Records that numbers decide: what holds, fails or stays open, controls, selection, storage, and the page."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from maxmargin.reports.render import render
+from maxmargin.verify import verify
+from maxmargin.verify.claims import catalogue
+from maxmargin.verify.claims.catalogue import CLAIMS, PAPERS, select
+from maxmargin.verify.claims.record import (
+    Case,
+    ClaimError,
+    Control,
+    Measured,
+    at_least,
+    at_most,
+    register,
+    table,
+    within,
+)
+from maxmargin.verify.results.outcome import Outcome
+from maxmargin.verify.running.campaign import parts
+
+H, F, OPEN = Outcome.HOLDS, Outcome.FAILS, Outcome.INCONCLUSIVE
+CALLS: list[dict] = []
+
+
+def numbers(tier, seed, *, gap, ready=1.0, **more):
+    CALLS.append({"tier": tier, "seed": seed, "gap": gap})
+    return {"gap": gap, "ready": ready, "curve": np.arange(3.0), "extra": 7.0, **more}
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """A record of these gaps, registered for the test alone."""
+    CALLS.clear()
+
+    def build(*gaps, control=1.0, **changes):
+        fields = {
+            "id": "toy",
+            "paper": "own",
+            "kind": "bound",
+            "statement": "It is <b>small</b>.",
+            "formula": "Γ ≤ ε & λ ≥ 0",
+            "source": "A test",
+            "optimizers": ("signum",),
+            "measure": numbers,
+            "cases": tuple(Case(f"case {i}", gap=gap) for i, gap in enumerate(gaps)),
+            "conditions": (at_most("gap", 0.1, refuted=0.5),),
+            "control": Control("a large gap", gap=control),
+            "hypotheses": (at_least("ready", 1.0),),
+            "seeds": {"quick": 1, "full": 2},
+        }
+        claim = Measured(**(fields | changes))
+        monkeypatch.setitem(CLAIMS, claim.id, claim)
+        return claim
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("gaps", "outcome"),
+    [((0.1,), H), ((0.0, 0.3), OPEN), ((0.0, 0.6), F), ((math.nan,), OPEN), ((0.6, math.nan), F)],
+)
+def test_numbers_and_conditions_decide(gaps, outcome, made):
+    made(*gaps)
+    (verdict,) = verify(["toy"])
+    assert verdict.outcome is outcome
+    assert verdict.control.refused
+    assert "gap" in verdict.reasons[0]
+
+
+@pytest.mark.parametrize("control", [0.05, 0.3, math.nan])
+def test_a_control_that_is_not_contradicted_leaves_the_claim_open(control, made):
+    made(0.0, control=control)
+    (verdict,) = verify(["toy"])
+    assert verdict.outcome is OPEN
+    assert "not refused" in verdict.reasons[-1]
+
+
+@pytest.mark.parametrize(("gap", "ready"), [(0.0, 0.5), (0.9, 0.5), (0.0, math.nan)])
+def test_without_its_hypotheses_nothing_is_decided(gap, ready, made):
+    made(gap, cases=(Case("case", gap=gap, ready=ready),))
+    (verdict,) = verify(["toy"])
+    assert verdict.outcome is OPEN
+    assert verdict.problems[0].hypotheses["ready"].met is (None if math.isnan(ready) else False)
+
+
+@pytest.mark.parametrize(
+    ("condition", "value", "outcome"),
+    [
+        (within("x", 0.8, 1.2), 1.2, H),
+        (within("x", 0.8, 1.2), 1.3, F),
+        (within("x", 0.8, 1.2), 0.7, F),
+        (at_least("x", 1.0, refuted=0.5), 0.7, OPEN),
+        (at_least("x", 1.0, refuted=0.5), 0.4, F),
+        (at_least("x", 1.0), math.inf, H),
+        (at_most("x", 1.0), -math.inf, H),
+        (at_most("x", 1.0), math.nan, OPEN),
+    ],
+)
+def test_a_condition_has_two_bounds_and_a_range_between(condition, value, outcome):
+    assert condition.outcome(value) is outcome
+
+
+def test_seeds_are_jobs_of_their_own_and_the_control_is_measured_once(made):
+    claim = made(0.0, 0.05)
+    assert [p.label for p in parts(claim, "quick")] == ["case 0", "case 1"]
+    assert len({p.fingerprint("full") for p in parts(claim, "full")}) == 4
+    verify(["toy"], tier="full", seed=5)
+    assert sorted((c["seed"], c["gap"]) for c in CALLS) == [(5, 0.0), (5, 0.05), (5, 1.0), (6, 0.0), (6, 0.05)]
+
+
+def test_finished_jobs_are_not_measured_again_unless_the_record_changed(tmp_path, made):
+    made(0.0, 0.05)
+    (first,) = verify(["toy"], out=tmp_path)
+    CALLS.clear()
+    (again,) = verify(["toy"], out=tmp_path, resume=True)
+    assert not CALLS
+    assert again.to_json() == first.to_json()
+    made(0.0, 0.05, conditions=(at_most("gap", 0.2),))
+    verify(["toy"], out=tmp_path, resume=True)
+    assert len(CALLS) == 3
+
+
+def test_json_and_page_show_the_record_and_escape_it(tmp_path, made):
+    made(0.0, 0.3)
+    verify(["toy"], out=tmp_path)
+    (row,) = json.loads((tmp_path / "results.json").read_text())["claims"]
+    assert (row["kind"], row["paper"], row["formula"]) == ("bound", "own", "Γ ≤ ε & λ ≥ 0")
+    assert row["problems"][0]["control"]["refused"] is True
+    assert [n["name"] for n in row["problems"][0]["numbers"]] == ["gap", "ready", "extra"]
+    page = render(tmp_path).read_text()
+    assert "<b>small</b>" not in page
+    assert "It is &lt;b&gt;small&lt;/b&gt;." in page
+    assert "a large gap" in page
+    assert (tmp_path / "arrays").is_dir()
+
+
+def test_selection_by_paper_optimizer_and_part_of_an_id():
+    assert {c.paper for c in select(["gv"])} == {"gv"}
+    assert {"muon-spectral", "muon-adam-hybrid", "gv-equal-layers"} <= {c.id for c in select(["muon"])}
+    assert [c.id for c in select(["signum-linf", "signum-linf"])] == ["signum-linf"]
+    with pytest.raises(ClaimError, match="did you mean 'muon-spectral'"):
+        select(["muon-spectra"])
+    with pytest.raises(ClaimError, match="unknown claim ''"):
+        select([""])
+
+
+def test_what_cannot_be_a_record_is_refused(made):
+    with pytest.raises(ClaimError, match="no cases"):
+        made()
+    with pytest.raises(ClaimError, match="two cases of one name"):
+        made(0.0, cases=(Case("a", gap=0.0), Case("a", gap=1.0)))
+    with pytest.raises(ClaimError, match="not known"):
+        register(made(0.0, id="elsewhere", paper="nobody"))
+    with pytest.raises(ClaimError, match="exists already"):
+        register(CLAIMS["signum-linf"])
+    with pytest.raises(ClaimError, match="is 'Gronich"):
+        catalogue.paper("gv", "Another", "")
+
+
+def test_rows_of_a_table_differ_only_in_data(made):
+    rows = table(made(0.0), {"x": {"statement": "X."}, "y": {}})
+    try:
+        assert [(r.id, r.statement) for r in rows] == [("toy-x", "X."), ("toy-y", "It is <b>small</b>.")]
+    finally:
+        for row in rows:
+            del CLAIMS[row.id]
+
+
+def test_every_record_says_what_it_is_and_where_it_stands():
+    for claim in CLAIMS.values():
+        assert claim.statement.endswith(".")
+        assert claim.source
+        assert claim.formula
+        assert claim.paper in PAPERS
+        assert claim.optimizers

@@ -1,0 +1,298 @@
+"""What a claim of the literature is: a record of a paper, in data.
+
+:class:`Claim` says which norm's margin an optimizer maximizes; it is trained and judged as ``check`` does. Every other
+kind is a :class:`Measured`: a pure function of tier and seed, the conditions on the numbers that it returns, and the
+control for which these conditions must not hold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Literal
+
+from maxmargin.models.errors import InputError
+from maxmargin.verify.results.outcome import Outcome
+from maxmargin.verify.thresholds.table import Bounds
+
+TIERS = ("quick", "full")
+Kind = Literal["limit direction", "bound", "rate", "monotone", "identity", "counterexample", "edge"]
+Numbers = Mapping[str, Any]
+"""What a measurement returns: finite floats, NaN where nothing could be measured, and arrays, which are kept beside."""
+
+
+class ClaimError(InputError):
+    """A claim or tier that does not exist, or a record that cannot be one."""
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where claims come from.
+
+    Attributes:
+        key: What ``maxmargin verify`` selects its claims by.
+        name: Authors and arXiv number.
+        title: Its title.
+    """
+
+    key: str
+    name: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What is asked of one number.
+
+    Attributes:
+        number: Its name.
+        least: It must be at least this,
+        most: and at most this.
+        refuted: How far outside it must lie to contradict the claim: below ``refuted[0]`` or above ``refuted[1]``. In
+            between nothing is decided. By default there is no such range.
+    """
+
+    number: str
+    least: float = -math.inf
+    most: float = math.inf
+    refuted: tuple[float, float] = (math.nan, math.nan)
+
+    def outcome(self, value: float) -> Outcome:
+        """What a measured value says; one that was not measured says nothing."""
+        if math.isnan(value):
+            return Outcome.INCONCLUSIVE
+        if self.least <= value <= self.most:
+            return Outcome.HOLDS
+        low, high = self.bounds
+        return Outcome.FAILS if value < low or value > high else Outcome.INCONCLUSIVE
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The values outside which the claim is contradicted."""
+        low, high = self.refuted
+        return (self.least if math.isnan(low) else low), (self.most if math.isnan(high) else high)
+
+    def __str__(self) -> str:
+        if self.least > -math.inf and self.most < math.inf:
+            return f"between {self.least:g} and {self.most:g}"
+        return f"≥ {self.least:g}" if self.least > -math.inf else f"≤ {self.most:g}"
+
+
+def at_most(number: str, bound: float, refuted: float = math.nan) -> Condition:
+    """``number`` ≤ ``bound``; above ``refuted`` (by default the bound itself) it contradicts the claim."""
+    return Condition(number, most=bound, refuted=(math.nan, refuted))
+
+
+def at_least(number: str, bound: float, refuted: float = math.nan) -> Condition:
+    """``number`` ≥ ``bound``; below ``refuted`` (by default the bound itself) it contradicts the claim."""
+    return Condition(number, least=bound, refuted=(refuted, math.nan))
+
+
+def within(number: str, least: float, most: float) -> Condition:
+    """``least`` ≤ ``number`` ≤ ``most``."""
+    return Condition(number, least, most)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One problem on which a claim is measured, and how: the parameters of the record's function."""
+
+    name: str
+    params: Mapping[str, Any]
+
+    def __init__(self, name: str, /, **params: Any) -> None:
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "params", MappingProxyType(params))
+
+    def __repr__(self) -> str:
+        return f"Case({self.name!r}, {dict(sorted(self.params.items()))!r})"
+
+    def but(self, changes: Mapping[str, Any]) -> Case:
+        """The same case with some parameters changed."""
+        return Case(self.name, **{**self.params, **changes})
+
+
+class Control(Case):
+    """A violated hypothesis, a wrong norm or a broken optimizer, in words, and the parameters that make it so."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One problem on which a limit direction is tested, and how hard.
+
+    Attributes:
+        problem: As in ``maxmargin list problems``.
+        steps: Steps of each run, by tier.
+        bounds: What is asked, by tier.
+        runs: Initializations, by tier.
+        scale: Of the initialization: a direction forgets its start only like a power of ‖θ₀‖/‖θ‖, so start small.
+        decay: The pace falls like t^(−decay) (schedules.Paced).
+    """
+
+    problem: str
+    steps: Mapping[str, int]
+    bounds: Mapping[str, Bounds]
+    runs: Mapping[str, int]
+    scale: float
+    decay: float = 0.2
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One optimizer, one norm, and the problems on which they are held against each other.
+
+    Attributes:
+        id: Unique.
+        optimizer: A name of ``maxmargin list optimizers``.
+        norm: The norm whose margin it is claimed to maximize.
+        statement: In a sentence.
+        source: Paper and theorem.
+        plans: The problems.
+        kwargs: The optimizer's arguments.
+        paper: A key of :data:`PAPERS`.
+        formula: The prediction, in symbols.
+        control: A wrong norm: the same check, on the first plan's own run, must refute it. None chooses ℓ2, or ℓ∞.
+        expected: What comes out, where that is not HOLDS,
+        because: and why.
+    """
+
+    id: str
+    optimizer: str
+    norm: str
+    statement: str
+    source: str
+    plans: tuple[Plan, ...]
+    kwargs: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    paper: str = "other"
+    formula: str = "θ/‖θ‖ → a KKT direction of min ½‖θ‖² s.t. mᵢ(θ) ≥ 1"
+    control: str | None = None
+    expected: Outcome = Outcome.HOLDS
+    because: str = ""
+
+    @property
+    def kind(self) -> Kind:
+        """What is predicted."""
+        return "limit direction"
+
+    @property
+    def optimizers(self) -> tuple[str, ...]:
+        """The one optimizer."""
+        return (self.optimizer,)
+
+    @property
+    def wrong_norm(self) -> str:
+        """The norm for which the same check must not hold."""
+        return self.control or ("linf" if self.norm == "l2" else "l2")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A claim that numbers decide.
+
+    Attributes:
+        id: Unique.
+        paper: A key of :data:`PAPERS`.
+        kind: What is predicted.
+        statement: In a sentence.
+        formula: The same in symbols.
+        source: Paper and theorem.
+        optimizers: Names of ``maxmargin list optimizers`` that it is about.
+        measure: ``measure(tier, seed, **case parameters) -> Numbers``; pure.
+        cases: Where it is measured.
+        conditions: All must be met.
+        control: Parameters that spoil the first case: there some condition must be contradicted.
+        hypotheses: What the theorem asks, as conditions on numbers too; unmet, nothing is decided.
+        seeds: How many, by tier.
+        expected: What comes out, where that is not HOLDS,
+        because: and why.
+
+    Raises:
+        ClaimError: a record without a case or a condition.
+    """
+
+    id: str
+    paper: str
+    kind: Kind
+    statement: str
+    formula: str
+    source: str
+    optimizers: tuple[str, ...]
+    measure: Callable[..., Numbers]
+    cases: tuple[Case, ...]
+    conditions: tuple[Condition, ...]
+    control: Control
+    hypotheses: tuple[Condition, ...] = ()
+    seeds: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({"quick": 1, "full": 3}))
+    expected: Outcome = Outcome.HOLDS
+    because: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.cases or not self.conditions:
+            raise ClaimError(f"claim {self.id!r} has no {'conditions' if self.cases else 'cases'}")
+        if len({case.name for case in self.cases}) < len(self.cases):
+            raise ClaimError(f"claim {self.id!r} has two cases of one name")
+
+    @property
+    def spoiled(self) -> Case:
+        """The control's case."""
+        return self.cases[0].but(self.control.params)
+
+
+Record = Claim | Measured
+
+CLAIMS: dict[str, Record] = {}
+PAPERS: dict[str, Paper] = {"other": Paper("other", "Other sources", "")}
+
+
+def paper(key: str, name: str, title: str) -> Paper:
+    """Make a paper known.
+
+    Returns:
+        The paper.
+
+    Raises:
+        ClaimError: when another one has this key.
+    """
+    found = PAPERS.setdefault(key, Paper(key, name, title))
+    if found != Paper(key, name, title):
+        raise ClaimError(f"the paper {key!r} is {found.name!r} already; give the new one another key")
+    return found
+
+
+def register(claim: Record) -> Record:
+    """Make a claim known to ``maxmargin list claims``, ``maxmargin verify`` and the theory gate.
+
+    Returns:
+        The claim.
+
+    Raises:
+        ClaimError: when there is one of this id, or no such paper.
+    """
+    if claim.id in CLAIMS:
+        raise ClaimError(f"a claim called {claim.id!r} exists already; give the new one another id")
+    if claim.paper not in PAPERS:
+        raise ClaimError(f"claim {claim.id!r} is of the paper {claim.paper!r}, which is not known: {', '.join(PAPERS)}")
+    CLAIMS[claim.id] = claim
+    return claim
+
+
+def table(claim: Measured, rows: Mapping[str, Mapping[str, Any]]) -> Sequence[Record]:
+    """Register one claim a row: ``claim`` with the row's fields changed, its id followed by the row's name.
+
+    Returns:
+        The claims.
+    """
+    return [register(replace(claim, id=f"{claim.id}-{name}", **row)) for name, row in rows.items()]
+
+
+def check_tier(tier: str) -> str:
+    """Return the tier itself.
+
+    Raises:
+        ClaimError: unless it is ``quick`` or ``full``.
+    """
+    if tier not in TIERS:
+        raise ClaimError(f"unknown tier {tier!r}; needed is {' or '.join(TIERS)}")
+    return tier

@@ -1,0 +1,194 @@
+"""What steepest descent does on its way: soft margin, rates of loss and norm, alignment, balance of the layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from maxmargin.verify.claims.papers import GV, JT, LL, TG
+from maxmargin.verify.claims.record import Case, Control, Measured, at_least, at_most, register, within
+
+
+def _log_loss(problem: Any, path: Any, run: int = 0) -> np.ndarray:
+    """log Σ e^(−m) at every checkpoint."""
+    return np.array(
+        [np.logaddexp.reduce(-np.asarray(problem.margins(path.at(t, run)))) for t in range(len(path.steps))]
+    )
+
+
+def soft(
+    tier: str, seed: int, *, problem: str, norm: str, steps_of: str | None = None, pace: float = 0.02
+) -> dict[str, Any]:
+    """Largest fall of log(q̃/‖θ‖ᴸ) between two checkpoints after q̃ > 0, q̃ = −log Σ e^(−m); all of its rise."""
+    from maxmargin.solvers.norms import get_norm
+    from maxmargin.verify.claims.measures import trained
+    from maxmargin.verify.engine.schedules import Paced
+
+    data, path = trained(
+        problem, "steepest", {"norm": steps_of or norm}, steps=40_000, seed=seed, scale=0.05,
+        schedule=Paced(pace=pace), checkpoints=400,
+    )  # fmt: skip
+    q = -_log_loss(data, path)
+    late = np.flatnonzero(q > 0).tolist()
+    own = get_norm(norm)
+    sizes = np.array([float(own.value(path.at(t, 0))) for t in late])
+    margin = np.log(q[late]) - data.degree * np.log(sizes)
+    return {
+        "largest fall": float(np.maximum(-np.diff(margin), 0).max()),
+        "rise": float(margin[-1] - margin[0]),
+        "checkpoints": float(len(late)),
+        "steps": path.steps[late],
+        "log normalized soft margin": margin,
+    }
+
+
+register(
+    Measured(
+        id="tg-soft-margin",
+        paper=TG.key,
+        kind="monotone",
+        statement="Once the data are separated, small steps of steepest descent never lower their norm's soft margin.",
+        formula="d/dt [ −log ℒ(θ) / ‖θ‖ᴸ ] ≥ 0 once ℒ(θ) < 1",
+        source=f"{TG.name}, theorem on the algorithm-specific margin; {LL.name} for ℓ2",
+        optimizers=("steepest", "ngd", "sign-gd", "spectral-gd", "coordinate-descent"),
+        measure=soft,
+        cases=tuple(
+            Case(f"{problem}, {norm}", problem=problem, norm=norm)
+            for problem in ("binary@relu2:h=8", "multiclass@linear")
+            for norm in ("l2", "linf", "spectral", "l1", "entrywise:3")
+        ),
+        conditions=(at_most("largest fall", 1e-6, refuted=1e-4), at_least("rise", 0.1)),
+        control=Control("the soft margin of another norm", norm="linf", steps_of="l1"),
+        hypotheses=(at_least("checkpoints", 100),),
+    )
+)
+
+
+def rates(tier: str, seed: int, *, problem: str, degree: int, optimizer: str = "ngd") -> dict[str, float]:
+    """Exponents of ‖θ‖ and loss · t in log t, t the time of gradient flow."""
+    from maxmargin.verify.claims.measures import exponent, flat, trained
+
+    data, path = trained(problem, optimizer, steps=60_000, seed=seed, scale=0.02, checkpoints=60)
+    at = np.flatnonzero(path.margin[:, 0] > 30.0).tolist()
+    loss = _log_loss(data, path)[at]
+    slope = np.array([np.log(np.linalg.norm(flat(path.at(t, 0, "gradient")))) + path.log_scale[t, 0] for t in at])
+    log_t = loss - 2 * slope  # t = ∫ dN/‖∇ℒ‖, whose last part alone counts: ℒ falls by ‖∇ℒ‖ per unit of N
+    size = np.array([np.linalg.norm(flat(path.at(t, 0))) for t in at])
+    order = 2 - 2 / degree
+    product = float(np.polyfit(np.log(log_t), 2 * (loss - slope), 1)[0])
+    return {
+        "exponent of the norm, times L": exponent(log_t, size) * degree,
+        "exponent of loss · t, less theory's": product + order,
+        "log t": float(log_t[-1]),
+    }
+
+
+register(
+    Measured(
+        id="ll-rates",
+        paper=LL.key,
+        kind="rate",
+        statement="Along gradient flow the norm is of order (log t)^(1/L), the loss of order 1/(t (log t)^(2−2/L)).",
+        formula="‖θ‖ = Θ((log t)^(1/L)),  ℒ = Θ(1/(t (log t)^(2−2/L)))",
+        source=f"{LL.name}, theorem on rates",
+        optimizers=("ngd",),
+        measure=rates,
+        cases=(
+            Case("multiclass@linear", problem="multiclass@linear", degree=1),
+            Case("binary@diagonal:depth=2", problem="binary@diagonal:depth=2", degree=2),
+            Case("binary@relu2:h=8", problem="binary@relu2:h=8", degree=3),
+            Case("binary@deep-linear:depth=4", problem="binary@deep-linear:depth=4,width=4", degree=4),
+        ),
+        conditions=(
+            within("exponent of the norm, times L", 0.95, 1.05),
+            within("exponent of loss · t, less theory's", -0.1, 0.1),
+        ),
+        control=Control("the exponents of degree 2", degree=2),
+        hypotheses=(at_least("log t", 100.0),),
+    )
+)
+
+
+def aligned(tier: str, seed: int, *, problem: str, optimizer: str) -> dict[str, float]:
+    """1 − cos(θ, −∇ℒ), and the shares ‖W_k‖²/‖θ‖² against d_k/L; the worst of two runs."""
+    from maxmargin.verify.claims.measures import cosine, nearest, trained
+
+    data, path = trained(problem, optimizer, steps=60_000, runs=2, seed=seed, scale=0.01)
+
+    def short(t: int) -> float:
+        return max(1 + cosine(path.at(t, i), path.at(t, i, "gradient")) for i in range(path.runs))
+
+    degrees = data.model.block_degrees or {}
+    off = 0.0
+    for i in range(path.runs):
+        end = path.at(-1, i)
+        total = sum(float((b**2).sum()) for b in end.values())
+        off = max(off, *(abs(float((end[k] ** 2).sum()) / total - degrees[k] / data.degree) for k in end))
+    return {
+        "1 − cos": short(-1),
+        "1 − cos, end over a tenth": short(-1) / short(nearest(path, 6_000)),
+        "error of the layers' shares": off,
+        "separated": float(path.separated.mean()),
+    }
+
+
+register(
+    Measured(
+        id="jt-alignment",
+        paper=JT.key,
+        kind="limit direction",
+        statement="Under gradient descent the weights align with the loss's gradient, and layers share ‖θ‖² as d_k/L.",
+        formula="⟨θ, −∇ℒ⟩/(‖θ‖‖∇ℒ‖) → 1,  ‖W_k‖²/‖θ‖² → d_k/L",
+        source=f"{JT.name}, theorem on alignment; the shares: Euler's identity",
+        optimizers=("ngd", "momentum-gd"),
+        measure=aligned,
+        cases=(
+            Case("binary@relu2:h=8, ngd", problem="binary@relu2:h=8", optimizer="ngd"),
+            Case("binary@relu2:h=8, momentum", problem="binary@relu2:h=8", optimizer="momentum-gd"),
+            Case("binary@deep-linear:depth=3", problem="binary@deep-linear:depth=3,width=4", optimizer="ngd"),
+        ),
+        conditions=(
+            at_most("1 − cos", 1e-2, refuted=5e-2),
+            at_most("1 − cos, end over a tenth", 0.7, refuted=0.95),
+            at_most("error of the layers' shares", 1e-2, refuted=5e-2),
+        ),
+        control=Control("signs of the gradient", optimizer="sign-gd"),
+        hypotheses=(at_least("separated", 1.0),),
+    )
+)
+
+
+def equal_layers(tier: str, seed: int, *, problem: str, optimizer: str, norm: str) -> dict[str, float]:
+    """Largest over smallest norm of a layer at the end, less 1: the worst of two runs."""
+    from maxmargin.solvers.norms import get_norm
+    from maxmargin.verify.claims.measures import trained
+
+    _, path = trained(problem, optimizer, steps=60_000, runs=2, seed=seed, scale=0.005)
+    own = get_norm(norm)
+    sizes = [[float(own.value({k: b})) for k, b in path.at(-1, i).items()] for i in range(path.runs)]
+    return {
+        "largest layer over smallest, less 1": max(max(s) / min(s) for s in sizes) - 1,
+        "separated": float(path.separated.mean()),
+    }
+
+
+register(
+    Measured(
+        id="gv-equal-layers",
+        paper=GV.key,
+        kind="identity",
+        statement="At KKT directions of the ℓ∞ and the max-spectral problem all layers have the same norm.",
+        formula="max|W_j| = max|W_k|,  ‖W_j‖_sp = ‖W_k‖_sp",
+        source=f"{GV.name}, KKT conditions of the problem; by Euler's identity no layer's multiplier vanishes",
+        optimizers=("signum", "muon"),
+        measure=equal_layers,
+        cases=(
+            Case("binary@relu2:h=8, signum", problem="binary@relu2:h=8", optimizer="signum", norm="linf"),
+            Case("binary@relu2:h=8, muon", problem="binary@relu2:h=8", optimizer="muon", norm="spectral"),
+        ),
+        conditions=(at_most("largest layer over smallest, less 1", 2e-2, refuted=0.1),),
+        control=Control("gradient descent in ℓ2, whose layers are as √2 to 1", optimizer="ngd", norm="l2"),
+        hypotheses=(at_least("separated", 1.0),),
+    )
+)

@@ -1,0 +1,112 @@
+"""A claim that numbers decide, in one case: measured, judged, and measured once more where it must not hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from msgspec import UNSET
+
+from maxmargin.verify.claims.record import Case, Condition, Measured, Numbers
+from maxmargin.verify.engine.devices import one_thread
+from maxmargin.verify.progress.report import StepProgress
+from maxmargin.verify.results.verdict import ControlVerdict, Hypothesis, Number, Outcome, ProblemVerdict
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """One case of a claim, and one seed.
+
+    Attributes:
+        name: What progress calls it.
+        claim: The claim.
+        case: Its case.
+        label: What the verdict calls the case.
+        tier: ``quick`` or ``full``.
+        seed: Of everything random in it.
+        control: Whether the claim's control is measured with it.
+    """
+
+    name: str
+    claim: Measured
+    case: Case
+    label: str
+    tier: str
+    seed: int
+    control: bool
+
+    @property
+    def order(self) -> tuple[bool, int]:
+        """Behind the networks, before the linear problems."""
+        return False, 0
+
+    @property
+    def threads(self) -> bool:
+        """The engine's runs leave the interpreter to others."""
+        return True
+
+    def verdict(self, progress: StepProgress | None = None) -> ProblemVerdict:
+        """Measure and judge; the control as well, where it is asked for."""
+        claim = self.claim
+        if progress is not None:
+            progress(0, 1 + self.control)
+        found, arrays = self._measured(self.case)
+        hypotheses = {c.number: Hypothesis(met_by(c, found), _value(found, c.number)) for c in claim.hypotheses}
+        numbers = judged(claim.conditions, found)
+        unmet = [c for c in claim.hypotheses if c.outcome(_value(found, c.number)) is not Outcome.HOLDS]
+        outcome = Outcome.INCONCLUSIVE if unmet else Outcome.of_all(n.outcome for n in numbers if n.outcome is not None)
+        control = None
+        if self.control:
+            if progress is not None:
+                progress(1, 2)
+            spoiled = judged(claim.conditions, self._measured(claim.spoiled)[0])
+            refused = any(n.outcome is Outcome.FAILS for n in spoiled)
+            control = ControlVerdict(claim.control.name, refused, spoiled)
+        return ProblemVerdict(
+            problem=self.label,
+            degree=0,
+            outcome=outcome,
+            steps=0,
+            final_margin=math.nan,
+            evidence={},
+            hypotheses=hypotheses,
+            reasons=(
+                *(f"the hypothesis {_said(found, c)} is not met" for c in unmet),
+                *(f"{_said(found, c)}" for c in claim.conditions),
+            ),
+            numbers=numbers,
+            control=control,
+            arrays=arrays or UNSET,
+        )
+
+    def _measured(self, case: Case) -> tuple[Numbers, dict[str, np.ndarray]]:
+        """The numbers and, apart from them, the arrays."""
+        with one_thread():
+            found = self.claim.measure(self.tier, self.seed, **case.params)
+        arrays = {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
+        return {name: float(value) for name, value in found.items() if name not in arrays}, arrays
+
+
+def judged(conditions: tuple[Condition, ...], found: Numbers) -> tuple[Number, ...]:
+    """What the numbers say of the conditions; then those for information."""
+    asked = [Number(c.number, _value(found, c.number), str(c), c.outcome(_value(found, c.number))) for c in conditions]
+    names = {c.number for c in conditions}
+    return (*asked, *(Number(name, value) for name, value in found.items() if name not in names))
+
+
+def met_by(condition: Condition, found: Numbers) -> bool | None:
+    """Whether a hypothesis is met; None where its number was not measured."""
+    value = _value(found, condition.number)
+    return None if math.isnan(value) else condition.outcome(value) is Outcome.HOLDS
+
+
+def _value(found: Mapping[str, float], number: str) -> float:
+    return found.get(number, math.nan)
+
+
+def _said(found: Mapping[str, float], condition: Condition) -> str:
+    value = _value(found, condition.number)
+    said = "could not be measured" if math.isnan(value) else f"is {value:.3g}"
+    return f"{condition.number} {said}, asked is {condition}"
