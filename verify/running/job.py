@@ -80,6 +80,7 @@ class Job:
     seed: int
     device: str
     known: Known | None = None
+    control: Norm | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # A problem that was handed over has no name that leads to it in another process.
@@ -89,8 +90,6 @@ class Job:
         if (given := state.pop("given")) is not None:
             problems.register(given)
         vars(self).update(state)
-
-    control: Norm | None = None
 
     @property
     def order(self) -> tuple[bool, int]:
