@@ -90,7 +90,7 @@ def check_homogeneity(problem: Problem, seed: int = 0) -> Homogeneity:
         euler=max(_euler(problem, theta, set(theta), degree) for theta in draws),
         block_homogeneity={b: max(_scaling(problem, t, {b}, d) for t in draws) for b, d in degrees.items()},
         block_euler={b: max(_euler(problem, t, {b}, d) for t in draws) for b, d in degrees.items()},
-        additivity=_additivity(problem, draws[0], draws[1]) if model.linear else None,
+        additivity=additivity(problem, draws[0], draws[1]) if model.linear else None,
         pullback=max(_pullback(problem, theta, seed + draw) for draw, theta in enumerate(draws)),
         kink=_kink(problem, draws[0], draws[1], seed),
     )
@@ -155,10 +155,11 @@ def _euler(problem: Problem, theta: Mapping[str, Tensor], blocks: set[str], degr
     # Reverse mode only: torch's forward mode builds itself with a deprecated compiler, and warns.
     rows = torch.func.jacrev(lambda t: model.scores(t, X))(dict(theta))
     along = sum((rows[name] * theta[name]).flatten(start_dim=2).sum(dim=2) for name in sorted(blocks))
-    return _relative(along - degree * base, degree * base)
+    return _relative(along - degree * base, base * (degree or 1))
 
 
-def _additivity(problem: Problem, one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
+def additivity(problem: Problem, one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
+    """``|f(θ + θ') − f(θ) − f(θ')|`` of the largest of the three."""
     model, X = problem.model, problem.X
     first, second = model.scores(one, X), model.scores(other, X)
     both = model.scores({name: one[name] + other[name] for name in one}, X)

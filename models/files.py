@@ -1,7 +1,8 @@
 """The user's own data: ``file.npz`` and ``file.csv``.
 
 npz: arrays ``X`` (samples, features) and ``y`` (samples,), no pickled objects. An X of three axes
-(samples, a, b) is a matrix block (a, b) for two classes, and is flattened, row-major, for more.
+(samples, a, b) is a matrix block (a, b) for two classes, and is flattened, row-major, for more. A torch module is given
+inputs of any shape as they are.
 
 csv: one sample a row; comma, semicolon or tab between the cells, whichever the first line has most of. The
 first line is a header if it names a column ``y``, ``label`` or ``target``, or if none of its cells before the
@@ -57,14 +58,26 @@ def load(path: str) -> Data:
         X, y = _read_npz(path) if path.lower().endswith(".npz") else _read_csv(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    return _checked(path, X, y)
+    return checked(path, X, y)
 
 
-def _checked(path: str, X: np.ndarray, y: np.ndarray) -> Data:
-    if X.ndim not in (2, 3) or 0 in X.shape:
+def checked(path: str, X: np.ndarray, y: np.ndarray) -> Data:
+    """Inputs and labels that came from a user.
+
+    Args:
+        path: What messages call them.
+        X: Inputs, (samples, features) or more axes.
+        y: Labels, (samples,).
+
+    Returns:
+        The data; inputs flattened, with the shape that they had.
+
+    Raises:
+        DataError: saying what was found and what is needed.
+    """
+    if X.ndim < 2 or 0 in X.shape:
         raise DataError(
-            f"{path}: X has shape {X.shape}; needed is (samples, features) or (samples, rows, columns), "
-            "at least one of each"
+            f"{path}: X has shape {X.shape}; needed is (samples, features), or more axes, at least one of each"
         )
     if y.ndim == 2 and 1 in y.shape:
         y = y.reshape(-1)
@@ -83,7 +96,7 @@ def _checked(path: str, X: np.ndarray, y: np.ndarray) -> Data:
         raise DataError(f"{path}: y has one class only ({found[0]}); needed are at least two")
     flat = X.reshape(len(X), -1)
     blocks = (("W", X.shape[1:]),) if X.ndim == 3 and len(found) == 2 else None
-    return Data(flat, y, note=f"read from {Path(path).name}", blocks=blocks)
+    return Data(flat, y, note=f"read from {Path(path).name}", blocks=blocks, shape=X.shape[1:])
 
 
 def _classes(path: str, y: np.ndarray) -> np.ndarray:

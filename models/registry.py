@@ -37,6 +37,7 @@ class Data:
         note: Where the data come from.
         blocks: How the features divide into a linear model's blocks, each row-major; None for one vector.
         labels: All classes, sorted, where y need not show every one of them (a single point has one label).
+        shape: Of one input, where it is not a row of features: images, as a module takes them.
     """
 
     X: np.ndarray
@@ -44,6 +45,7 @@ class Data:
     note: str = ""
     blocks: tuple[tuple[str, Shape], ...] | None = None
     labels: tuple[Any, ...] | None = None
+    shape: Shape | None = None
 
     @property
     def features(self) -> int:

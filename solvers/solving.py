@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
+from maxmargin.models import problems
 from maxmargin.models.blocks import scale
 from maxmargin.models.errors import InputError
 from maxmargin.models.problem import Problem
@@ -160,7 +161,7 @@ class Solution:
 
 
 def solve(
-    problem: Problem,
+    problem: Any,
     norm: Norm | str,
     *,
     certify: bool = False,
@@ -172,7 +173,7 @@ def solve(
     """Reference KKT points: the global optimum of a linear problem, a catalogue for a nonlinear one.
 
     Args:
-        problem: The problem.
+        problem: A name, a ``Problem``, ``(X, y)`` for a linear model, or ``(module, X, y)``.
         norm: A norm or its name.
         certify: Enclose the optimal margin of a linear problem rigorously, and compute it once more by another route.
             Nonlinear problems have no enclosure.
@@ -188,7 +189,7 @@ def solve(
     Raises:
         NoKKTPoint: no start of a nonlinear problem reached one.
     """
-    norm = get_norm(norm)
+    problem, norm = problems.of(problem), get_norm(norm)
     began = time.perf_counter()
     say = progress or (lambda done, total, text: None)
     failures = 0

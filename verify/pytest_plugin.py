@@ -46,8 +46,21 @@ class NotShown(AssertionError):
     """
 
     def __init__(self, verdict: Verdict) -> None:
-        super().__init__(f"{verdict.outcome.name}: {verdict.explain()}")
+        super().__init__("\n".join([_in_short(verdict), *repr(verdict).splitlines()[1:]]))
         self.verdict = verdict
+
+
+def _in_short(verdict: Verdict) -> str:
+    """What pytest's short summary shows."""
+    name, claim = verdict.target.rpartition(":")[2], verdict.claim
+    if claim is None:
+        return verdict.sentence
+    return f"{name} does not maximize {claim}" if verdict.outcome.value == "fails" else f"{name} for {claim}"
+
+
+def _not_shown(verdict: Verdict) -> NotShown:
+    """The failure, of a class that is called as the outcome: pytest writes ``FAILS: MySign does not maximize linf``."""
+    return type(verdict.outcome.name, (NotShown,), {"__module__": "builtins"})(verdict)
 
 
 def check_claim(target: Any, claim: str | None = None, **kw: Any) -> Verdict:
@@ -126,7 +139,8 @@ class _Check:
         __tracebackhide__ = True
         verdict = check_claim(optimizer, self.claim, **self.options)
         if verdict.outcome.exit_status != 0:
-            raise NotShown(verdict)
+            failure: NotShown = _not_shown(verdict)
+            raise failure
         return verdict
 
 

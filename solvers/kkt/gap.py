@@ -16,10 +16,11 @@ from typing import Any, final
 
 import numpy as np
 
+from maxmargin.models import problems
 from maxmargin.models.blocks import as_numpy, check_shapes, flatten
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.linear.optimum import MarginSolution
-from maxmargin.solvers.norms import Norm
+from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.solvers.routes.conic import Scs
 from maxmargin.solvers.routes.saddle import ROUTES, Bounds, design, inner_solver
 
@@ -154,20 +155,23 @@ class GapEvaluator:
         return KKTGap(1.0, lam, q, size, dual, 0.0, CERTIFIED)
 
 
-def kkt_gap(problem: Problem, theta: Mapping[str, Any], norm: Norm) -> KKTGap:
+def kkt_gap(problem: Any, theta: Mapping[str, Any], norm: Norm | str) -> KKTGap:
     """Γ(θ) with optimal multipliers; see :class:`GapEvaluator` for many θ.
 
     Γ is in [0, 1]. It is 0 iff θ is a KKT direction, and 1.0 by definition where q(θ) ≤ 0: θ does not separate.
 
     Args:
-        problem: Any problem.
-        theta: Parameters, numpy or torch; only the direction counts.
-        norm: Any norm with a solver.
+        problem: A name, a ``Problem``, ``(X, y)`` for a linear model, or ``(module, X, y)``.
+        theta: Parameters, numpy or torch, by block (a module's by name: ``dict(net.named_parameters())``); only the
+            direction counts.
+        norm: Any norm with a solver, or its name.
 
     Returns:
         The gap and its certificate.
     """
-    return GapEvaluator(problem, norm, tol=1e-9)(theta)
+    found = problems.of(problem)
+    blocks = {name: theta[name].reshape(shape) for name, shape in found.shapes.items() if name in theta}
+    return GapEvaluator(found, get_norm(norm), tol=1e-9)({**theta, **blocks})
 
 
 def _unit(problem: Problem, theta: Mapping[str, Any], norm: Norm) -> tuple[dict[str, np.ndarray], float]:

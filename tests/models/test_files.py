@@ -119,7 +119,7 @@ def test_path_with_an_at_sign(tmp_path):
         ({"X": X[0], "y": [0, 1]}, r"X has shape \(2,\); needed is \(samples, features\)"),
         ({"X": X[:0], "y": []}, r"X has shape \(0, 2\)"),
         ({"X": X[:, :0], "y": [0, 1, 1]}, r"X has shape \(3, 0\)"),
-        ({"X": np.ones((2, 2, 2, 2)), "y": [0, 1]}, r"X has shape \(2, 2, 2, 2\)"),
+        ({"X": np.ones((2, 2, 0, 2)), "y": [0, 1]}, r"X has shape \(2, 2, 0, 2\)"),
         ({"X": np.where(X == 3, np.nan, X), "y": [0, 1, 1]}, r"X\[1, 0\] is nan; every entry must be finite"),
         ({"X": np.full((3, 1, 2), -np.inf), "y": [0, 1, 1]}, r"X\[0, 0, 0\] is -inf"),
         ({"X": X, "y": [1, 1, 1]}, r"y has one class only \(1\); needed are at least two"),

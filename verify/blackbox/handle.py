@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from maxmargin.models.importing import where
 from maxmargin.verify.blackbox.calling import one_line, sentence
 from maxmargin.verify.blackbox.conventions import Convention
 from maxmargin.verify.blackbox.difference import relative, size
@@ -132,7 +133,7 @@ class Handle:
         except Exception as error:
             raise TargetError(
                 f"{self.target.spec}: step() failed on float64 parameters of shape {shapes_text(self.params)}: "
-                f"{one_line(error)}{sentence(self._failed)}{self._precision_text()}"
+                f"{one_line(error)}{where(error)}{sentence(self._failed)}{self._precision_text()}"
             ) from error
         if self._scale != 1.0:
             for p, b in zip(self.params, before, strict=True):

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import torch
 
 from maxmargin.models.errors import InputError
-from maxmargin.models.plugins import append_to_path, run_file
+from maxmargin.models.importing import find, without_colon
 from maxmargin.verify.blackbox.apart import outside
 from maxmargin.verify.blackbox.calling import (
     Attempt,
@@ -197,48 +193,17 @@ def load(spec: str | Callable[..., Any], kwargs: Mapping[str, Any] | None = None
         try:
             return Target(spec, kwargs, native=get_optimizer(spec, kwargs))
         except OptimizerError as error:
-            raise TargetError(f"{error}. For your own optimizer give module:attr or path/to/file.py:attr") from error
-    where, _, attribute = spec.rpartition(":")
-    module = _load_file(Path(where), spec) if where.endswith(".py") else _load_module(where, spec)
-    found: Any = module
-    for part in attribute.split("."):
-        if not attribute or getattr(found, part, None) is None:
-            names = [n for n in vars(module) if not n.startswith("_")]
-            near = [n for n in names if n.lower() == attribute.lower()] or get_close_matches(attribute, names, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise TargetError(f"{where} has no attribute {attribute!r}{hint}")
-        found = getattr(found, part)
+            hint = without_colon(spec, "target", TargetError)
+            raise TargetError(
+                hint or f"{error}. For your own optimizer give module:attr or path/to/file.py:attr"
+            ) from error
+    with outside.of(What.IMPORT):
+        found = find(spec, "target", TargetError)
     if not callable(found):
         raise TargetError(
             f"{spec} is a {type(found).__name__}; needed is an optimizer class or a factory(params, **kw)"
         )
     return Target(spec, kwargs, factory=found)
-
-
-def _load_module(name: str, spec: str) -> Any:
-    append_to_path(os.getcwd())
-    try:
-        with outside.of(What.IMPORT):
-            return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and (name == error.name or name.startswith(error.name + ".")):
-            raise TargetError(
-                f"no module named {error.name!r} for target {spec!r}; install it, run from the directory that "
-                "holds it, or give path/to/file.py:attr"
-            ) from error
-        raise TargetError(f"importing {name} failed: {error}") from error
-    except (Exception, SystemExit) as error:
-        raise TargetError(f"importing {name} failed: {type(error).__name__}: {error}") from error
-
-
-def _load_file(path: Path, spec: str) -> Any:
-    if not path.is_file():
-        raise TargetError(f"no file {str(path)!r} for target {spec!r}")
-    try:
-        with outside.of(What.IMPORT):
-            return run_file(path, "target")
-    except (Exception, SystemExit) as error:  # a script that calls sys.exit must not end ours
-        raise TargetError(f"running {path} failed: {type(error).__name__}: {error}") from error
 
 
 def _requires_lr(factory: Callable[..., Any]) -> bool:

@@ -8,8 +8,8 @@ import os
 import shlex
 import sys
 import webbrowser
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, chdir, contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,14 @@ from msgspec.structs import replace
 
 from maxmargin.models import plugins
 from maxmargin.models.errors import InputError
+from maxmargin.verify.cli import difference, project
 from maxmargin.verify.cli.output import Column, Output, emit_json, number, printable
-from maxmargin.verify.cli.status import BAD_INPUT, HOLDS, INCONCLUSIVE, CliError
+from maxmargin.verify.cli.project import Row
+from maxmargin.verify.cli.status import BAD_INPUT, HOLDS, INCONCLUSIVE, REFUTED, CliError
 from maxmargin.verify.cli.streams import results
 from maxmargin.verify.cli.sweep import sweep
 from maxmargin.verify.progress.report import reporting
+from maxmargin.verify.results import shown
 from maxmargin.verify.results.answer import Answer
 from maxmargin.verify.results.claim_verdict import ClaimVerdict
 from maxmargin.verify.results.encoding import ReportError
@@ -45,41 +48,158 @@ def run(args: argparse.Namespace) -> int:
     plugins.add(*args.plugin)
     COMMAND.set(shlex.join(["maxmargin", *args.argv]))
     out = Output(sys.stderr if args.json == "-" else results(), args.quiet)
-    if args.json not in (None, "-"):
-        _writable(Path(args.json), "--json")
+    for option, path in (("--json", args.json), ("--md", vars(args).get("md"))):
+        if path is not None and not (option == "--json" and path == "-"):
+            _writable(Path(path), option)
     return COMMANDS[args.command](args, out)
 
 
 def check(args: argparse.Namespace, out: Output) -> int:
     """``maxmargin check``."""
-    options = _options(args.kw)
-    store = Store.at(args.html) if args.html else None  # refused now, not after a minute's work
-    from maxmargin.verify.running.checking import check as check_optimizer
-    from maxmargin.verify.running.spread import Backend
-
-    backend = Backend(args.backend, args.scheduler, os.cpu_count() or 1)
-
-    with reporting("checking", quiet=args.quiet) as progress:
-        verdict = check_optimizer(
-            args.target,
-            kwargs=options,
-            claim=args.claim,
-            tier=args.tier,
-            problems=args.problem,
-            seed=args.seed,
-            device=args.device,
-            progress=progress,
-            backend=backend,
-        )
-    tell(verdict, out)
-    emit_json(verdict.to_json(), args.json)
-    if store is not None:
+    folder, rows = _asked(args)
+    with ExitStack() as stack:
+        before = None if args.baseline is None else difference.load(Path(args.baseline))
+        root = None if args.html is None else Path(args.html).absolute()
+        if root is not None:
+            stack.enter_context(_not_left_empty(root))
+        stores = [Store.at(root if args.target else root / _slug(row, i)) for i, row in enumerate(rows)] if root else []
+        written = {name: _absolute(getattr(args, name)) for name in ("json", "md")}
+        if folder is not None:
+            stack.enter_context(chdir(folder))
+            _loadable(rows)
+        verdicts = [_checked(row, args) for row in rows]
+    for verdict in verdicts:
+        tell(verdict, out)
+        if len(verdicts) > 1:
+            out.text()
+    outcome = Outcome.of_all(verdict.outcome for verdict in verdicts)
+    payload = verdicts[0].to_json()
+    if folder is not None:
+        payload = {"schema": 1, "kind": "gate", "outcome": outcome, "verdicts": [v.to_json() for v in verdicts]}
+        out.headline(_counted(outcome, verdicts, "targets"))
+    emit_json(payload, written["json"])
+    _append("\n\n".join(verdict.to_markdown() for verdict in verdicts), written["md"])
+    for store, verdict in zip(stores, verdicts, strict=bool(stores)):
         from maxmargin.reports.render import render
 
         store.save_results({**_with_arrays(verdict, store).to_json(), "kind": "check"})
         out.text()
         out.headline(f"report: {render(store.root)}")
-    return verdict.outcome.exit_status
+    if before is None:
+        return outcome.exit_status
+    found = difference.changes(before, verdicts)
+    tell_changes(found, out)
+    return REFUTED if any(change.worse for change in found) else HOLDS
+
+
+def _asked(args: argparse.Namespace) -> tuple[Path | None, list[Row]]:
+    """What is to be checked: the target that was given, or those of the project whose folder it is."""
+    options, tier = _options(args.kw), args.tier
+    problems = with_data(args.problem, args.data)
+    if args.target is not None:
+        return None, [Row(args.target, args.claim, options, problems, tier or "quick")]
+    given = [name for name in ("kw", "claim", "problem", "data") if getattr(args, name)]
+    if given:
+        raise CliError(f"--{given[0]} is of one target, and none was given: maxmargin check TARGET --{given[0]} …")
+    folder, rows = project.find(Path.cwd())
+    return folder, [replace(row, tier=tier or row.tier) for row in rows]
+
+
+def _checked(row: Row, args: argparse.Namespace) -> CheckVerdict:
+    from maxmargin.verify.running.checking import check as check_optimizer
+    from maxmargin.verify.running.spread import Backend
+
+    with reporting("checking", quiet=args.quiet) as progress:
+        return check_optimizer(
+            row.target,
+            kwargs=row.kw,
+            claim=row.claim,
+            tier=row.tier or "quick",
+            problems=row.problems,
+            seed=args.seed,
+            device=args.device,
+            progress=progress,
+            backend=Backend(args.backend, args.scheduler, os.cpu_count() or 1),
+        )
+
+
+def _loadable(rows: Sequence[Row]) -> None:
+    """Refuse a target that cannot be imported before any is trained."""
+    from maxmargin.verify.blackbox.targets import load
+
+    for row in rows:
+        load(row.target, row.kw)
+
+
+def with_data(problems: Sequence[str] | None, data: str | None) -> list[str] | None:
+    """Problems whose models are given by themselves, joined with the data file of ``--data``.
+
+    Returns:
+        ``FILE.npz@MODEL`` for each model, or the file alone; what has data of its own as it is.
+
+    Example:
+        >>> with_data(["mynet.py:Net", "multiclass@linear"], "mine.npz")
+        ['mine.npz@mynet.py:Net', 'multiclass@linear']
+    """
+    if data is None:
+        return None if problems is None else list(problems)
+    return [p if "@" in p else f"{data}@{p}" for p in problems] if problems else [data]
+
+
+def _absolute(path: str | None) -> str | None:
+    return path if path in (None, "-") else str(Path(path).absolute())
+
+
+def _slug(row: Row, index: int) -> str:
+    return f"{index + 1}-{file_key(row.target)}"
+
+
+@contextmanager
+def _not_left_empty(folder: Path) -> Iterator[None]:
+    """Take a folder away again, if it is made here and nothing came into it."""
+    new = [f for f in (folder, *folder.parents) if not f.exists()]
+    try:
+        yield
+    except BaseException:
+        for made in (*(d for d in (folder.iterdir() if folder.is_dir() else ()) if d.is_dir()), *new):
+            with suppress(OSError):  # not empty, or not made after all
+                made.rmdir()
+        raise
+
+
+def _append(text: str, where: str | None) -> None:
+    """Append to a file: a step summary may hold what other commands said."""
+    if where is not None:
+        with Path(where).open("a", encoding="utf-8") as file:
+            file.write(printable(text) + "\n")
+
+
+def _counted(outcome: Outcome, verdicts: Sequence[Verdict], what: str) -> str:
+    counted = {o: sum(verdict.outcome is o for verdict in verdicts) for o in Outcome}
+    return (
+        f"{outcome.name}: {counted[Outcome.HOLDS]} of {len(verdicts)} {what} hold, {counted[Outcome.FAILS]} fail, "
+        f"{counted[Outcome.INCONCLUSIVE]} inconclusive"
+    )
+
+
+def diff(args: argparse.Namespace, out: Output) -> int:
+    """``maxmargin diff``."""
+    found = difference.changes(*(difference.load(Path(path)) for path in (args.before, args.after)))
+    tell_changes(found, out)
+    emit_json(difference.to_json(found), args.json)
+    return REFUTED if any(change.worse for change in found) else HOLDS
+
+
+def tell_changes(found: Sequence[difference.Change], out: Output) -> None:
+    """Print what changed, and whether something is worse."""
+    columns = ("", "of", "problem", "what", "before", "after")
+    rows = [["WORSE" if c.worse else "", c.name, c.problem or "–", c.kind, c.before, c.after] for c in found]
+    if rows:
+        out.table([Column(c) for c in columns], rows)
+    worse = sum(change.worse for change in found)
+    out.headline(
+        f"{worse} of {len(found)} changes are for the worse" if worse else f"nothing is worse; {len(found)} changes"
+    )
 
 
 def _with_arrays(verdict: CheckVerdict, store: Store) -> CheckVerdict:
@@ -165,6 +285,8 @@ def tell(verdict: CheckVerdict, out: Output) -> None:
     out.headline(f"{verdict.outcome.name}{kind}: {verdict.sentence}")
     for reason in verdict.reasons:
         out.text(f"  {reason}")
+    for model in dict.fromkeys(p.model for p in verdict.problems if p.model):
+        out.text(f"  {model}.")
     for regime in verdict.regimes or (None,):
         out.text()
         if regime is not None:
@@ -174,10 +296,13 @@ def tell(verdict: CheckVerdict, out: Output) -> None:
 
 def verify(args: argparse.Namespace, out: Output) -> int:
     """``maxmargin verify``."""
-    folder = Store.at(args.out).root
     from maxmargin.verify.running.campaign import verify as verify_claims
 
-    with reporting("verifying", quiet=args.quiet) as progress:
+    with (
+        _not_left_empty(Path(args.out).absolute()),
+        reporting("verifying", quiet=args.quiet) as progress,
+    ):
+        folder = Store.at(args.out).root
         verdicts = verify_claims(
             args.claims or None,
             tier=args.tier,
@@ -215,12 +340,9 @@ def verify(args: argparse.Namespace, out: Output) -> int:
             for reason in verdict.reasons:
                 out.text(f"  {reason}")
     outcome = Outcome.of_all(verdict.outcome for verdict in verdicts)
-    counted = {o: sum(verdict.outcome is o for verdict in verdicts) for o in Outcome}
     out.text()
-    out.headline(
-        f"{outcome.name}: {counted[Outcome.HOLDS]} of {len(verdicts)} claims hold, {counted[Outcome.FAILS]} fail, "
-        f"{counted[Outcome.INCONCLUSIVE]} inconclusive"
-    )
+    out.headline(_counted(outcome, verdicts, "claims"))
+    _append("\n\n".join(verdict.to_markdown() for verdict in verdicts), args.md)
     out.headline(f"report: {page}")
     if args.open and not webbrowser.open(page.resolve().as_uri()):
         out.headline("no browser could be started; open the report by hand")
@@ -235,7 +357,9 @@ def solve(args: argparse.Namespace, out: Output) -> int:
 
     resolve(args.device)  # the solvers run on the CPU; a device that is not there is refused all the same
     norm = get_norm(args.norm)
-    problem = problems.get(args.problem)
+    problem = problems.get(*with_data([args.problem], args.data) or ())
+    if found := getattr(problem.model, "findings", ""):
+        out.text(found + "\n")
     from maxmargin.solvers.solving import solve as solve_problem
 
     with reporting("solving", quiet=args.quiet) as progress:
@@ -308,6 +432,7 @@ def report(args: argparse.Namespace, out: Output) -> int:
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace, Output], int]] = {
     "check": check,
+    "diff": diff,
     "compare": compare,
     "verify": verify,
     "solve": solve,
@@ -343,9 +468,9 @@ def problem_rows(verdict: Verdict) -> list[list[str]]:
                 p.problem,
                 p.outcome.name,
                 number(p.degree),
-                f"{p.steps:,}".replace(",", " "),
-                number(standing.gap),
-                number(wrong[1] if wrong else None),
+                shown.count(p.steps),
+                shown.gap(standing.gap),
+                shown.gap(wrong[1] if wrong else None),
                 wrong[0] if wrong else "–",
                 number(standing.ratio),
                 number(known(own.alignment) if own else None, 3),
@@ -377,7 +502,25 @@ def is_input_error(error: Exception, args: argparse.Namespace) -> bool:
 def _is_users(filename: Any, args: argparse.Namespace) -> bool:
     """Whether a path lies at or below one that the user gave."""
     given = vars(args)
-    texts = [given.get(key) for key in ("json", "html", "out", "dir", "file", "target", "a", "b", "problem")]
+    texts = [
+        given.get(key)
+        for key in (
+            "json",
+            "html",
+            "out",
+            "dir",
+            "file",
+            "target",
+            "a",
+            "b",
+            "problem",
+            "data",
+            "md",
+            "baseline",
+            "before",
+            "after",
+        )
+    ]
     flat = [text for item in texts for text in (item if isinstance(item, list) else [item]) if text]
     paths = [Path(text.rsplit(sep, 1)[0]).resolve() for text in flat for sep in ("@", ":")]
     here = Path(os.fsdecode(filename)).resolve()

@@ -1,4 +1,4 @@
-"""The command line: ``maxmargin check | compare | verify | sweep | solve | list | report``.
+"""The command line: ``maxmargin check | compare | diff | verify | sweep | solve | list | report``.
 
 This module only reads the arguments; what the commands do is in :mod:`maxmargin.verify.cli.commands`, and the
 heavy libraries load there, when they are needed, so that ``--help`` answers at once.
@@ -38,7 +38,11 @@ NORM_HELP = (
 )
 STEP_TIMEOUT = 300.0
 """Seconds after which a step is taken for endless: of small blocks, it takes a millisecond."""
-PROBLEM_HELP = "a name from 'maxmargin list problems', or file.npz / file.csv with X and y, plus @MODEL"
+PROBLEM_HELP = (
+    "a name from 'maxmargin list problems', or file.npz / file.csv with X and y, plus @MODEL; MODEL may be a "
+    "torch.nn.Module of your own, FILE.py:NAME[:option=value,…]: its degree of homogeneity is found and checked"
+)
+DATA_HELP = "the data (X and y) of the models that --problem names alone: --problem mynet.py:Net --data mine.npz"
 
 
 @final
@@ -116,6 +120,20 @@ class ShowVersion(argparse.Action):
         parser.exit(0, f"maxmargin {version('maxmargin')}\n")
 
 
+@final
+class PrintCompletion(argparse.Action):
+    """``--print-completion SHELL``, written by shtab from this very grammar."""
+
+    @override
+    def __call__(self, parser: argparse.ArgumentParser, _: Any, shell: Any, option: str | None = None) -> None:
+        try:
+            import shtab
+        except ImportError:
+            parser.error(f"{option} needs shtab; install it with: pip install 'maxmargin[completion]'")
+        print(shtab.complete(parser, shell))  # parser.exit would write it to standard error
+        parser.exit(0)
+
+
 def build_parser() -> Parser:
     """The whole grammar."""
     common = Parser(add_help=False)
@@ -145,7 +163,9 @@ def build_parser() -> Parser:
 examples:
   maxmargin check torch.optim:SGD --kw momentum=0.9       which norm's margin does it maximize?
   maxmargin check mypkg.optim:MyMuon --claim spectral     does it maximize the spectral margin?
+  maxmargin check                                         all targets of your project's pyproject.toml, as in CI
   maxmargin compare old.py:Opt new.py:Opt                 do two optimizers make the same steps?
+  maxmargin diff before.json after.json                   what changed between two results?
   maxmargin verify                                        the claims of the literature, and a page about them
   maxmargin sweep grid.toml                               optimizers × arguments × problems, in one table
   maxmargin solve --problem digits-3@linear --norm linf   the maximum margin itself, with a certificate
@@ -161,9 +181,17 @@ examples:
         ),
     )
     parser.add_argument("--version", action=ShowVersion, nargs=0, help="print the version and exit")
+    parser.add_argument(
+        "--print-completion",
+        action=PrintCompletion,
+        choices=("bash", "zsh", "tcsh"),
+        help="print a completion script and exit (needs shtab: pip install 'maxmargin[completion]'); for bash: "
+        'eval "$(maxmargin --print-completion bash)"',
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     _add_check(commands, common)
     _add_compare(commands, common)
+    _add_diff(commands, common)
     _add_verify(commands, common)
     _add_solve(commands, common)
     add_sweep(commands, common, (_jobs, _spread, _limits))
@@ -172,8 +200,8 @@ examples:
     return parser
 
 
-def _tier(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--tier", choices=("quick", "full"), default="quick", help="how long to train (default quick)")
+def _tier(command: argparse.ArgumentParser, default: str | None = "quick") -> None:
+    command.add_argument("--tier", choices=("quick", "full"), default=default, help="how long to train (default quick)")
 
 
 def _limits(command: argparse.ArgumentParser) -> None:
@@ -222,6 +250,14 @@ examples:
   maxmargin check path/to/optim.py:make --tier full --html out      a page to look at: out/index.html
   maxmargin check mypkg.optim:MyMuon --claim spectral --quiet       in CI: the exit status speaks
   maxmargin check muon --problem digits-3@linear data.npz@linear    one of our own, on chosen problems
+  maxmargin check muon --problem mynet.py:Net --data data.npz       a network of your own (torch.nn.Module)
+  maxmargin check --md "$GITHUB_STEP_SUMMARY"                       the targets of [tool.maxmargin] in pyproject.toml
+  maxmargin check mypkg.optim:MyMuon --baseline old.json            fail only on what is worse than it was
+
+a project's pyproject.toml, for 'maxmargin check' alone (the exit status is the worst one):
+  [tool.maxmargin]
+  targets = ["mypkg.optim:MySign", { target = "mypkg.optim:MyMuon", claim = "spectral", kw = { momentum = 0.95 } }]
+  problems = ["blocks", "binary@relu2:h=8"]     tier = "quick"     (each on a line of its own; both may be left out)
 
 """
         + STATUS.format(
@@ -233,8 +269,9 @@ examples:
     check.add_argument(
         "target",
         metavar="TARGET",
+        nargs="?",
         help="module:attr or path/to/file.py:attr, a torch.optim.Optimizer class or factory(params, **kw); "
-        "or a name from 'maxmargin list optimizers'",
+        "or a name from 'maxmargin list optimizers'; without it, the targets of [tool.maxmargin] in pyproject.toml",
     )
     check.add_argument(
         "--kw",
@@ -251,11 +288,28 @@ examples:
         help=f"test this norm instead of searching: {NORM_HELP}; 'linf, then l2': one above an eps, one below it "
         "(a norm alone is claimed of the gradients that training starts with)",
     )
-    _tier(check)
+    _tier(check, default=None)
     _limits(check)
     _spread(check)
     check.add_argument("--problem", nargs="+", action="extend", metavar="P", help=PROBLEM_HELP)
-    check.add_argument("--html", metavar="DIR", help="store the data in DIR and render DIR/index.html")
+    check.add_argument("--data", metavar="FILE", help=DATA_HELP)
+    check.add_argument(
+        "--html",
+        metavar="DIR",
+        help="store the data in DIR and render DIR/index.html (of a project's targets: a folder of DIR for each)",
+    )
+    check.add_argument(
+        "--baseline",
+        metavar="FILE",
+        help="compare with an earlier --json FILE: exit status 1 if a verdict is worse than there, else 0",
+    )
+    _markdown(check)
+
+
+def _markdown(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--md", metavar="FILE", help='append the verdict as Markdown, e.g. --md "$GITHUB_STEP_SUMMARY"'
+    )
 
 
 def _add_compare(commands: Any, common: Parser) -> None:
@@ -311,6 +365,31 @@ examples:
     _limits(compare)
 
 
+def _add_diff(commands: Any, common: Parser) -> None:
+    diff = commands.add_parser(
+        "diff",
+        parents=[common],
+        help="see what changed between two stored results",
+        description="Compare two results of 'check' or 'verify': verdicts and norms that changed, gaps that moved\n"
+        "beyond the range of their runs, verdicts that are gone. Nothing is run.",
+        epilog="""\
+examples:
+  maxmargin diff before.json after.json
+  maxmargin diff maxmargin-verify-1 maxmargin-verify-2 --json -
+
+"""
+        + STATUS.format(
+            holds="nothing is worse",
+            refuted="a verdict is worse, or gone, or of another norm",
+            inconclusive="not used by this command",
+        ),
+    )
+    for name, metavar in (("before", "A"), ("after", "B")):
+        diff.add_argument(
+            name, metavar=metavar, help="a JSON file of 'check' or 'verify', or a folder with a results.json"
+        )
+
+
 def _add_verify(commands: Any, common: Parser) -> None:
     verify = commands.add_parser(
         "verify",
@@ -322,7 +401,7 @@ def _add_verify(commands: Any, common: Parser) -> None:
 examples:
   maxmargin verify                          all claims, quick tier, into ./maxmargin-verify
   maxmargin verify signum-linf muon-spectral
-  maxmargin verify --tier full --jobs 2 --out results
+  maxmargin verify --tier full --jobs 2 --out results --md summary.md
   maxmargin verify --tier full --jobs 2 --out results --resume      after an interruption
 
 """
@@ -350,6 +429,7 @@ examples:
         "--out", default="maxmargin-verify", metavar="DIR", help="where to write (default ./maxmargin-verify)"
     )
     verify.add_argument("--resume", action="store_true", help="keep the claims that DIR already has")
+    _markdown(verify)
     verify.add_argument("--open", action="store_true", help="open the page in a browser")
 
 
@@ -365,6 +445,7 @@ examples:
   maxmargin solve --problem digits-3@linear --norm spectral
   maxmargin solve --problem data.csv@linear --norm linf --certify --json -
   maxmargin solve --problem ./points.npz@relu2 --norm l2 --starts 20
+  maxmargin solve --problem mynet.py:Net:width=4 --data points.npz --norm l2     a torch.nn.Module of your own
   maxmargin solve --problem binary@relu2 --norm l2 --prove            an exact KKT point within 1e-16 of this one
   maxmargin solve --problem "F1'" --norm l2 --starts 9                what theory says, beside what is found
   maxmargin solve --problem G2:k=5 --norm spectral
@@ -377,6 +458,7 @@ examples:
         ),
     )
     solve.add_argument("--problem", required=True, metavar="P", help=PROBLEM_HELP)
+    solve.add_argument("--data", metavar="FILE", help=DATA_HELP)
     solve.add_argument("--norm", required=True, metavar="NORM", help=NORM_HELP)
     solve.add_argument(
         "--certify",

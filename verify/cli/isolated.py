@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,9 @@ def work(status: int, alive: int, scratch: str, argv: Sequence[str]) -> None:
     threading.Thread(target=_end_with_parent, args=(alive, scratch), daemon=True).start()
     usable_streams()
     keep_results_apart()
+    if not sys.warnoptions:  # a library's warnings say nothing to who asked for a verdict; python -W shows them
+        warnings.simplefilter("ignore")
+        os.environ["PYTHONWARNINGS"] = "ignore"  # for processes started from here
     os.register_at_fork(after_in_child=lambda: _silence(status, results().fileno()))
     interrupted = -TWICE
 

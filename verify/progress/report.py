@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 
+TOLD_FROM = 0.1
+"""Share of the work from which the time left is told: before it, it is mostly wrong."""
+
+WIDTH = 79
+"""Characters of a line of progress, at most."""
+
 StepProgress = Callable[[int, int], None]
 """What a run calls, with (steps done, steps)."""
 
@@ -66,7 +72,7 @@ class StepRate:
         self._last = now
         start, first = self._first
         rate = (done - first) / (now - start)
-        left = f", {_span((steps - done) / rate)} left" if rate > 0 else ""
+        left = f", {_span((steps - done) / rate)} left" if rate > 0 and done >= TOLD_FROM * steps else ""
         text = f"{self._what}: step {done:,} of {steps:,}, {rate:,.0f}/s{left}"
         self._report(self._before + done / steps, self._total, text)
 
@@ -107,10 +113,10 @@ class SparseLines:
         self._last = now
         share = f" ({100 * done / total:.0f} %)" if total > 0 else ""
         spent = now - self._start
-        left = f", {_span(spent * (total - done) / done)} left" if 0 < done < total else ""
+        left = f", {_span(spent * (total - done) / done)} left" if TOLD_FROM * total <= done < total else ""
         more = f": {text}" if text else ""
         line = f"{round(done, 2):g} of {total:g}{share}, {_span(spent)}{left}{more}"
-        print(line, file=self._stream, flush=True)
+        print(line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…", file=self._stream, flush=True)
 
 
 @final
@@ -152,24 +158,16 @@ def reporting(what: str, *, quiet: bool = False, stream: TextIO | None = None) -
         yield SparseLines(stream)
     else:
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            Progress,
-            SpinnerColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.table import Column
 
         columns = (
             SpinnerColumn(),
             TextColumn(what, markup=False),
-            BarColumn(bar_width=30),
+            BarColumn(bar_width=10),
             TextColumn("{task.percentage:>3.0f} %"),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[last]}", markup=False),
+            TextColumn("{task.fields[last]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
         )
         with Progress(*columns, console=Console(file=stream), transient=True) as bars:
             bar = Bar(bars)

@@ -6,12 +6,14 @@ In memory and in JSON the fields are the same (DESIGN, section 6); ``encoding.py
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any, Literal, TypedDict
 
 from msgspec import UNSET, Struct, UnsetType, field
 from msgspec.structs import asdict, force_setattr, replace
 from typing_extensions import override
 
+from maxmargin.verify.results import shown
 from maxmargin.verify.results.answer import Answer, NoNorm
 from maxmargin.verify.results.encoding import Real, as_json
 from maxmargin.verify.results.origin import Origin
@@ -19,6 +21,9 @@ from maxmargin.verify.results.outcome import Outcome as Outcome
 
 THEN = ", then "
 """Joins the claims of the regime above and the one below: ``linf, then l2``."""
+
+NOTEBOOK = "maxmargin.reports.notebook"
+"""What draws a verdict lies above it, and loads heavy libraries: by name, when it is asked for."""
 
 
 class Hypothesis(Struct, frozen=True):
@@ -113,6 +118,7 @@ class ProblemVerdict(Struct, frozen=True):
         numbers: What decided, for a claim that is of no limit direction.
         control: What the same check said of a control, where one was run.
         steps_needed: Steps after which the gap would meet its bound, extrapolated; None where it does not fall.
+        model: What was found of a model that the user brought along: its degree, and whether it is smooth.
         arrays_file: Where a store has put the arrays; "arrays" in JSON.
         arrays: The curves behind the evidence, in memory alone.
     """
@@ -132,6 +138,7 @@ class ProblemVerdict(Struct, frozen=True):
     steps_needed: float | None = None
     numbers: tuple[Number, ...] = ()
     control: ControlVerdict | None = None
+    model: str = ""
     arrays_file: str | UnsetType = field(default=UNSET, name="arrays")
     arrays: Mapping[str, Any] | UnsetType = field(default=UNSET, name="arrays in memory")
 
@@ -151,16 +158,6 @@ class NormOfBlock(TypedDict):
     norm: str
     weight: float | None
     alignment: Real
-
-
-def _short(text: str, most: int = 160) -> str:
-    line = text.partition("\n")[0]
-    return line if len(line) <= most else f"{line[: most - 1]}…"
-
-
-def _gap_of(p: ProblemVerdict) -> str:
-    own = p.evidence.get(p.norm)
-    return "–" if own is None else f"{own.kkt_gap_range[1]:.1e}"
 
 
 class Verdict(Struct, frozen=True):
@@ -199,9 +196,10 @@ class Verdict(Struct, frozen=True):
         )
 
     def __repr__(self) -> str:
-        lines = [f"{self.outcome.name}: {self.sentence}", *(f"  {_short(reason)}" for reason in self.reasons[:4])]
-        rest = len(self.reasons) - 4
-        return "\n".join([*lines, *([f"  … and {rest} more, in .reasons"] if rest > 0 else [])])
+        return shown.text(self)
+
+    def _repr_html_(self) -> str:
+        return shown.html(self)
 
     @property
     def holds(self) -> bool:
@@ -219,20 +217,11 @@ class Verdict(Struct, frozen=True):
 
     def to_markdown(self) -> str:
         """The verdict for a step summary or a pull request: the sentence, the reasons, the problems."""
-        mark = {Outcome.HOLDS: "✓", Outcome.FAILS: "✗", Outcome.INCONCLUSIVE: "?"}[self.outcome]
-        rows = [f"| {p.problem} | {p.outcome.name} | {p.norm} | {_gap_of(p)} | {p.steps:,} |" for p in self.problems]
-        head = ["| problem | verdict | norm | its gap | steps |", "|---|---|---|---|---|"]
-        return "\n".join(
-            [
-                f"**{mark} {self.outcome.name}**: {self.sentence}",
-                "",
-                *(f"- {r}" for r in self.reasons),
-                "",
-                *head,
-                *rows,
-                "",
-            ]
-        )
+        return shown.markdown(self)
+
+    def plot(self) -> Any:
+        """The KKT gaps of its runs against steps, one panel a problem: a matplotlib ``Figure``."""
+        return import_module(NOTEBOOK).figure(self)
 
     def to_json(self) -> dict[str, Any]:
         """The documented JSON."""
@@ -378,6 +367,10 @@ class CheckVerdict(Verdict, frozen=True, kw_only=True):
     def to_json(self) -> dict[str, Any]:
         stored = replace(self, regimes=tuple(r.stored for r in self.regimes))
         return {**Verdict.to_json(stored), "sentence": self.sentence}
+
+    def to_html(self) -> str:
+        """The page that ``check --html`` writes, as text."""
+        return str(import_module(NOTEBOOK).page(self))
 
     def within(self, regime: Regime) -> Verdict:
         """The verdict on one of its regimes, by itself."""

@@ -22,7 +22,7 @@ from maxmargin.verify.judging.regimes import Joined, alone, join, main_regime
 from maxmargin.verify.lab.examine import Exam, Laboratory
 from maxmargin.verify.lab.regimes import Regimes
 from maxmargin.verify.progress.joint import JointProgress
-from maxmargin.verify.progress.report import Progress
+from maxmargin.verify.progress.report import Progress, silent
 from maxmargin.verify.results.answer import Answer
 from maxmargin.verify.results.origin import Origin
 from maxmargin.verify.results.verdict import THEN, CheckVerdict, Regime
@@ -38,7 +38,7 @@ def check(
     kwargs: Mapping[str, Any] | None = None,
     claim: str | None = None,
     tier: str = "quick",
-    problems: Sequence[str] | None = None,
+    problems: Any = None,
     seed: int = 0,
     device: str = "auto",
     progress: Progress | None = None,
@@ -53,7 +53,9 @@ def check(
         claim: A norm to test; None to find one. ``"linf, then l2"`` claims one of gradients above the size at which
             an eps takes over and one of those below; a norm alone is claimed of what training starts with.
         tier: ``quick`` (a minute) or ``full``.
-        problems: Problems by name; by default three of different shapes and degrees that tell the norms apart.
+        problems: One or several: each a name, a ``Problem``, ``(X, y)`` for a linear model, or ``(module, X, y)`` with
+            a ``torch.nn.Module`` or a function that returns one; by default three of different shapes and degrees
+            that tell the norms apart.
         seed: Of the starts.
         device: ``auto``, ``cpu`` or ``cuda``; black boxes run where their parameters are, on the CPU.
         progress: Called with (problems done, problems, what was just finished), and about once a second as runs
@@ -69,6 +71,7 @@ def check(
         NormError: the claim is no norm.
         ClaimError: unknown tier.
         ProblemError: unknown problem.
+        ModuleError: a module that is not homogeneous; what breaks it is named.
     """
     started = time.perf_counter()
     outside.changed.clear()
@@ -84,8 +87,12 @@ def check(
         loaded = as_target(loaded.native, loaded.spec)
     origin = Origin.now(file_of(loaded))
     laboratory = Laboratory(loaded, seed)
-    names = tuple(dict.fromkeys(registry.get(name).name for name in (problems or laboratory.problems())))
+    chosen = laboratory.problems() if problems is None else problems
+    names = tuple(dict.fromkeys(problem.name for problem in registry.several(chosen)))
+    say = progress or silent
+    say(0, 1, "probing 1/2: eps, memory, randomness")
     two = laboratory.regimes(names)
+    say(0, 1, "probing 2/2: norms, faults, twins")
     trials = _trials(laboratory, names, claims, plan, two)
     measured = _measured([job for trial in trials for job in trial.jobs], backend, progress)
     judged = [trial.judge(measured) for trial in trials]

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from msgspec.structs import replace as replace_fields
 
@@ -86,6 +86,15 @@ class Job:
     control: Norm | None = None
     key: str = ""
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A problem that was handed over has no name that leads to it in another process.
+        return {**vars(self), "given": problems.given(self.exam.problem)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if (given := state.pop("given")) is not None:
+            problems.register(given)
+        vars(self).update(state)
+
     @property
     def order(self) -> tuple[bool, int]:
         """Sorts jobs, what takes longest first."""
@@ -152,6 +161,7 @@ class Job:
             separated_runs=int(trajectory.separated.sum()),
             arrays={**found.evidence.arrays, **profiles({k: v[-1] for k, v in trajectory.theta.items()})},
             norm=norm.name,
+            model=getattr(problem.model, "findings", ""),
             # Advice on steps is for an optimizer that was examined; a claim's plan is fixed.
             steps_needed=facts.steps_needed if self.known is None else None,
         )

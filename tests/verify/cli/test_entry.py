@@ -26,7 +26,7 @@ from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
 from maxmargin.verify.results.store import Store
 from maxmargin.verify.results.verdict import CheckVerdict, Hypothesis, NormEvidence, Outcome, ProblemVerdict, Regime
 
-COMMANDS = ("check", "compare", "verify", "sweep", "solve", "list", "report")
+COMMANDS = ("check", "compare", "diff", "verify", "sweep", "solve", "list", "report")
 HEAVY = ("torch", "numpy", "msgspec", "scipy", "cvxpy", "matplotlib", "rich", "jinja2", "sympy", "flint")
 
 
@@ -97,14 +97,14 @@ def python(code: str, *argv: str, **options: Any) -> subprocess.CompletedProcess
     return subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, check=False, **options)
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS), ["check"]])
+@pytest.mark.parametrize("argv", [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS), ["solve"]])
 def test_help_and_usage_load_no_heavy_library(argv: list[str]) -> None:
     code = (
         "import sys; from maxmargin.verify.cli.entry import main; status = main(sys.argv[1:]);"
         f"print('LOADED', [m for m in {HEAVY} if m in sys.modules], status)"
     )
     out = python(code, *argv).stdout
-    assert "LOADED [] 2" in out if argv == ["check"] else "LOADED [] 0" in out
+    assert "LOADED [] 2" in out if argv == ["solve"] else "LOADED [] 0" in out
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -143,6 +143,7 @@ def test_every_command_takes_the_common_options(command: str, tmp_path: Path) ->
     needed = {
         "check": ["m:Opt"],
         "compare": ["m:Opt", "n:Opt"],
+        "diff": ["a.json", "b.json"],
         "verify": [],
         "sweep": ["grid.toml"],
         "solve": ["--problem", "p", "--norm", "l2"],
@@ -162,7 +163,8 @@ def test_every_command_takes_the_common_options(command: str, tmp_path: Path) ->
     [
         ([], "required: COMMAND"),
         (["chekc"], "invalid choice: 'chekc'"),
-        (["check"], "required: TARGET"),
+        (["check"], "no TARGET was given"),
+        (["check", "--claim", "l2"], "--claim is of one target, and none was given"),
         (["check", "m:Opt", "--kw", "momentum"], "'momentum' is not NAME=VALUE"),
         (["check", "m:Opt", "--kw", "a-b=1"], "'a-b=1' is not NAME=VALUE"),
         (["check", "m:Opt", "--kw", "lr=1", "lr=2"], "--kw lr=… is given twice"),
@@ -263,7 +265,7 @@ def test_check_prints_the_verdict_first_then_reasons_then_numbers(
     assert lines[0] == "HOLDS: m:Opt(betas=(0.9, 0.95)) maximizes the l2 margin."
     assert lines[1:3] == ["  the first reason", "  the second reason"]
     # hybrid coincides with l2 on this problem (apart = 0), so linf is the nearest wrong norm
-    assert lines[-1].split() == ["blocks@linear", "HOLDS", "1", "30", "000", "2.0e-03", "0.1", "linf", "50", "0.99"]
+    assert lines[-1].split() == ["blocks@linear", "HOLDS", "1", "30,000", "2.0e-03", "1.0e-01", "linf", "50", "0.99"]
 
 
 @pytest.mark.parametrize(

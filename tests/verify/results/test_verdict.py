@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from maxmargin.verify.results.answer import Answer, NoNorm
 from maxmargin.verify.results.claim_verdict import ClaimVerdict, weakest
-from maxmargin.verify.results.encoding import as_json
+from maxmargin.verify.results.encoding import ReportError, as_json
 from maxmargin.verify.results.verdict import (
     CheckVerdict,
     Factor,
@@ -109,7 +109,7 @@ EVIDENCE = {"kkt_gap", "alignment", "margin_ratio", "distance", "slope"}
 MORE = {
     "verdict": {"approximate", "tier", "probe", "twin", "findings", "answer", "sentence", "regimes", "until_step"}
     | {"until_problem", "factor", "settles_on", "why", "origin", "switched_off"},
-    "problem": {"norm", "reasons", "rung", "runs", "separated_runs", "steps_needed", "numbers", "control"},
+    "problem": {"model", "norm", "reasons", "rung", "runs", "separated_runs", "steps_needed", "numbers", "control"},
     "claim": {"kwargs", "claim", "paper", "kind", "formula", "expected", "because"},
     "evidence": {"kkt_gap_range", "slope_interval", "residual", "matched", "rung", "apart", "told", "same"},
 }
@@ -297,3 +297,23 @@ def test_the_regimes_problems_are_stored_without_their_arrays():
     data = _verdict(HOLDS, answer=Answer.REGIMES, regimes=_regimes()).to_json()
     assert [r["norm"] for r in data["regimes"]] == ["linf", "l2"]
     assert set(data["regimes"][0]["problems"][0]) == PROBLEM | MORE["problem"]
+
+
+def test_a_notebook_shows_a_verdict_with_everything_escaped():
+    seen = _verdict(HOLDS, target="<script>x</script>")._repr_html_()
+    assert "<script>" not in seen
+    assert "&lt;script&gt;" in seen
+    assert seen.count("<tr>") == 2
+
+
+def test_a_verdict_in_memory_has_a_page_and_a_figure():
+    steps = np.array([10, 100, 1000])
+    arrays = {"steps": steps, "kkt_gap:l2": 1.0 / steps[:, None], "kkt_gap:linf": np.full((3, 1), 0.3)}
+    problem = replace(_problem(), arrays=arrays)
+    verdict = replace(_verdict(HOLDS), problems=(problem,))
+    figure = verdict.plot()
+    (axes,) = figure.axes
+    assert {line.get_label().removesuffix(" (judged)") for line in axes.lines} == {"l2", "linf"}
+    assert verdict.to_html().startswith("<!doctype html>")
+    with pytest.raises(ReportError, match="has no curves in memory"):
+        _verdict(HOLDS).plot()

@@ -329,6 +329,35 @@ def _(self: Lowering, meta: Meta, condition: Value, a: Any, b: Any) -> Value:
     return Value(meta.shape, Apply(build, (chosen, *parts), meta.dtype))
 
 
+def _gated(compare: str, off: Callable[[Code, int, str, str], str]) -> Callable[..., str]:
+    """``value`` where ``x`` compares so with ``level``, else ``off`` of value and slope."""
+
+    def build(code: Code, width: int, value: str, x: str, level: str, slope: str) -> str:
+        on = code.op(f"fcmp {compare} {vector('double', width)} {x}, {level}")
+        return select(code, width, on, "double", value, off(code, width, value, slope))
+
+    return build
+
+
+_RELU_GRADIENT = _gated("ugt", lambda code, width, value, slope: slope)  # of NaN too, as torch does
+_LEAKY = _gated("ogt", lambda code, width, value, slope: multiply(torch.float64)(code, width, value, slope))
+
+
+@point(aten.threshold_backward.default)
+def _(self: Lowering, meta: Meta, gradient: Value, x: Value, threshold: float) -> Value:
+    return pointwise(meta, _RELU_GRADIENT, gradient, x, float(threshold), 0.0)
+
+
+@point(aten.leaky_relu.default)
+def _(self: Lowering, meta: Meta, x: Value, negative_slope: float = 0.01) -> Value:
+    return pointwise(meta, _LEAKY, x, x, 0.0, float(negative_slope))
+
+
+@point(aten.leaky_relu_backward.default)
+def _(self: Lowering, meta: Meta, gradient: Value, x: Value, negative_slope: float, _of_result: bool) -> Value:
+    return pointwise(meta, _LEAKY, gradient, x, 0.0, float(negative_slope))
+
+
 @point(aten.addcmul.default)
 def _(self: Lowering, meta: Meta, x: Value, a: Value, b: Value, value: float = 1) -> Value:
     product = pointwise(meta, multiply(meta.dtype), times(a, value, meta), b)

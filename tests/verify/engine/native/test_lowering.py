@@ -72,6 +72,9 @@ BINARY = {
     "logical": lambda a, b: torch.logical_and(a > 0, torch.logical_or(b > 0, torch.logical_not(a == b))),
     "flags times": lambda a, b: (a > 0) * (b > 0), "flag times": lambda a, b: (a > 0) * b,
     "addcmul": lambda a, b: torch.addcmul(a, a, b, value=0.5),
+    "relu gradient": lambda a, b: aten.threshold_backward(a + 0 * b, b + 0 * a, 0.0),
+    "leaky relu": lambda a, b: aten.leaky_relu(a - b, 0.1),
+    "leaky relu gradient": lambda a, b: aten.leaky_relu_backward(a + 0 * b, b + 0 * a, 0.1, False),
 }  # fmt: skip
 
 FINITE = {  # where torch itself is not exact, or is undefined, at the odd numbers
@@ -197,7 +200,9 @@ def _off_by_a_little(rule):
         (aten.add.Tensor, "add broadcast"), (aten.exp.default, "exp block"), (aten.sum.dim_IntList, "sum 1"),
         (aten.amax.default, "amax 0"), (aten.mm.default, "mm of turned"), (aten.bmm.default, "bmm"),
         (aten.cat.default, "cat"), (aten.index_select.default, "index_select"), (aten.where.self, "where broadcast"),
-        (torch.ops.maxmargin.polar.default, "polar of wide"), (aten.linalg_vector_norm.default, "norm 3"),
+        (torch.ops.maxmargin.polar.default, "polar of wide"),
+        (aten.threshold_backward.default, "relu gradient broadcast"), (aten.leaky_relu.default, "leaky relu broadcast"),
+        (aten.linalg_vector_norm.default, "norm 3"),
     ],
 )  # fmt: skip
 def test_a_rule_that_is_off_by_a_little_is_seen(target, name, monkeypatch):
