@@ -85,7 +85,7 @@ class ModuleModel(HomogeneousModel):
         return not self.kinked
 
     @property
-    def linear(self) -> bool:
+    def linear(self) -> bool:  # type: ignore[override] # found by trying, not declared of a class
         """Whether scores add with parameters."""
         return self.additive
 
