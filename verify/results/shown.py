@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import Any
 
 from maxmargin.verify.results.outcome import Outcome
 
-if TYPE_CHECKING:
-    from maxmargin.verify.results.verdict import ProblemVerdict, Verdict
+Verdict = ProblemVerdict = Any  # of verdict.py, which calls this file: imported here, they would make a circle
 
 MARKS = {Outcome.HOLDS: "✓", Outcome.FAILS: "✗", Outcome.INCONCLUSIVE: "?"}
 HEADINGS = ("problem", "verdict", "norm", "its gap", "range of runs", "steps")
