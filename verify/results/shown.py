@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import Any, TypeAlias
 
 from maxmargin.verify.results.outcome import Outcome
 
-if TYPE_CHECKING:
-    from maxmargin.verify.results.verdict import ProblemVerdict, Verdict
+Verdict: TypeAlias = Any  # of verdict.py, which calls this file: imported here, it would make a circle
+ProblemVerdict: TypeAlias = Any
 
 MARKS = {Outcome.HOLDS: "✓", Outcome.FAILS: "✗", Outcome.INCONCLUSIVE: "?"}
 HEADINGS = ("problem", "verdict", "norm", "its gap", "range of runs", "steps")
