@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from maxmargin.models import problems
-from maxmargin.models.families.relu2 import SquaredReLU
+from maxmargin.models.families.networks import Network
 from maxmargin.models.importing import without_colon
 from maxmargin.models.modules import ModuleError
 from maxmargin.models.problem import DataError, Problem
@@ -44,7 +44,7 @@ class Net(nn.Module):
 
 def test_a_module_is_the_same_problem_as_our_own_model_written_by_hand():
     mine = problems.of((Net, X, Y))
-    ours = Problem.of("ours", SquaredReLU(5, 4), X, Y)
+    ours = Problem.of("ours", Network(5, (4,)), X, Y)
     theta = ours.model.init(0)
     same = {"first.weight": theta["W"], "head.weight": theta["a"].reshape(1, -1)}
     assert (mine.degree, mine.model.block_degrees) == (3, {"first.weight": 2, "head.weight": 1})
@@ -56,7 +56,7 @@ def test_a_module_is_the_same_problem_as_our_own_model_written_by_hand():
 
 
 def test_it_trains_in_native_code_as_our_own_does(caplog):
-    mine, ours = problems.of((Net, X, Y)), Problem.of("ours", SquaredReLU(5, 4), X, Y)
+    mine, ours = problems.of((Net, X, Y)), Problem.of("ours", Network(5, (4,)), X, Y)
     begin = starts(ours, 1)
     same = {"first.weight": begin["W"], "head.weight": begin["a"].reshape(1, 1, -1)}
     with caplog.at_level("INFO"):

@@ -20,7 +20,7 @@ import torch
 
 from maxmargin.verify.progress.calls import CallFile, What
 
-_TINY, _ONE = 5e-324, 1.0
+_DENORMAL = sys.float_info.min * sys.float_info.epsilon
 _VARIABLES: dict[Any, Any] = vars(os.environ)["_data"]  # its own copy decodes every entry, a hundred times as slow
 _handler = vars(signal.getsignal).get("__wrapped__", signal.getsignal)  # likewise, without an enumeration
 
@@ -38,7 +38,7 @@ SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
     "whether torch records gradients": (torch.is_grad_enabled, torch.set_grad_enabled),
     "torch's deterministic mode": (torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
-    "whether tiny numbers become 0": (lambda: _TINY * _ONE == 0.0, torch.set_flush_denormal),
+    "whether tiny numbers become 0": (lambda: _DENORMAL * 1.0 == 0.0, torch.set_flush_denormal),
     "the digits of decimals": (lambda: decimal.getcontext().prec, lambda n: setattr(decimal.getcontext(), "prec", n)),
     "the recursion limit": (sys.getrecursionlimit, sys.setrecursionlimit),
     "numpy's errors": (np.geterr, lambda now: np.seterr(**now)),
@@ -48,9 +48,10 @@ SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "what SIGTERM does": (lambda: _handler(signal.SIGTERM), lambda now: signal.signal(signal.SIGTERM, now)),
 }
 """What is global in a process and that an optimizer could leave changed: how it is read, and set."""
-SLOW = 5
+SLOW = ("numpy's errors", "the current folder", "the environment", "what SIGINT does", "what SIGTERM does")
 """The last ones, which take a microsecond to read: ours are read before an optimizer is built, not before each step."""
 _READ = tuple((name, read) for name, (read, _) in SETTINGS.items())
+_QUICK = _READ[: -len(SLOW)]
 
 
 @final
@@ -81,7 +82,7 @@ class Outside:
             return
         if self._what is What.STEP and self._ours:
             self._steps += 1
-            self._ours[:-SLOW] = [read() for _, read in _READ[:-SLOW]]
+            self._ours[: len(_QUICK)] = [read() for _, read in _QUICK]
         else:
             self._ours = [read() for _, read in _READ]
         for name, value in self._theirs.items():

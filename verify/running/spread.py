@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from maxmargin.models.errors import InputError
 from maxmargin.verify.progress.calls import Call
+from maxmargin.verify.thresholds.training import CONNECT
 
 Result = TypeVar("Result")
 NAMES = ("auto", "loky", "threads", "dask")
@@ -134,7 +135,3 @@ def _on_cluster(
                 future.release()
         except KilledWorker as error:
             raise BackendError(f"work on the cluster ended its worker again and again: {error}") from error
-
-
-CONNECT = 10.0
-"""Seconds within which a scheduler has to answer."""

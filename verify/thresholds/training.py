@@ -26,6 +26,7 @@ LONGER_RUN = named(
     "where the quick tier's leave nothing but steps to be desired, unless even these would not do",
     "Adamax on two layers: 0.037 after 4e6 steps, and not yet seen to close",
 )
+CONNECT = named("CONNECT", 10.0, "seconds", "within which a Dask scheduler has to answer")
 LONGEST_RUN = named(
     "LONGEST_RUN", 16.0, "times the quick tier's steps", "at most; what needs more is left to the full tier", "minutes"
 )

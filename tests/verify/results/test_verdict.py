@@ -310,7 +310,8 @@ def test_a_verdict_in_memory_has_a_page_and_a_figure():
     steps = np.array([10, 100, 1000])
     arrays = {"steps": steps, "kkt_gap:l2": 1.0 / steps[:, None], "kkt_gap:linf": np.full((3, 1), 0.3)}
     problem = replace(_problem(), arrays=arrays)
-    verdict = replace(_verdict(HOLDS), problems=(problem,))
+    blocks = {"W": {"norm": "linf", "weight": 1.0, "alignment": 1.0}}
+    verdict = replace(_verdict(HOLDS), problems=(problem,), blocks=blocks)
     figure = verdict.plot()
     (axes,) = figure.axes
     assert {line.get_label().removesuffix(" (judged)") for line in axes.lines} == {"l2", "linf"}
