@@ -47,7 +47,7 @@ def swept(folder: Path, workers: int) -> Any:
 
 def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: _timeless(v) for k, v in value.items() if k != "seconds"}
+        return {k: _timeless(v) for k, v in value.items() if k not in ("seconds", "origin")}
     return [_timeless(v) for v in value] if isinstance(value, list) else value
 
 

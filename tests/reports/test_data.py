@@ -110,7 +110,7 @@ REFUSED = {
     "an outcome that is no Unicode": (change("claims", 0, "outcome", to="\ud800"), "surrogates not allowed"),
     "a reason that is no text": (change("claims", 0, "reasons", to=[None]), r"claims\[0\]\.reasons\[0\]`"),
     "text for a number": (change(*P, "steps", to="many"), r"Expected `int`, got `str` .*problems\[0\]\.steps`"),
-    "a truth value for a number": (change(*P, "degree", to=True), r"Expected `int`, got `bool` .*\.degree`"),
+    "a truth value for a number": (change(*P, "degree", to=True), r"Expected `int \| float`, got `bool` .*\.degree`"),
     "a number for a truth value": (
         change(*P, "hypotheses", "separated", "met", to=1),
         r"Expected `bool \| null`, got `int` .*hypotheses\[\.\.\.\]\.met`",

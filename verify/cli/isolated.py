@@ -68,9 +68,9 @@ def run(argv: Sequence[str] | None = None) -> int:
         # What the shell handed over stays open: >(jq .) is a name of such a descriptor.
         worker = subprocess.Popen(command, close_fds=False, env=os.environ | places | ONE_THREAD)
         os.close(status)
-        for name in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(name, lambda number, _: worker.send_signal(number))
         watch = Watch(calls, vars(found).get("step_timeout"), vars(found).get("memory_limit"))
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, lambda number, _: watch.end(worker, number))
         exceeded = watch.wait(worker)
         os.set_blocking(written, False)  # a forked copy of the worker may still hold the other end
         text = _read(written)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from maxmargin.verify.progress.calls import Call, What
 
 LOOK = 0.25
 """Seconds between two looks."""
+AGAIN = 5.0
+"""Seconds after which a signal that has not ended the worker is sent to it again."""
 MOST = 0.9
 """Of the memory at hand, what the processes may take together unless a limit is given."""
 TIMED = (What.STEP, What.CONSTRUCTOR, What.MODE)
@@ -39,9 +42,15 @@ class Watch:
     timeout: float | None = None
     memory: float | None = None
     _most: float = field(init=False)
+    _asked: tuple[int, float] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self._most = MOST * at_hand() if self.memory is None else self.memory * 2**30
+
+    def end(self, worker: subprocess.Popen[bytes], number: int) -> None:
+        """Pass a signal on, and again while the worker goes on: an ``except:`` of a library may have swallowed it."""
+        self._asked = number, time.monotonic()
+        worker.send_signal(number)
 
     def wait(self, worker: subprocess.Popen[bytes]) -> str | None:
         """Wait for the end of a worker, and end it when it exceeds a limit.
@@ -55,6 +64,8 @@ class Watch:
                 return None
             except subprocess.TimeoutExpired:
                 found = self.exceeded(worker.pid)
+            if self._asked is not None and time.monotonic() - self._asked[1] > AGAIN:
+                self.end(worker, self._asked[0])
             if found is not None:
                 for pid in self._processes(worker.pid):
                     with suppress(OSError):

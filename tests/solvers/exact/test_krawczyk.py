@@ -26,7 +26,19 @@ REFUSED = {
     "G4-3x3-spectral": "singular",
     "G4-3x3-hybrid": "singular",
     "G5-k3-m3-spectral": "singular",
-    "G6-m3-nuclear": "no polynomial system",
+    **{
+        f"{name}-nuclear": "no polynomial system"
+        for name in (
+            "G4-attention-m3",
+            "G6-m3",
+            "G6-relu-m3",
+            "G6-power3-m3",
+            "G6-quadratic-m3",
+            "G6-m2x2",
+            "G6-tied-L7",
+        )
+    },
+    **{f"G6-relu-m3-{norm}": "not smooth" for norm in ("l1", "l2", "spectral")},
 }
 
 

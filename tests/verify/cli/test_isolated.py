@@ -43,6 +43,7 @@ def maxmargin(tmp_path):
     started = []
     yield start
     for worker in started:
+        worker.kill()
         worker.communicate()
 
 
@@ -142,6 +143,24 @@ def test_a_signal_ends_it_in_words(maxmargin, number, status):
     assert worker.returncode == status
     assert "Nothing was stored" in err
     assert "Traceback" not in err
+
+
+def test_a_signal_that_a_library_swallows_is_sent_again(maxmargin):
+    swallow = """
+import time, builtins
+if not hasattr(builtins, "swallowed"):
+    builtins.swallowed = True
+    try:
+        time.sleep(60)
+    except BaseException:
+        pass
+time.sleep(0.2)"""
+    worker = maxmargin("check", "mine.py:Opt", source=f"exec({swallow!r})")
+    time.sleep(12)
+    worker.send_signal(signal.SIGTERM)
+    _, err = worker.communicate(timeout=60)
+    assert worker.returncode == 143
+    assert "Nothing was stored" in err
 
 
 def test_the_worker_does_not_outlive_its_parent(maxmargin, tmp_path):

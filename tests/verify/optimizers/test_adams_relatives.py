@@ -1,4 +1,4 @@
-"""Adam's relatives, NAdam to AdEMAMix: 250 steps against torch.optim or plain loops, and far below.
+"""Adam's relatives, NAdam to StableAdamW: 250 steps against torch.optim or plain loops, and far below.
 
 The loops are written after the authors' or ``pytorch_optimizer``'s code; each comparison is also made with loops that
 have one fault, and must tell each of them.
@@ -178,13 +178,6 @@ def _stable(g, b1=0.9, b2=0.95, *, joined=False, held=True):
         yield np.concatenate(steps)
 
 
-def _ademamix(g, b1=0.9, b2=0.95, b3=0.99, *, alpha=5, corrected=False):
-    slow = 0.0
-    for t, (x, m, v) in enumerate(_adams(g, b1, b2), start=1):
-        slow = b3 * slow + (1 - b3) * x
-        yield _ratio(m + alpha * slow / (1 - b3**t if corrected else 1), (1 + alpha) * _root(v))
-
-
 LOOPS = {
     "nadam": (("nadam", {}), _nadam, {}),
     "dozat": (("nadam", {"scheduled": False}), _nadam, {"half": 0.0}),
@@ -196,7 +189,6 @@ LOOPS = {
     "adabelief": (("adabelief", {}), _adabelief, {}),
     "grams": (("grams", {}), _grams, {}),
     "stable-adam": (("stable-adam", {}), _stable, {}),
-    "ademamix": (("ademamix", {}), _ademamix, {}),
 }
 
 
@@ -235,9 +227,6 @@ def test_it_is_the_plain_loop(which):
         ("grams", {"own": False}),
         ("stable-adam", {"held": False}),
         ("stable-adam", {"joined": True}),
-        ("ademamix", {"corrected": True}),
-        ("ademamix", {"alpha": 4.9}),
-        ("ademamix", {"b3": 0.991}),
     ],
 )
 def test_a_loop_with_a_fault_differs(which, fault):

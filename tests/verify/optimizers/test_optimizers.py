@@ -147,6 +147,8 @@ FIRST = {
     "laprop": SIGN,
     "adopt": _times(SIGN, 0.0),  # only its second moment begins
     "adan": SIGN,
+    "grams": SIGN,
+    "stable-adam": SIGN,
     "adabelief": _times(SIGN, 1 / 0.9),  # g − m = 0.9 g
     "rmsprop": _times(SIGN, 1 / math.sqrt(0.05)),  # not corrected
     "spectral-gd": POLAR,

@@ -376,7 +376,6 @@ class ForgetsBiasCorrection(torch.optim.Adam):
         (LateMomentum, {}),
         (FrozenRow, {}),
         (Skips, {}),
-        (WarmsUp, {}),
         (WarmsUp, {"until": 450}),
         (HiddenDecay, {}),
         (TrustRatio, {}),
@@ -386,7 +385,6 @@ class ForgetsBiasCorrection(torch.optim.Adam):
         (FullPolar, {}),
         (Transposed, {}),
         (RatioDrifts, {}),
-        (ForgetsBiasCorrection, {"eps": 0.0, "betas": (0.8, 0.95)}),
         ("torch.optim:Adam", {"betas": (0.8, 0.95), "eps": 1e-8}),
         ("torch.optim:Adam", {"betas": (0.8, 0.95), "eps": 1e-15}),
         ("torch.optim:SGD", {"momentum": 0.9, "weight_decay": 1e-4}),
@@ -396,6 +394,13 @@ class ForgetsBiasCorrection(torch.optim.Adam):
 )
 def test_a_spoiled_twin_is_none(target, kwargs):
     assert _twin(target, kwargs) is None
+
+
+@pytest.mark.parametrize(
+    ("target", "kwargs"), [(WarmsUp, {}), (ForgetsBiasCorrection, {"eps": 0.0, "betas": (0.8, 0.95)})]
+)
+def test_a_factor_common_to_all_blocks_is_a_learning_rate_of_its_own(target, kwargs):
+    assert _twin(target, kwargs).text.endswith("up to a learning rate of its own each step")
 
 
 def test_a_wrong_beta_is_recognised_as_what_it_is():
