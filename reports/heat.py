@@ -56,4 +56,5 @@ def heat_map(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _limits(values: np.ndarray) -> tuple[float, float]:
     seen = values[np.isfinite(values)]
-    return (float(seen.min()), max(float(seen.max()), 1.01 * float(seen.min()))) if seen.size else (LEAST, 1.0)
+    least = max(LEAST, float(seen.min())) if seen.size else LEAST
+    return least, max(float(seen.max()) if seen.size else 1.0, 2.0 * least)

@@ -137,11 +137,11 @@ def sweep(
         with (store.root / LINES).open("ab") as file:
             file.write(b"\n")  # the last line may be torn
             for native in (True, False):  # black boxes may not share a process
-                cells = [(key, cell) for key, cell in todo if cell.native is native]
-                if not cells:
+                these = [(key, cell) for key, cell in todo if cell.native is native]
+                if not these:
                     continue
                 parent = 0 if backend.name == "dask" or backend.of(native) == "threads" else os.getpid()
-                items = [(key, (cell, parent)) for key, cell in cells]
+                items = [(key, (cell, parent)) for key, cell in these]
                 for row in map(as_json, backend.spread(row_of, items, native)):
                     file.write(_line(row))
                     file.flush()

@@ -104,7 +104,7 @@ def test_an_error_is_a_row_and_is_tried_again(tmp_path):
 
 
 def test_a_cell_does_not_depend_on_where_it_runs(grid, tmp_path):
-    text = FILE.replace('"two-points"', '"binary@relu2:h=4"').replace("seeds = 2", "seeds = 1").replace("300", "30_000")
+    text = FILE.replace('"two-points"', '"multiclass"').replace("seeds = 2", "seeds = 1").replace("300", "30_000")
     here = sweep(grid(text), tmp_path / "here", backend=Backend())
     there = sweep(grid(text), tmp_path / "there", backend=Backend("threads", workers=2))
     assert _without_time(here) == _without_time(there)
