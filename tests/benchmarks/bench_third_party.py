@@ -302,6 +302,8 @@ def page(table: ThirdPartyTable) -> str:
         lines.append("| " + " | ".join(c.replace("|", "\\|").replace("\n", " ") for c in cells) + " |\n")
     versions = [*table.packages, *(f"{name} {version}" for name, version in table.versions.items())]
     lines.append(f"\nVersions: {', '.join(dict.fromkeys(versions))}.\n")
+    if left := len(ROWS) - len(table.entries):
+        lines.append(f"\n{left} of {len(ROWS)} rows were not measured with this version of maxmargin.\n")
     if table.missing:
         lines.append(f"\nNot installed, and left out: {', '.join(table.missing)}.\n")
     return "".join(lines)
