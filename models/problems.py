@@ -130,7 +130,7 @@ def of(entry: Any) -> Problem:
 
     Example:
         >>> of(([[1.0, 0.0], [0.0, 1.0]], [0, 1]))
-        Problem('data-8fc11c@linear', n=2, d=2, margins=2, L=1)
+        Problem('data-9a7f54@linear', n=2, d=2, margins=2, L=1)
     """
     if isinstance(entry, str):
         return get(entry)
@@ -274,7 +274,7 @@ def _data(source: str) -> Data:
     if files.is_file(source):
         return files.load(source)
     name, _, options = source.partition(":")
-    if _module(source) is not None:
+    if name not in DATASETS and _module(source) is not None:
         raise ProblemError(f"{source} is a model without data; give them: --data FILE.npz, or FILE.npz@{source}")
     if name not in DATASETS and ("/" in source or "." in source):
         raise ProblemError(f"unknown data {source!r}; a path must end in {' or '.join(files.SUFFIXES)}")

@@ -38,8 +38,10 @@ def test_every_setting_is_changed_below():
 
 @pytest.mark.parametrize("when", ["constructor", "step"])
 @pytest.mark.parametrize("name", CHANGES)
-def test_what_an_optimizer_sets_is_its_own(name, when, tmp_path, monkeypatch):
+def test_what_an_optimizer_sets_is_its_own(name, when, tmp_path, monkeypatch, request):
     monkeypatch.chdir(tmp_path)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     read = SETTINGS[name][0]
     seen = []
 

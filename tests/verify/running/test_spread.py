@@ -45,7 +45,9 @@ def work(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     import spread_work
+    from joblib.externals.loky import get_reusable_executor
 
+    get_reusable_executor().shutdown(wait=True)  # workers of an earlier test could not import it
     (tmp_path / "marks").mkdir()
     return spread_work
 
