@@ -170,7 +170,7 @@ def _built(module: Any) -> torch.nn.Module:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)  # what is drawn and not trained must be the same in every process
                 module = module()
-        except Exception as error:
+        except Exception as error:  # the user's own code may raise anything
             raise ModuleError(
                 f"{getattr(module, '__name__', module)}() failed: {_line(error)}{where(error)}; needed is a module, or "
                 "a class or function that is called without arguments (on the command line FILE.py:NAME:option=value)"
@@ -189,7 +189,7 @@ def _unchecked(module: torch.nn.Module, name: str, of: tuple[int, ...], X: Tenso
     try:
         with torch.no_grad():
             found = module(X.reshape(len(X), *of))
-    except Exception as error:
+    except Exception as error:  # likewise
         raise ModuleError(
             f"{name}: its forward failed on float64 inputs of shape {(len(X), *of)}: {_line(error)}{where(error)}"
         ) from error
@@ -219,7 +219,7 @@ def _each_sample_alone(model: ModuleModel, theta: Mapping[str, Tensor], X: Tenso
             raise ModuleError(f"{model.name}: its scores are random (dropout?); {mode}")
         try:
             alone = torch.cat([model.scores(theta, x.unsqueeze(0)) for x in X])
-        except Exception as error:
+        except Exception as error:  # likewise
             raise ModuleError(
                 f"{model.name}: fails on a single sample: {_line(error)}{where(error)}; {mode}"
             ) from error
@@ -230,7 +230,7 @@ def _each_sample_alone(model: ModuleModel, theta: Mapping[str, Tensor], X: Tenso
             )
         try:
             vmap(model.scores, in_dims=(0, None))({n: torch.stack([b, b]) for n, b in theta.items()}, X)
-        except Exception as error:
+        except Exception as error:  # likewise; vmap has errors of many classes
             raise ModuleError(
                 f"{model.name}: torch.func.vmap cannot batch its forward: {_line(error)}{where(error)}"
             ) from error

@@ -92,7 +92,7 @@ def test_the_notebook_runs():
     names: dict[str, object] = {}
     for cell in (c for c in cells if c["cell_type"] == "code"):
         exec(compile("".join(cell["source"]), "first_steps.ipynb", "exec"), names)
-    assert names["figure"].axes  # type: ignore[attr-defined]
+    assert names["figure"].axes
 
 
 def test_the_recipes_table_is_understood():

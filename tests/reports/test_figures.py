@@ -55,7 +55,7 @@ def texts(svg: str) -> list[str]:
 @pytest.mark.parametrize("figure", [gap_figure, alignment_figure])
 def test_the_judged_norm_is_thick_and_every_norm_has_its_own_color(figure: object) -> None:
     data = curves(l2=FALLING, linf=FLAT)
-    drawn = lines(figure(data, "l2", "t", styles(data.gap)).svg)  # type: ignore[operator]
+    drawn = lines(figure(data, "l2", "t", styles(data.gap)).svg)
     assert [(color, thick) for color, thick, _ in drawn] == [("--norm-linf", False), ("--norm-l2", True)]
 
 

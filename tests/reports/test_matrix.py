@@ -45,7 +45,7 @@ def test_a_state_follows_the_thresholds_of_the_judging(stored: Stored, row: dict
     def change(payload: dict[str, Any]) -> None:
         payload["claims"][0]["problems"][0]["evidence"]["linf"] |= row
 
-    (claim,) = edited(stored(claims=1, figures=False), change).results.claims  # type: ignore[union-attr]
+    (claim,) = edited(stored(claims=1, figures=False), change).results.claims
     standing = Standing.of(claim, claim.problems[0])
     assert state_of("linf", standing) is state
     assert state_of("l2", standing) is State.HOLDS

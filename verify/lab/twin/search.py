@@ -111,7 +111,7 @@ def _searched(
                 return Search(broken=rehearsal.broken)
             runs.append(rehearsal.moves)
         # What a step of degree 1 is long is a matter of the learning rate; one of degree 0 may have a factor of its
-        # own too (RAdam's, Prodigy's), which is thought of where no single one fits.
+        # own too (RAdam's), which is thought of where no single one fits.
         for freely in (True,) if about.update_degree else (False, True):
             for optimizer in _guesses(target, handle, shapes, about, runs, norms, freely):
                 if _compare(optimizer, runs, freely, target.skipped) is None:
