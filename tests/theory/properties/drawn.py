@@ -21,7 +21,7 @@ from maxmargin.models.families.linear import BlockLinear, MulticlassLinear
 from maxmargin.models.problem import Problem
 
 FACTOR = float(os.environ.get("MAXMARGIN_EXAMPLES", "1"))
-PROFILE = "maxmargin-gate" if FACTOR == 1 else "maxmargin-explore"  # registered in tests/theory/conftest.py
+PROFILE = "maxmargin-gate" if FACTOR <= 1 else "maxmargin-explore"  # registered in tests/theory/conftest.py
 
 
 def again(statement, case):
