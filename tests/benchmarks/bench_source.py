@@ -28,7 +28,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))  # this folder is no package
 
 import cvxpy  # noqa: F401  (imported before the forks)
-import hypothesis  # noqa: F401
 import pytest
 import scipy.stats  # noqa: F401
 import sympy  # noqa: F401
@@ -40,7 +39,8 @@ EXAMPLES = "0.2"  # of each property's examples in the gate
 SECONDS = 300  # of CPU for one file of tests: what takes longer hangs
 HEAD = """# Faults in our own source, and the tests that see them
 
-{caught} of {run} changes of one token are caught by the quick tests of their folder or by the theory's properties{rest}.
+{caught} of {run} changes of one token are caught by the quick tests of their folder or by the theory's
+properties{rest}.
 Made by `python tests/benchmarks/bench_source.py` from `tests/benchmarks/source_mutations.py`.
 
 | file | was | is | what is wrong | seen by |
@@ -162,10 +162,16 @@ def table(rows: dict[tuple[str, ...], dict[str, Any]]) -> str:
     caught = sum(row["caught"] is not None for _, row in run)
     equal = sum(row["caught"] is None and bool(m.equal) for m, row in run)
     rest = [f"; {equal} more change nothing that a test could see" if equal else ""]
-    rest.append(f"; {len(MUTATIONS) - len(run)} of {len(MUTATIONS)} have not been run" if len(run) < len(MUTATIONS) else "")
+    rest.append(
+        f"; {len(MUTATIONS) - len(run)} of {len(MUTATIONS)} have not been run" if len(run) < len(MUTATIONS) else ""
+    )
     lines = [HEAD.format(caught=caught, run=len(run), rest="".join(rest))]
     for mutation, row in run:
-        seen = f"`{row['caught'].removeprefix('tests/')}`" if row["caught"] else f"nothing: {mutation.equal or 'a gap in the tests'}"
+        seen = (
+            f"`{row['caught'].removeprefix('tests/')}`"
+            if row["caught"]
+            else f"nothing: {mutation.equal or 'a gap in the tests'}"
+        )
         old, new = (f"``{' '.join(text.split())}``".replace("|", "\\|") for text in (mutation.old, mutation.new))
         lines.append(f"| {mutation.file} | {old} | {new} | {mutation.why} | {seen.replace('|', chr(92) + '|')} |\n")
     return "".join(lines)
@@ -190,13 +196,17 @@ def main() -> None:
     torch.set_num_threads(1)
     done = read_rows(options.rows)
     todo = [m for m in interleaved(MUTATIONS) if options.only in m.file]
-    todo = [m for m in todo if (row := done.get(tuple(key_of(m).values()))) is None or (options.again and not row["caught"])]
+    todo = [
+        m for m in todo if (row := done.get(tuple(key_of(m).values()))) is None or (options.again and not row["caught"])
+    ]
     with tempfile.TemporaryDirectory() as folder, options.rows.open("a") as rows:
         tree, sound = copied(Path(folder)), dict[str, bool]()
         for i, mutation in enumerate(todo):
             row = examine(mutation, tree, sound)
             print(json.dumps(row, ensure_ascii=False), file=rows, flush=True)
-            print(f"{i + 1}/{len(todo)} {mutation.file}: {mutation.why}: {row['caught']}, {row['seconds']} s", flush=True)
+            print(
+                f"{i + 1}/{len(todo)} {mutation.file}: {mutation.why}: {row['caught']}, {row['seconds']} s", flush=True
+            )
             options.table.write_text(table(read_rows(options.rows)))
     options.table.write_text(table(read_rows(options.rows)))
 

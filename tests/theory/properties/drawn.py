@@ -8,7 +8,7 @@ ten times as many examples, other ones each time.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +26,8 @@ PROFILE = "maxmargin-gate" if FACTOR <= 1 else "maxmargin-explore"  # registered
 
 def again(statement, case):
     """The line that runs a property on one case."""
-    return f'PYTHONPATH=tests python -m theory.properties {Path(statement.__code__.co_filename).stem} "{call(statement, case)}"'
-
-
-def call(statement, case):
-    return f"{statement.__name__}({case!r})"
+    file = Path(statement.__code__.co_filename).stem
+    return f'PYTHONPATH=tests python -m theory.properties {file} "{statement.__name__}({case!r})"'
 
 
 def over(cases, count):
@@ -98,10 +95,14 @@ class Data:
 SEEDS = st.integers(0, 10_000)
 EXPONENTS = st.one_of(st.sampled_from([1.1, 1.25, 1.5, 2.0, 3.0, 4.0]), st.floats(1.05, 8).map(lambda p: round(p, 2)))
 NAMED = ("l2", "linf", "spectral", "l1", "nuclear", "maxrow", "sumrow", "maxcolumn", "sumcolumn")
-SMOOTH = st.builds(lambda family, p: f"{family}:{p}", st.sampled_from(["entrywise", "schatten", "rows", "columns"]), EXPONENTS)
+SMOOTH = st.builds(
+    lambda family, p: f"{family}:{p}", st.sampled_from(["entrywise", "schatten", "rows", "columns"]), EXPONENTS
+)
 BLOCK = st.one_of(st.sampled_from(NAMED), SMOOTH)
 JOINED = st.builds(lambda norm, join: f"{norm};{join}", BLOCK, st.sampled_from(["max", "sum", "l2", "1.5", "3"]))
-NORMS = st.one_of(BLOCK, JOINED, st.sampled_from(["hybrid", "hybrid:0.5", "hybrid:3", "blocks:@matrix=schatten:3,@vector=0.7*l2;max"]))
+NORMS = st.one_of(
+    BLOCK, JOINED, st.sampled_from(["hybrid", "hybrid:0.5", "hybrid:3", "blocks:@matrix=schatten:3,@vector=0.7*l2;max"])
+)
 
 
 @st.composite
@@ -117,6 +118,3 @@ def data(draw, decades=2.0, easy=False):
     vector = (draw(st.integers(1, 4)),)
     shapes = draw(st.sampled_from([(matrix, vector), (matrix,), (vector, matrix, vector[:1])]))
     return Data(2 + draw(st.integers(0, 6)), shapes, 2, spread, seed)
-
-
-__all__ = ["BLOCK", "Data", "NORMS", "SEEDS", "again", "call", "data", "over", "refused", "replace"]

@@ -16,8 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pytest
 from hypothesis import strategies as st
+from theory.properties.drawn import NORMS, Data, data, over
 from typing_extensions import override
 
 from maxmargin.solvers.linear.optimum import solve_margin
@@ -26,9 +26,8 @@ from maxmargin.verify.engine.run import run, starts
 from maxmargin.verify.engine.schedules import PowerLaw
 from maxmargin.verify.optimizers.steepest import MomentumSteepestDescent
 from maxmargin.verify.results.alignment import alignment
-from theory.properties.drawn import NORMS, Data, data, over, refused
 
-RUNS, STEPS = 3, 4000
+RUNS, STEPS, L2 = 3, 4000, get_norm("l2")
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Mixed(MomentumSteepestDescent):
     """An inexact lmo: (1 − share) of it, and ``share`` of another norm's, brought to this norm's sphere."""
 
     share: float = 0.0
-    other: Norm = get_norm("l2")
+    other: Norm = L2
 
     @override
     def direction(self, state, gradient, step):
@@ -92,7 +91,9 @@ def proved(case, largest, samples):
         total = 1 + case.beta * np.exp(largest * etas[t - 1]) * total if t else 1.0
         weight = 1 + case.beta * weight
         # Nesterov's step adds the newest gradient once more.
-        epsilon[t] = (case.beta * total + 1) / (case.beta * weight + 1) - 1 if case.kind == "nesterov" else total / weight - 1
+        epsilon[t] = (
+            (case.beta * total + 1) / (case.beta * weight + 1) - 1 if case.kind == "nesterov" else total / weight - 1
+        )
     return eta0, etas, epsilon
 
 
@@ -105,11 +106,19 @@ def steps_keep_the_rate_and_alignment_that_are_proved(case):
     eta0, etas, epsilon = proved(case, largest, problems[0].n_margins)
     start = starts(problems[0], RUNS, seed=case.data.seed, scale=0.01 / largest)
     path = run(
-        problems, optimizer(case), start, steps=STEPS, schedule=PowerLaw(eta0, case.a), loss="exponential", checkpoints=8
+        problems,
+        optimizer(case),
+        start,
+        steps=STEPS,
+        schedule=PowerLaw(eta0, case.a),
+        loss="exponential",
+        checkpoints=8,
     )
     travelled = np.concatenate([[0.0], etas.cumsum()])[path.steps]
     np.testing.assert_allclose(path.travelled, np.repeat(travelled[:, None], RUNS, 1), rtol=1e-12)
-    spent = np.concatenate([[0.0], (2 * etas * largest * epsilon + (etas * largest) ** 2 * np.exp(etas * largest) / 2).cumsum()])
+    spent = np.concatenate(
+        [[0.0], (2 * etas * largest * epsilon + (etas * largest) ** 2 * np.exp(etas * largest) / 2).cumsum()]
+    )
     for i, problem in enumerate(problems):
         best = solve_margin(problem, norm).margin
         first = path.at(0, i)
