@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from maxmargin.verify.blackbox.targets import load
-from maxmargin.verify.cli.entry import build_parser
+from maxmargin.verify.cli.grammar import build_parser
 from maxmargin.verify.cli.project import Project
 from maxmargin.verify.lab.examine import PROBLEMS, Laboratory
 
