@@ -116,8 +116,8 @@ def test_what_is_shown_is_what_the_command_prints(command, capsys):
     for said in SHOWN[command]:
         assert not missing(said, printed)
         for i, line in enumerate(said):
-            if (digit := re.search(r"[1-9](?=\.\d)", line)) is not None:
-                wrong = line[: digit.start()] + str(10 - int(digit[0]) % 9) + line[digit.end() :]
+            for found in (f for f in NUMBER.finditer(line) if float(f[0]) > ROUNDING):
+                wrong = f"{line[: found.start()]}{float(found[0]) * 1.1:.6g}{line[found.end() :]}"
                 assert missing([*said[:i], wrong], printed), "a wrong digit is seen"
 
 
@@ -206,9 +206,14 @@ def test_the_recipes_table_is_understood():
 
 
 def test_the_reference_builds_from_the_docstrings(tmp_path):
-    pdoc = pytest.importorskip("pdoc")
-    pdoc.pdoc("maxmargin.models", output_directory=tmp_path)
-    assert "check_homogeneity" in (tmp_path / "maxmargin" / "models.html").read_text(encoding="utf-8")
+    pytest.importorskip("pdoc")
+    from maxmargin.reports.reference import build
+
+    assert build(tmp_path, "maxmargin.models").exists()
+    names = (tmp_path / "maxmargin" / "models.html").read_text(encoding="utf-8")
+    for name in ("check_homogeneity", "HomogeneousModel", "Problem"):
+        assert f'id="{name}"' in names, "a name that loads on first use is described"
+    assert 'id="check_homogeneity"' in (tmp_path / "maxmargin" / "models" / "checks.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

@@ -165,7 +165,7 @@ def _measured(jobs: Sequence[Job], backend: Backend | None, progress: Progress |
     measured: dict[str, Measured] = {}
     backend = backend or Backend(workers=os.cpu_count() or 1)
     with JointProgress(progress) as joint:
-        joint(0, len(jobs))
+        joint(0, len(jobs), "training")
         for name, one in run_all(jobs, Job.run, backend, joint, {job.name: job.key for job in jobs}):
             measured[name] = one
             joint.finished(name)
