@@ -26,7 +26,7 @@ class Facts:
         margin: The largest final one.
         steady: Alignment of the optimizer's steps under constant gradients with the norm, if known.
         told: Norms that the steps under constant gradients tell from it, however near their points lie.
-        elsewhere: What a block of a realistic shape does, where it plainly follows another norm than a small one.
+        elsewhere: What it does at realistic shapes or on small gradients, where that leaves the norm no chance.
     """
 
     norm: str

@@ -403,6 +403,8 @@ def test_a_longer_run_is_made_only_where_nothing_but_steps_is_missing(evidence, 
 
 
 def test_another_rule_at_realistic_shapes_refutes_whatever_the_gaps():
-    decision = judge(Facts("linf", GOOD, MET, BOUNDS, elsewhere="a 64 × 48 block follows l2"))
+    decision = judge(
+        Facts("linf", GOOD, MET, BOUNDS, elsewhere="a 64 × 48 block follows l2: no one norm is followed at all shapes")
+    )
     assert decision.outcome is FAILS
     assert decision.texts[0] == "a 64 × 48 block follows l2: no one norm is followed at all shapes"

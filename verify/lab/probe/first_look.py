@@ -18,7 +18,7 @@ from maxmargin.verify.blackbox.targets import Target, TargetError
 from maxmargin.verify.lab.probe.finite import nonfinite
 from maxmargin.verify.thresholds.probe import FINITE_SCALES, FIRST_MOVE, WARM_STEPS
 
-SCALES = (1.0, FINITE_SCALES[0], FINITE_SCALES[-1])
+SCALES = tuple(FINITE_SCALES[i] for i in (len(FINITE_SCALES) // 2, 0, -1))
 CALLS = WARM_STEPS + FIRST_MOVE  # after as many without a move no experiment waits for one
 
 
