@@ -32,7 +32,7 @@ from maxmargin.verify.lab.probe.strides import in_stride
 from maxmargin.verify.lab.regimes import Regimes, regimes
 from maxmargin.verify.lab.twin.search import Search, Twin, search
 from maxmargin.verify.results.candidates import CANDIDATES
-from maxmargin.verify.thresholds.laboratory import OWN_CALLS
+from maxmargin.verify.thresholds.probe import OWN_CALLS
 from maxmargin.verify.thresholds.state_norm import TRUST_RATIO
 
 PROBLEMS = ("blocks", "multiclass", "binary@relu2:h=8")

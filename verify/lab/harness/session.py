@@ -15,7 +15,7 @@ from maxmargin.verify.blackbox.feeding import seed_all
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.learning_rate import GROUPS_LR, Knob
 from maxmargin.verify.blackbox.targets import Target, TargetError
-from maxmargin.verify.thresholds.laboratory import FIRST_MOVE, WARM_STEPS
+from maxmargin.verify.thresholds.probe import FIRST_MOVE, WARM_STEPS
 
 Change = Callable[[int, Tensor], Tensor]
 

@@ -28,9 +28,10 @@ from maxmargin.verify.lab.harness.session import last_step
 from maxmargin.verify.lab.norm.reading import SIMPLEST, tie
 from maxmargin.verify.lab.norm.signature import random_start, spread_gradient
 from maxmargin.verify.results.alignment import alignment
-from maxmargin.verify.thresholds.laboratory import (
+from maxmargin.verify.thresholds.adapter import STATE_DEPTH
+from maxmargin.verify.thresholds.faults import FOLLOWS_NORM
+from maxmargin.verify.thresholds.norm import (
     BLOCK_TIE,
-    FOLLOWS_NORM,
     LARGE_APART,
     LARGE_DRAWS,
     LARGE_PATIENCE,
@@ -41,7 +42,6 @@ from maxmargin.verify.thresholds.laboratory import (
     SIGNATURE_STEPS,
     SMALL_DRAWS,
     SMALL_SIZES,
-    STATE_DEPTH,
 )
 
 LONGEST_WATCHED = "middle"

@@ -16,7 +16,7 @@ from maxmargin.verify.blackbox.feeding import seeded
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.targets import Target, TargetError
 from maxmargin.verify.lab.probe.finite import nonfinite
-from maxmargin.verify.thresholds.laboratory import FINITE_SCALES, FIRST_MOVE, WARM_STEPS
+from maxmargin.verify.thresholds.probe import FINITE_SCALES, FIRST_MOVE, WARM_STEPS
 
 SCALES = (1.0, FINITE_SCALES[0], FINITE_SCALES[-1])
 CALLS = WARM_STEPS + FIRST_MOVE  # after as many without a move no experiment waits for one

@@ -24,7 +24,7 @@ from torch import Tensor
 from maxmargin.verify.blackbox.difference import difference, size
 from maxmargin.verify.blackbox.targets import Target, TargetError
 from maxmargin.verify.lab.harness.session import Session
-from maxmargin.verify.thresholds.laboratory import (
+from maxmargin.verify.thresholds.probe import (
     EXACT_SCALE,
     FED_DEEPEST,
     FED_USUAL,

@@ -26,7 +26,7 @@ from maxmargin.verify.lab.probe.habits import Habits, habits
 from maxmargin.verify.lab.probe.memory import remembered
 from maxmargin.verify.lab.probe.own_pace import own_schedule, trust_power
 from maxmargin.verify.lab.probe.precision import lengthen
-from maxmargin.verify.thresholds.laboratory import BLURRED, EXACT_SCALE, HABIT_SEEN, OTHER_STEP, POWER_FITS
+from maxmargin.verify.thresholds.probe import BLURRED, EXACT_SCALE, HABIT_SEEN, OTHER_STEP, POWER_FITS
 
 
 @dataclass(frozen=True, kw_only=True)

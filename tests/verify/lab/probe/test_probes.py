@@ -14,7 +14,7 @@ from maxmargin.solvers.schedules.lag import resonance_limit
 from maxmargin.verify.blackbox.learning_rate import OUTSIDE
 from maxmargin.verify.blackbox.targets import TargetError, load
 from maxmargin.verify.lab.probe.probes import probe
-from maxmargin.verify.thresholds.laboratory import EXACT_SCALE, OTHER_STEP
+from maxmargin.verify.thresholds.probe import EXACT_SCALE, OTHER_STEP
 
 SHAPES = {"W": (3, 2), "V": (2, 4), "a": (4,)}
 
