@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import pkgutil
 import sys
+import warnings
 from importlib import import_module
 from pathlib import Path
 
 LAZY = ("maxmargin", "maxmargin.models", "maxmargin.solvers", "maxmargin.verify")
-"""Packages whose names load on first use; pdoc sees those that are there."""
+"""Packages whose names load on first use: pdoc describes those that are there, and no file beside them."""
 
 
-def build(folder: Path, *modules: str) -> Path:
+def build(folder: Path, root: str = "maxmargin") -> Path:
     """Write the reference.
 
     Args:
         folder: Where to.
-        modules: Of what; the whole by default.
+        root: Of which package, and of all below it.
 
     Returns:
         The page to begin with.
@@ -24,7 +26,10 @@ def build(folder: Path, *modules: str) -> Path:
 
     for package in map(import_module, LAZY):
         vars(package).update({name: getattr(package, name) for name in package.__all__})
-    pdoc.pdoc(*(modules or LAZY[:1]), output_directory=folder)
+    below = pkgutil.walk_packages(import_module(root).__path__, f"{root}.")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".* adds a module named ")  # by a package's __all__, too
+        pdoc.pdoc(root, *(m.name for m in below if not m.name.endswith("__main__")), output_directory=folder)
     return folder / "index.html"
 
 

@@ -12,10 +12,9 @@ from msgspec.structs import replace
 
 from maxmargin.verify.cli import difference, project
 from maxmargin.verify.cli.given import append, not_left_empty, options, with_data
-from maxmargin.verify.cli.output import Output, emit_json
+from maxmargin.verify.cli.output import Output, counted, emit_json, tell, tell_changes
 from maxmargin.verify.cli.project import Row
 from maxmargin.verify.cli.status import HOLDS, REFUTED, CliError
-from maxmargin.verify.cli.telling import counted, tell, tell_changes
 from maxmargin.verify.progress.report import reporting
 from maxmargin.verify.results.store import Store, file_key
 from maxmargin.verify.results.verdict import CheckVerdict, Outcome

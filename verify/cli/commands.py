@@ -16,11 +16,21 @@ from maxmargin.models import plugins
 from maxmargin.verify.cli import difference
 from maxmargin.verify.cli.check import check
 from maxmargin.verify.cli.given import append, not_left_empty, options, with_data, writable
-from maxmargin.verify.cli.output import Column, Output, emit_json, number
+from maxmargin.verify.cli.output import (
+    NUMBERS,
+    PROBLEM,
+    Column,
+    Output,
+    counted,
+    emit_json,
+    number,
+    number_row,
+    problem_rows,
+    tell_changes,
+)
 from maxmargin.verify.cli.status import HOLDS, REFUTED, CliError
 from maxmargin.verify.cli.streams import results
 from maxmargin.verify.cli.sweep import sweep
-from maxmargin.verify.cli.telling import NUMBERS, PROBLEM, counted, number_row, problem_rows, tell_changes
 from maxmargin.verify.progress.report import reporting
 from maxmargin.verify.results.origin import COMMAND
 from maxmargin.verify.results.store import Store

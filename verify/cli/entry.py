@@ -94,10 +94,10 @@ def _failed(error: Exception, args: argparse.Namespace) -> int:
         The exit status.
     """
     with suppress(Exception):  # a broken installation may lack what tells them apart
-        from maxmargin.verify.cli import faults
+        from maxmargin.verify.cli import given
 
-        if faults.is_input_error(error, args):
-            return faults.report_input_error(error, args)
+        if given.is_input_error(error, args):
+            return given.report_input_error(error, args)
     traceback.print_exception(error)
     print("maxmargin: this is a fault of the program, not a verdict; please report it.", file=sys.stderr)
     return INTERNAL_ERROR
