@@ -16,6 +16,7 @@ from maxmargin.verify.cli.output import Output, counted, emit_json, tell, tell_c
 from maxmargin.verify.cli.project import Row
 from maxmargin.verify.cli.status import HOLDS, REFUTED, CliError
 from maxmargin.verify.progress.report import reporting
+from maxmargin.verify.results.encoding import ReportError
 from maxmargin.verify.results.store import Store, file_key
 from maxmargin.verify.results.verdict import CheckVerdict, Outcome
 
@@ -24,7 +25,7 @@ def check(args: argparse.Namespace, out: Output) -> int:
     """``maxmargin check``."""
     folder, rows = _asked(args)
     with ExitStack() as stack:
-        before = None if args.baseline is None else difference.load(Path(args.baseline))
+        before = None if args.baseline is None else _before(Path(args.baseline))
         root = None if args.html is None else Path(args.html).absolute()
         if root is not None:
             stack.enter_context(not_left_empty(root))
@@ -56,6 +57,14 @@ def check(args: argparse.Namespace, out: Output) -> int:
     found = difference.changes(before, verdicts)
     tell_changes(found, out)
     return REFUTED if any(change.worse for change in found) else HOLDS
+
+
+def _before(baseline: Path) -> tuple[difference.Verdict, ...]:
+    """The results to compare with; what is wrong with them is not our fault."""
+    try:
+        return difference.load(baseline)
+    except ReportError as error:
+        raise CliError(str(error)) from None
 
 
 def _asked(args: argparse.Namespace) -> tuple[Path | None, list[Row]]:
