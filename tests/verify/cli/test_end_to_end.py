@@ -120,12 +120,15 @@ def spoiled(repository, held):
     """The same after a change that takes the sign away, against what was stored."""
     path = repository / "mypkg" / "optim.py"
     path.write_text(OPTIM.replace("g.sign()", "g"))
-    done = run(repository, "check", "--baseline", "nothere.json")
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("maxmargin: error: nothere.json does not exist; give a JSON file")
     done = run(repository, "check", "--baseline", "before.json", "--json", "after.json", "--md", "summary.md")
     path.write_text(OPTIM)
     return done
+
+
+def test_a_baseline_that_is_not_there_is_bad_input(repository):
+    done = run(repository, "check", "--baseline", "nothere.json")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("maxmargin: error: nothere.json does not exist; give a JSON file")
 
 
 def test_the_gate_alone_checks_the_targets_of_the_project(repository, held):
