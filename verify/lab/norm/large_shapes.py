@@ -235,7 +235,9 @@ def large_shapes(target: Target, seed: int = 0, degree: float = 0.0) -> LargeSha
 
 
 def _lengths(seen: Mapping[tuple[int, int], _Seen | str], degree: float) -> dict[tuple[int, int], float]:
-    """The lengths of steps in the norm that all matrices follow exactly; empty if there is none."""
+    """The lengths of steps in the norm that all matrices follow exactly; empty if there is none, or no whole degree."""
+    if degree not in (0.0, 1.0):
+        return {}
     found = {shape: one for shape, one in seen.items() if not isinstance(one, str)}
     for key in next(iter(found.values())).alignments if len(found) == len(seen) else ():
         if all(one.alignments.get(key, 0.0) >= FOLLOWS_NORM for one in found.values()):

@@ -74,8 +74,9 @@ def weights_below(session: Session, update: Sequence[Tensor], floor: float, degr
         reversed weights make the reversed one. (0, False) without a floor that can be fed.
     """
     c = floor / session.norm
-    if not 2.0**-FED_USUAL <= c < 1:
+    if not 2.0**-FED_USUAL <= c <= 1:
         return 0.0, False
+    degree = 0.0 if degree != degree else degree
     here, tripled = (session.at_scale(c, degree, start_factor=f) for f in (1.0, 3.0))
     far = c * 2.0**-RULED_BELOW
     step, reverse, mirrored = (session.at_scale(far * f, 0.0, start_factor=w) for f, w in ((1, 1), (-1, 1), (1, -1)))
