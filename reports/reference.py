@@ -29,6 +29,7 @@ def build(folder: Path, root: str = "maxmargin") -> Path:
     below = pkgutil.walk_packages(import_module(root).__path__, f"{root}.")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".* adds a module named ")  # by a package's __all__, too
+        warnings.filterwarnings("ignore", "Error parsing type annotation")  # a name for type checkers stays as it is
         pdoc.pdoc(root, *(m.name for m in below if not m.name.endswith("__main__")), output_directory=folder)
     return folder / "index.html"
 
