@@ -151,7 +151,7 @@ COMMON = (
         metavar="MODULE|FILE.py",
         help="load other people's norms, models, optimizers or claims first (once for each; also MAXMARGIN_PLUGINS)",
     ),
-    arg("--quiet", action="store_true", help="no progress, and only the headline of the result"),
+    arg("-q", "--quiet", action="store_true", help="no progress, and only the headline of the result"),
 )
 DATA = arg(
     "--data",
