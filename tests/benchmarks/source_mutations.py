@@ -169,7 +169,14 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     *_rows(
         "solvers/norms/polar/jacobi.py",
-        ("swap = a - t * c < b + t * c", "swap = a - t * c > b + t * c", "the shorter column first"),
+        Mutation(
+            "solvers/norms/polar/jacobi.py",
+            "swap = a - t * c < b + t * c",
+            "swap = a - t * c > b + t * c",
+            "the shorter column first",
+            ("tests/solvers/norms/polar/test_factor.py",),
+            "columns in ascending order instead: the same factor, with the same errors on spectra of up to 100 decades",
+        ),
         ("sin = cos * t", "sin = -cos * t", "a rotation the wrong way"),
         first=("tests/solvers/norms/polar/test_factor.py",),
     ),
