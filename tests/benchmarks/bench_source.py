@@ -1,9 +1,9 @@
 """Which faults in our own source the gate sees: ``python tests/benchmarks/bench_source.py``.
 
 Each mutation of ``source_mutations.py`` changes one token of one file, in a copy of the tree; then that folder's quick
-tests are run, the likely killer first, and the theory's properties, until one fails. A test counts only if it passes in
-the tree as it is. A finished mutation is a line of ``--rows`` at once, so a run that was broken off goes on where it
-stopped; ``--table`` is written from that file.
+tests are run, the likely killer first, and the theory's properties, until one fails. A finished mutation is a line of
+``--rows`` at once, so a run that was broken off goes on where it stopped. In the end every test that saw something is
+run in the tree as it is: what fails there has seen nothing, and its rows go. ``--table`` is written from what is left.
 
 Processes are forked from this one, which has imported torch and the other libraries but nothing of ours.
 """
@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -49,21 +50,21 @@ Made by `python tests/benchmarks/bench_source.py` from `tests/benchmarks/source_
 
 
 class Seen:
-    """A pytest plugin: the first test that failed, or the file that could not be imported."""
+    """A pytest plugin: the tests that failed, or the files that could not be imported."""
 
     def __init__(self) -> None:
-        self.first: str | None = None
+        self.failed: list[str] = []
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        if report.failed and self.first is None:
-            self.first = report.nodeid
+        if report.failed:
+            self.failed.append(report.nodeid)
 
     def pytest_collectreport(self, report: Any) -> None:
-        if report.failed and self.first is None:
-            self.first = f"{report.nodeid} (import)"
+        if report.failed:
+            self.failed.append(f"{report.nodeid} (import)")
 
 
-def forked(work: Callable[[], str | None], folder: Path) -> str | None:
+def forked(work: Callable[[], list[str]], folder: Path) -> list[str]:
     """What ``work`` returns in a process of its own, with ``folder`` as the tree; "hangs" where it does not return."""
     read, write = os.pipe()
     if (child := os.fork()) == 0:
@@ -79,17 +80,17 @@ def forked(work: Callable[[], str | None], folder: Path) -> str | None:
     with os.fdopen(read) as answers:
         said = answers.read()
     os.waitpid(child, 0)
-    return json.loads(said) if said else "hangs, or ends the process"
+    return json.loads(said) if said else ["hangs, or ends the process"]
 
 
-def first_failure(folder: Path, tests: str) -> str | None:
-    """The first test of a file, a folder or a test's id that fails; None if all pass."""
+def failures(folder: Path, tests: Sequence[str], *options: str) -> list[str]:
+    """The tests that fail, of files, folders or tests by their ids."""
 
-    def work() -> str | None:
+    def work() -> list[str]:
         os.environ["MAXMARGIN_EXAMPLES"] = EXAMPLES
         seen = Seen()
-        status = pytest.main(["-x", "-q", "-p", "no:cacheprovider", tests], plugins=[seen])
-        return seen.first or (None if status == 0 else f"{tests} (status {int(status)})")
+        status = pytest.main(["-q", "-p", "no:cacheprovider", *options, *tests], plugins=[seen])
+        return seen.failed or ([] if status in (0, 5) else [f"{tests[0]} (status {int(status)})"])  # 5: no such test
 
     return forked(work, folder)
 
@@ -118,23 +119,18 @@ def mutated(mutation: Mutation, tree: Path) -> str:
     return text
 
 
-def examine(mutation: Mutation, tree: Path, sound: dict[str, bool]) -> dict[str, Any]:
+def examine(mutation: Mutation, tree: Path) -> dict[str, Any]:
     """Whether a mutation is seen, and by what."""
     began = time.perf_counter()
     caught = None
     for tests in tests_of(mutation):
         before = mutated(mutation, tree)
         drop_compiled(mutation, tree)
-        found = first_failure(tree, tests)
+        found = failures(tree, shlex.split(tests), "-x")
         (tree / mutation.file).write_text(before)
         drop_compiled(mutation, tree)
-        if found is None:
-            continue
-        test = found.split(" (")[0] if "::" in found else tests
-        if test not in sound:  # it must be the mutation that it sees
-            sound[test] = first_failure(tree, test) is None
-        if sound[test]:
-            caught = found
+        if found:
+            caught = found[0]
             break
     return {**key_of(mutation), "caught": caught, "seconds": round(time.perf_counter() - began, 1)}
 
@@ -154,6 +150,16 @@ def read_rows(path: Path) -> dict[tuple[str, ...], dict[str, Any]]:
     """Finished rows; later lines win."""
     lines = path.read_text().splitlines() if path.exists() else []
     return {(row["file"], row["old"], row["new"]): row for row in map(json.loads, lines)}
+
+
+def confirm(path: Path, tree: Path) -> None:
+    """Drop the rows whose test fails in the tree as it is."""
+    rows = read_rows(path)
+    tests = sorted({row["caught"].split(" (")[0] for row in rows.values() if "::" in (row["caught"] or "")})
+    broken = set(failures(tree, tests)) if tests else set()
+    print(f"{len(tests)} tests in the tree as it is: {len(broken)} fail", *sorted(broken), flush=True)
+    kept = [row for row in rows.values() if (row["caught"] or "").split(" (")[0] not in broken]
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
 
 
 def table(rows: dict[tuple[str, ...], dict[str, Any]]) -> str:
@@ -200,14 +206,15 @@ def main() -> None:
         m for m in todo if (row := done.get(tuple(key_of(m).values()))) is None or (options.again and not row["caught"])
     ]
     with tempfile.TemporaryDirectory() as folder, options.rows.open("a") as rows:
-        tree, sound = copied(Path(folder)), dict[str, bool]()
+        tree = copied(Path(folder))
         for i, mutation in enumerate(todo):
-            row = examine(mutation, tree, sound)
+            row = examine(mutation, tree)
             print(json.dumps(row, ensure_ascii=False), file=rows, flush=True)
             print(
                 f"{i + 1}/{len(todo)} {mutation.file}: {mutation.why}: {row['caught']}, {row['seconds']} s", flush=True
             )
             options.table.write_text(table(read_rows(options.rows)))
+        confirm(options.rows, tree)
     options.table.write_text(table(read_rows(options.rows)))
 
 

@@ -53,14 +53,21 @@ THEORY = ("tests/theory/properties",)
 
 
 def tests_of(mutation: Mutation) -> list[str]:
-    """All tests that a mutation is held against, in order."""
+    """All tests that a mutation is held against, in order, each as pytest's arguments."""
     prefix = max((p for p in FOLDERS if mutation.file.startswith(p)), key=len)
     return list(dict.fromkeys([*mutation.first, *FOLDERS[prefix], *THEORY]))
 
 
-_LAWS = ("tests/solvers/norms/test_laws.py",)
-_ADAPTIVE = ("tests/verify/optimizers/test_adaptive.py",)
-_MATRIX = ("tests/verify/optimizers/test_matrix.py",)
+def _laws(which: str) -> tuple[str, ...]:
+    return (f"tests/solvers/norms/test_laws.py -k 'numpy and ({which})'",)
+
+
+def _models(which: str) -> tuple[str, ...]:
+    return (f"tests/models/test_laws.py -k '{which}'",)
+
+
+_ADAPTIVE = "tests/verify/optimizers/test_adaptive.py"
+_MATRIX = "tests/verify/optimizers/test_matrix.py"
 
 
 def _rows(file: str, *rows: tuple[str, ...] | Mutation, first: tuple[str, ...] = ()) -> list[Mutation]:
@@ -100,7 +107,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
         ("dominates = [cp.sum(t[: k + 1]) >= fan", "dominates = [cp.sum(t[: k + 1]) <= fan", "majorization reversed"),
         ("return top * xp.linalg.svdvals(y) + spoilt", "return xp.linalg.svdvals(y) + spoilt", "a scale is missing"),
-        first=_LAWS,
+        first=_laws("spectral or schatten"),
     ),
     *_rows(
         "solvers/norms/entrywise.py",
@@ -114,13 +121,13 @@ MUTATIONS: tuple[Mutation, ...] = (
             "return n ** (1 + 1 / self.p)",
             "a sign in a bound",
         ),
-        first=_LAWS,
+        first=_laws("l1 or entrywise"),
     ),
     *_rows(
         "solvers/norms/axes.py",
         ("norm = xp.linalg.vector_norm(y, axis=1", "norm = xp.linalg.vector_norm(y, axis=0", "columns for rows"),
         ("top * norm, (-1,)", "norm, (-1,)", "a scale is missing in the rows' norms"),
-        first=_LAWS,
+        first=_laws("maxrow or rows"),
     ),
     *_rows(
         "solvers/norms/parameter.py",
@@ -138,7 +145,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             "lp.conjugate(self.aggregation) if not dual else",
             "norm and dual exchanged",
         ),
-        first=_LAWS,
+        first=_laws("blocks"),
     ),
     *_rows(
         "solvers/norms/aggregation.py",
@@ -149,7 +156,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             "inside = lp.value(values, p) >= radius",
             "inside and outside exchanged",
         ),
-        first=_LAWS,
+        first=_laws("l2 or blocks"),
     ),
     *_rows(
         "solvers/norms/hybrid.py",
@@ -169,7 +176,14 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     *_rows(
         "solvers/norms/polar/jacobi.py",
-        ("swap = a - t * c < b + t * c", "swap = a - t * c > b + t * c", "the shorter column first"),
+        Mutation(
+            "solvers/norms/polar/jacobi.py",
+            "swap = a - t * c < b + t * c",
+            "swap = a - t * c > b + t * c",
+            "the shorter column first",
+            ("tests/solvers/norms/polar/test_factor.py",),
+            "columns in ascending order instead: the same factor, with the same errors on spectra of up to 100 decades",
+        ),
         ("sin = cos * t", "sin = -cos * t", "a rotation the wrong way"),
         first=("tests/solvers/norms/polar/test_factor.py",),
     ),
@@ -225,12 +239,12 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("(2.0 * index - 1.0)", "(1.0 - 2.0 * index)", "the classes' signs exchanged"),
         ("eye[c] - np.delete(eye, c, axis=0)", "np.delete(eye, c, axis=0) - eye[c]", "contrasts with the wrong sign"),
         ("(self.contrasts @ flat)", "(self.contrasts.abs() @ flat)", "contrasts without their signs"),
-        first=("tests/models/test_laws.py",),
+        first=_models("jacobian"),
     ),
     *_rows(
         "models/model.py",
         ("/ shape[-1] ** 0.5", "/ shape[0] ** 0.5", "fan-out for fan-in"),
-        first=("tests/models/test_laws.py",),
+        first=_models("init"),
     ),
     *_rows(
         "models/families/networks.py",
@@ -241,6 +255,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             "** (self.power - 1) * (r >= 0)",
             "sleeping neurons count",
         ),
+        first=_models("relu"),
     ),
     *_rows(
         "models/families/deep_linear.py",
@@ -250,13 +265,23 @@ MUTATIONS: tuple[Mutation, ...] = (
             "a transposed product",
         ),
         ("back.unsqueeze(-1) * forward[layer - 1]", "back.unsqueeze(-1) * forward[layer]", "a layer's index"),
+        first=_models("deep-linear"),
     ),
-    *_rows("models/families/diagonal.py", ("before[layer - 1] * after", "before[layer] * after", "a layer's index")),
+    *_rows(
+        "models/families/diagonal.py",
+        ("before[layer - 1] * after", "before[layer] * after", "a layer's index"),
+        first=_models("diagonal"),
+    ),
     *_rows(
         "models/families/convolution.py",
         ("torch.cat([w[d - j :], w[: d - j]])", "torch.cat([w[j:], w[:j]])", "rotations the wrong way"),
+        first=_models("conv"),
     ),
-    *_rows("models/families/attention.py", ('"K": query.T @ keys', '"K": keys.T @ query', "a transposed gradient")),
+    *_rows(
+        "models/families/attention.py",
+        ('"K": query.T @ keys', '"K": keys.T @ query', "a transposed gradient"),
+        first=_models("attention"),
+    ),
     *_rows(
         "models/families/tied.py",
         (
@@ -264,6 +289,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             "sum(parts[2:], start=parts[0])",
             "a use of the shared weights is forgotten",
         ),
+        first=_models("tied"),
     ),
     *_rows(
         "verify/optimizers/core/logscale.py",
@@ -281,7 +307,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "verify/optimizers/core/moments.py",
         ("k: torch.maximum(left * a.blocks[k]", "k: torch.minimum(left * a.blocks[k]", "the smaller moment"),
         ("{k: -torch.exp(step.log_scale) * b", "{k: torch.exp(step.log_scale) * b", "ascent"),
-        first=_ADAPTIVE,
+        first=(_ADAPTIVE,),
     ),
     *_rows(
         "verify/optimizers/core/blockwise.py",
@@ -306,6 +332,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             "Nesterov's look ahead is kept",
         ),
         ("lag_limit=1.0 - self.beta", "lag_limit=self.beta", "β for 1 − β in the pace"),
+        first=("tests/verify/optimizers/test_optimizers.py -k 'second_step or numpy'",),
     ),
     *_rows(
         "verify/optimizers/adam.py",
@@ -317,11 +344,13 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("combine_rms(state.root, self.beta2,", "combine_rms(state.root, self.beta1,", "β₁ for β₂"),
         ("return {k: -r / c1", "return {k: r / c1", "ascent"),
         ("c2 = torch.sqrt(1.0 - ", "c2 = (1.0 - ", "a root is missing"),
+        first=("tests/verify/optimizers/test_optimizers.py -k 'torchs'",),
     ),
     *_rows(
         "verify/optimizers/composite.py",
         ("return block.ndim >= 2", "return block.ndim > 2", "matrices are vectors"),
         ("k: self.ratio * b for", "k: b / self.ratio for", "the ratio upside down"),
+        first=("tests/verify/optimizers/test_optimizers.py -k 'composites'",),
     ),
     *_rows(
         "verify/optimizers/muon.py",
@@ -336,7 +365,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             "abs(self.a + 3 * self.b + 5 * self.c) > 1",
             "attracting for repelling",
         ),
-        first=_MATRIX,
+        first=(f"{_MATRIX} -k 'muon or newton or coefficients'",),
     ),
     *_rows(
         "verify/optimizers/shampoo.py",
@@ -346,7 +375,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             "V, right[k] = grown(fade * state.left[k], new * g.mT)",
             "left statistics on the right",
         ),
-        first=_MATRIX,
+        first=(f"{_MATRIX} -k 'shampoo'",),
     ),
     *_rows(
         "verify/optimizers/lion.py",
@@ -355,26 +384,27 @@ MUTATIONS: tuple[Mutation, ...] = (
             "combine(state, self.beta1, gradient, 1.0 - self.beta2)",
             "β₁ for β₂",
         ),
+        first=("tests/verify/optimizers/test_optimizers.py -k 'second_step or hand'",),
     ),
     *_rows(
         "verify/optimizers/amsgrad.py",
         ("peak = maximum(state.peak, root)", "peak = maximum(root, root)", "the maximum forgets"),
-        first=_ADAPTIVE,
+        first=(f"{_ADAPTIVE} -k 'amsgrad'",),
     ),
     *_rows(
         "verify/optimizers/decay.py",
         ("1.0 - self.decay * eta", "1.0 + self.decay * eta", "weights grow"),
-        first=_ADAPTIVE,
+        first=(f"{_ADAPTIVE} -k 'decay'",),
     ),
     *_rows(
         "verify/optimizers/rescaling.py",
         ("(1.0 + k) ** self.power", "(1.0 + k) * self.power", "a product for a power"),
-        first=_MATRIX,
+        first=(f"{_MATRIX} -k 'rescaling'",),
     ),
     *_rows(
         "verify/optimizers/aggregated.py",
         ("share[0 if u.ndim == 2 else 1] * u", "share[1 if u.ndim == 2 else 0] * u", "shares exchanged"),
-        first=_MATRIX,
+        first=(f"{_MATRIX} -k 'max'",),
     ),
     *_rows(
         "verify/optimizers/relatives/laprop.py",
@@ -383,6 +413,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             "ratio = safe_ratio(gradient, root",
             "a correction is missing",
         ),
+        first=("tests/verify/optimizers/test_adams_relatives.py -k laprop",),
     ),
     *_rows(
         "verify/engine/losses.py",
@@ -413,6 +444,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             "the largest margin is kept",
         ),
         ("self.degree * margins.amin() *", "margins.amin() *", "growth without its degree"),
+        first=("tests/verify/engine/test_run.py -k 'paced or plain'",),
     ),
     *_rows(
         "verify/engine/batches.py",
