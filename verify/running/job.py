@@ -204,7 +204,8 @@ class Job:
             return verdict
         other = self.judge(found, self.control)
         violates = f"the same runs, judged for {self.control.name}"
-        return replace_fields(verdict, control=ControlVerdict(violates, other.outcome is not Outcome.HOLDS))
+        refused = other.outcome is Outcome.FAILS
+        return replace_fields(verdict, control=ControlVerdict(violates, refused, outcome=other.outcome))
 
 
 def _own_weights(exam: Exam, norm: Norm) -> dict[str, Hypothesis]:
