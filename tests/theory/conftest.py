@@ -1,9 +1,17 @@
-"""The gate's campaign: every selected claim is run once, in two processes, and shared by the tests."""
+"""The gate's campaign: every selected claim is run once, in two processes, and shared by the tests.
+
+And how drawn properties are run: the same examples each time in the gate, other ones each time to explore.
+"""
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from maxmargin.verify import verify
 from maxmargin.verify.claims.catalogue import CLAIMS
+
+SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large)  # an example is some runs of thousands of steps
+settings.register_profile("maxmargin-gate", derandomize=True, deadline=None, suppress_health_check=SLOW)
+settings.register_profile("maxmargin-explore", database=None, deadline=None, suppress_health_check=SLOW)
 
 
 @pytest.fixture(scope="session")

@@ -35,6 +35,9 @@ FED_DEEPEST = named(
 UNDERFLOWN = named(
     "UNDERFLOWN", 8, "2^−k", "below where a step changes, after which arithmetic that underflows leaves nothing"
 )
+RULED_BELOW = named(
+    "RULED_BELOW", 20, "2^−k", "below the size at which a step changes, where a decay leaves the gradient no say"
+)
 TINY_NUMBER = named(
     "TINY_NUMBER", 1e-100, "a constructor's number", "a smaller one is tried enlarged: no gradient shows it"
 )
