@@ -126,9 +126,10 @@ def _job(
 ) -> Job:
     optimizer = get_optimizer(claim.optimizer, claim.kwargs)
     pace = replace(paced_for(optimizer), decay=plan.decay)
+    norms = dict.fromkeys((*CANDIDATES, *([claim.wrong_norm] if control else [])))
     return Job(
         name=f"{claim.id} on {plan.problem}",
-        exam=Exam(plan.problem, candidates=tuple(get_norm(n) for n in CANDIDATES), claimed=(get_norm(claim.norm),)),
+        exam=Exam(plan.problem, candidates=tuple(get_norm(n) for n in norms), claimed=(get_norm(claim.norm),)),
         training=Training(optimizer, plan.steps[tier], plan.runs[tier], plan.scale, pace, snapshot=snapshot),
         tier=tier,
         bounds=plan.bounds,

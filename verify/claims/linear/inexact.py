@@ -6,6 +6,8 @@ dq̃/dN = r ‖Σ λ_i g_i‖_* ≥ (1 − δ) ρ^(L−1) (h − o(1)) and q̃ =
 
 from __future__ import annotations
 
+from typing import Any
+
 from maxmargin.verify.claims.papers import OWN
 from maxmargin.verify.claims.record import Case, Control, Measured, at_least, at_most, register
 
@@ -39,7 +41,7 @@ def inexact(
     return {"largest excess over the bound": max(excess), "Γ over the bound, largest": max(tightest)}
 
 
-OF = {
+OF: dict[str, Any] = {
     "paper": OWN.key,
     "kind": "bound",
     "formula": "limsup Γ ≤ 1 − liminf r",
