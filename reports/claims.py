@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby
 
@@ -10,6 +11,7 @@ from maxmargin.reports.data import Standing, known, load
 from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
 from maxmargin.verify.results.encoding import ReportError
 from maxmargin.verify.results.outcome import Outcome
+from maxmargin.verify.results.verdict import ControlVerdict
 
 
 def markdown(campaign: Campaign) -> str:
@@ -24,7 +26,8 @@ def markdown(campaign: Campaign) -> str:
         f"`maxmargin verify --tier {campaign.tier} --seed {campaign.seed} --out DIR`, then "
         f"`python -m maxmargin.reports.claims DIR > reports/claims.md`: {len(campaign.claims)} claims, {counts}.",
         "",
-        "A control is the same check where it must not hold: a violated hypothesis, a wrong norm, a broken optimizer.",
+        "A control is the same check where it must not hold: a violated hypothesis, a wrong norm, a broken optimizer. "
+        f"What it said there: {_controls(campaign)}.",
     ]
     for paper, claims in groupby(sorted(campaign.claims, key=lambda c: c.paper), key=lambda c: c.paper):
         lines += ["", f"## {_cell(paper or 'other')}", "", *_table(list(claims))]
@@ -37,14 +40,26 @@ def markdown(campaign: Campaign) -> str:
     return "\n".join([*lines, ""])
 
 
+def _controls(campaign: Campaign) -> str:
+    said = Counter(_control(c.control) for c in campaign.claims if c.control is not None)
+    return ", ".join(f"{count} {name}" for name, count in said.most_common())
+
+
 def _table(claims: list[ClaimVerdict]) -> Iterator[str]:
     yield "| claim | kind | source | outcome | decided by | control |"
     yield "|---|---|---|---|---|---|"
     for claim in claims:
         control = claim.control
-        refused = "–" if control is None else f"{'refused' if control.refused else 'NOT REFUSED'}: {control.violates}"
+        refused = "–" if control is None else f"{_control(control)}: {control.violates}"
         cells = (claim.id, claim.kind, claim.source, claim.outcome.name, _decided(claim), refused)
         yield f"| {' | '.join(_cell(c) for c in cells)} |"
+
+
+def _control(control: ControlVerdict) -> str:
+    """What the check said there: FAILS, as it should, INCONCLUSIVE, which refutes nothing, or that it held."""
+    if not control.refused:
+        return "NOT REFUSED"
+    return "refused" if control.outcome is None else control.outcome.name
 
 
 def _decided(claim: ClaimVerdict) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from io import BytesIO
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -37,6 +38,15 @@ def page(verdict: CheckVerdict) -> str:
         return render(store.root).read_text(encoding="utf-8")
 
 
+class Drawn(Figure):
+    """A figure that a notebook shows whether or not pyplot was imported there."""
+
+    def _repr_png_(self) -> bytes:
+        drawn = BytesIO()
+        self.savefig(drawn, format="png")
+        return drawn.getvalue()
+
+
 def figure(verdict: Verdict) -> Figure:
     """KKT gaps against steps, one panel a problem, the judged norm's as a thick line over the range of its runs.
 
@@ -52,7 +62,7 @@ def figure(verdict: Verdict) -> Figure:
     shown = [p for p in verdict.problems if p.arrays is not UNSET and p.arrays]
     if not shown:
         raise ReportError("this verdict has no curves in memory; 'maxmargin report DIR' draws those of a stored one")
-    whole = Figure(figsize=(1 + 3.6 * len(shown), 3.4), layout="constrained")
+    whole = Drawn(figsize=(1 + 3.6 * len(shown), 3.4), layout="constrained")
     FigureCanvasAgg(whole)
     with tempfile.TemporaryDirectory(prefix="maxmargin-") as folder:
         store = Store.at(folder)

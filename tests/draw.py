@@ -66,7 +66,7 @@ def picture() -> Iterator[str]:
 
 PATH = (
     "verify.cli.entry:main",
-    "verify.cli.commands:check",
+    "verify.cli.check:check",
     "verify.running.checking:check",
     "verify.blackbox.targets:load",
     "verify.lab.examine:Laboratory.examine",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 
+from maxmargin.verify.results import shown
+
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -85,8 +87,8 @@ def angle(distance: float | None) -> str:
 
 
 def count(value: float | None) -> str:
-    """A whole number, its thousands set apart."""
-    return "–" if value is None else f"{value:,.0f}".replace(",", "\u2009")
+    """A whole number, as sentences and tables write it."""
+    return "–" if value is None else shown.count(value)
 
 
 def duration(seconds: float | None) -> str:

@@ -2,7 +2,8 @@
 
 Each row is one cell of a sweep (train, measure under every candidate norm, judge), or several; ``reports/scaling.md``
 has the table, with the exponent of the last doubling and what one machine does in a day. Seconds are this machine's:
-what carries over is how they grow.
+what carries over is how they grow. With ``--grid`` a whole sweep is run too, in each of the ways:
+their tables must agree.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from typing import Any
 from maxmargin.models.errors import InputError
 from maxmargin.verify.running.cell import Cell, row_of
 from maxmargin.verify.running.spread import Backend
+from maxmargin.verify.running.sweeping import Grid, sweep
 
 TABLE = Path(__file__).resolve().parents[2] / "reports" / "scaling.md"
 SIZES = {
@@ -47,12 +50,22 @@ def cells(count: int, steps: int, backend: Backend) -> float:
     return time.perf_counter() - started
 
 
+def swept(grid: Grid, backend: Backend) -> tuple[float, list[dict[str, Any]]]:
+    """Wall seconds of a sweep, and its rows without times."""
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        rows = sweep(grid, folder, backend=backend)
+        spent = time.perf_counter() - started
+    return spent, [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--limit", type=float, default=60.0, metavar="SECONDS", help="stop growing after such a cell")
     parser.add_argument("--cells", type=int, nargs="+", default=[1, 10, 100])
+    parser.add_argument("--grid", type=Path, help="a sweep's file, such as tests/benchmarks/grid.toml")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--scheduler", help="of a Dask cluster, measured too")
     parser.add_argument("--table", type=Path, default=TABLE)
@@ -82,13 +95,22 @@ def main() -> None:
                 break
             before = size, spent
     lines += ["", "| cells | where | wall seconds | cells a second |", "|---|---|---|---|"]
-    where: dict[str, Any] = {"one process": Backend(), f"{options.jobs} threads": Backend(workers=options.jobs)}
+    where = {"one process": Backend(), f"{options.jobs} processes": Backend("loky", workers=options.jobs)}
+    where[f"{options.jobs} threads"] = Backend("threads", workers=options.jobs)
     if options.scheduler:
         where["a Dask cluster of two processes"] = Backend("dask", options.scheduler)
     for name, backend in where.items():
         for count in options.cells:
             spent = cells(count, options.steps, backend)
             lines.append(f"| {count:,} | {name} | {spent:.1f} | {count / spent:.2f} |")
+            print(lines[-1], flush=True)
+    if options.grid:
+        first, grid = None, Grid.read(options.grid)
+        for name in [*where][1:]:
+            spent, rows = swept(grid, where[name])
+            first = first or rows
+            same = "" if rows == first else ", other rows than before"
+            lines.append(f"| {len(rows):,} (sweep) | {name} | {spent:.1f} | {len(rows) / spent:.2f}{same} |")
             print(lines[-1], flush=True)
     options.table.write_text("\n".join(lines) + "\n")
 

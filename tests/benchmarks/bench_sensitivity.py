@@ -107,9 +107,9 @@ def variations() -> dict[str, str]:
     """Every threshold that is a number, fields of bounds apart, and its level."""
     from dataclasses import fields, is_dataclass
 
-    import maxmargin.verify.thresholds.training  # noqa: F401 - its import fills the table
-    from maxmargin.verify.thresholds.table import THRESHOLDS
+    from maxmargin.verify.thresholds.table import THRESHOLDS, tables
 
+    tables()
     found = {}
     for name, row in THRESHOLDS.items():
         one = next(iter(row.value.values())) if isinstance(row.value, dict) else row.value

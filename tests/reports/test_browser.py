@@ -33,8 +33,8 @@ def browse(tmp_path: Path, *options: str) -> tuple[str, str]:
     return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
 
 
-def asked(page: Path, tmp_path: Path, script: str) -> dict[str, Any]:
-    """What a script answers that sees the page in frames of each width, as ``frames[i]`` with ``widths[i]``."""
+def asked(page: Path, tmp_path: Path, script: str, *options: str) -> dict[str, Any]:
+    """What a script answers that sees the page in frames of each width, as ``views[i]`` with ``widths[i]``."""
     html = escape(page.read_text(encoding="utf-8"))
     frames = "".join(f'<iframe width="{width}" height="900" srcdoc="{html}"></iframe>' for width in WIDTHS)
     wrapper = tmp_path / "wrapper.html"
@@ -46,22 +46,25 @@ def asked(page: Path, tmp_path: Path, script: str) -> dict[str, Any]:
         "document.getElementById('answer').textContent = JSON.stringify(answer) })</script>",
         encoding="utf-8",
     )
-    printed, errors = browse(tmp_path, "--dump-dom", wrapper.as_uri())
+    printed, errors = browse(tmp_path, *options, "--dump-dom", wrapper.as_uri())
     assert errors == ""
     (found,) = re.findall(r'<pre id="answer">(.*?)</pre>', printed, flags=re.DOTALL)
     return json.loads(unescape(found))
 
 
-def test_no_page_scrolls_sideways_folded_or_not(stored: Stored, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("scheme", "paper"), [(1, range(230, 256)), (0, range(40))], ids=["light", "dark"])
+def test_no_page_scrolls_sideways_folded_or_not(scheme: int, paper: range, stored: Stored, tmp_path: Path) -> None:
     page = render(stored(outcomes=("holds", "fails")))
     script = """
+      answer.paper = views.map(view => getComputedStyle(view.body).backgroundColor);
       const wide = () => views.map(view => view.documentElement.scrollWidth);
       answer.folded = wide();
       for (const view of views) for (const fold of view.querySelectorAll('details')) fold.open = true;
       answer.open = wide();
       answer.figures = views.map(view => Math.min(...[...view.querySelectorAll('.f')].map(f => f.clientWidth)));
     """
-    found = asked(page, tmp_path, script)
+    found = asked(page, tmp_path, script, f"--blink-settings=preferredColorScheme={scheme}")
+    assert all(int(part) in paper for color in found["paper"] for part in re.findall(r"\d+", color))
     assert found["folded"] == list(WIDTHS)
     assert found["open"] == list(WIDTHS)
     assert min(found["figures"]) > 180, "figures are drawn, and readable"

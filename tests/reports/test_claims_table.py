@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from msgspec.structs import replace
 
 from maxmargin.reports.claims import markdown, table_of
 from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
@@ -51,6 +52,29 @@ def test_every_claim_has_its_row_and_what_does_not_hold_its_reason():
     assert "| failed | bound | A paper, theorem 1\\|2 | FAILS | n1 = 3, asked ≤ 1 | refused: a wrong norm |" in text
     assert "- **failed** FAILS: p: n1 is 3 \\| &lt;b>" in text
     assert "- **known** FAILS: It is known." in text
+
+
+def test_what_the_check_said_of_the_controls_is_told_and_counted():
+    def with_control(name, refused, outcome):
+        (problem,) = claim(name, 0.5).problems
+        control = ControlVerdict("a wrong norm", refused, outcome=outcome)
+        return claim(name, 0.5, problems=(replace(problem, control=control),))
+
+    text = markdown(
+        Campaign(
+            tier="quick",
+            seed=0,
+            claims=(
+                with_control("one", True, Outcome.FAILS),
+                with_control("two", True, Outcome.FAILS),
+                with_control("three", True, Outcome.INCONCLUSIVE),
+                with_control("four", False, Outcome.HOLDS),
+            ),
+        )
+    )
+    assert "What it said there: 2 FAILS, 1 INCONCLUSIVE, 1 NOT REFUSED." in text
+    assert "| FAILS: a wrong norm |" in text
+    assert "| NOT REFUSED: a wrong norm |" in text
 
 
 def test_a_known_failure_that_comes_out_otherwise_is_not_explained_away():

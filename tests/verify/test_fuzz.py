@@ -27,7 +27,8 @@ from maxmargin.reports.render import render
 from maxmargin.solvers.norms import get_norm
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.targets import load
-from maxmargin.verify.cli.entry import key_value, read
+from maxmargin.verify.cli.arguments import key_value
+from maxmargin.verify.cli.entry import read
 from maxmargin.verify.results.store import Store
 from maxmargin.verify.results.verdict import Hypothesis, NormEvidence, Outcome, ProblemVerdict
 from maxmargin.verify.running.sweeping import Grid, read_rows

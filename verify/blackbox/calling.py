@@ -16,7 +16,7 @@ from maxmargin.verify.blackbox.apart import outside
 from maxmargin.verify.blackbox.conventions import PLAIN, Convention, Params, conventions, names_of, with_flags
 from maxmargin.verify.blackbox.feeding import NOWHERE, Closure, Duck, Feeder, modes, seeded, watching_compiled
 from maxmargin.verify.progress.calls import What
-from maxmargin.verify.thresholds.laboratory import DEFAULT_RATE, TRIAL_CALLS
+from maxmargin.verify.thresholds.adapter import DEFAULT_RATE, TRIAL_CALLS
 
 Factory = Callable[..., Any]
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from maxmargin.verify.blackbox.difference import relative, rounding_unit, size
-from maxmargin.verify.thresholds.laboratory import RATE_BEFORE, RATE_HONOURED, RATE_PATIENCE, RATE_USABLE
+from maxmargin.verify.thresholds.adapter import RATE_BEFORE, RATE_HONOURED, RATE_PATIENCE, RATE_USABLE
 
 _RATE = re.compile(r"(lr|lrate|learning_rate|step_?size|.*_lr|lr_.*|.*_learning_rate)")
 _NO_RATE = re.compile(

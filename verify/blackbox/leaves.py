@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from maxmargin.verify.blackbox.learning_rate import is_rate
-from maxmargin.verify.thresholds.laboratory import STATE_DEPTH
+from maxmargin.verify.thresholds.adapter import STATE_DEPTH
 
 Path = tuple[Any, ...]
 _NOT_STATE = frozenset({"state", "param_groups", "defaults"})

@@ -26,7 +26,7 @@ from maxmargin.verify.blackbox.conventions import Convention
 from maxmargin.verify.blackbox.learning_rate import Rate
 from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.progress.calls import What
-from maxmargin.verify.thresholds.laboratory import DEFAULT_RATE
+from maxmargin.verify.thresholds.adapter import DEFAULT_RATE
 
 
 class TargetError(InputError):

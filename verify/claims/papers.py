@@ -1,4 +1,8 @@
-"""The papers that several files take claims from, in the order in which they are listed."""
+"""The papers that several files take claims from, in the order in which they are listed.
+
+A theorem is named by what it says where its number could not be checked in the paper: Gunasekar et al. 1806.00468 and
+Cao et al. 2306.11680 state these results in their abstracts.
+"""
 
 from __future__ import annotations
 

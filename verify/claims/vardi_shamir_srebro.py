@@ -16,7 +16,7 @@ RELU = {"W": [[0.0, 3.0], [0.0, -2.0]], "a": [3.0, 2.0]}
 
 
 def reached(tier: str, seed: int, *, problem: str, start: dict[str, Any], steps: int = 100_000) -> dict[str, float]:
-    """Γ and angle to the matched KKT point at the end of normalized descent; the relative gain of a witness nearby."""
+    """Γ and angle to the matched KKT point at the end of normalized descent; a witness nearby, its gain and entries."""
     from maxmargin.solvers.kkt.classify import classify
     from maxmargin.solvers.kkt.matching import match
     from maxmargin.solvers.norms import get_norm
@@ -35,7 +35,17 @@ def reached(tier: str, seed: int, *, problem: str, start: dict[str, Any], steps:
         "gain of a witness at 3 %": float(gain),
         "local maximum": float(found.kind in ("local maximum", "global")),
         "separated": float(path.separated.mean()),
+        **(_direction(found.witness.displacement) if found.witness is not None else {}),
     }
+
+
+def _direction(blocks: Any) -> dict[str, float]:
+    """The entries of a witness's unit direction that are not nearly 0, by name."""
+    size = np.sqrt(sum(float((b**2).sum()) for b in blocks.values()))
+    entries = [
+        (f"witness, {k}[{', '.join(map(str, i))}]", v / size) for k, b in blocks.items() for i, v in np.ndenumerate(b)
+    ]
+    return {name: float(value) for name, value in entries if abs(value) > 0.05}
 
 
 register(

@@ -1,7 +1,7 @@
-"""The command line: ``maxmargin check | compare | diff | verify | solve | list | report``.
+"""The command line: ``maxmargin check | compare | diff | verify | sweep | solve | list | report``.
 
-``entry.py`` reads the arguments and ends with an exit status; ``commands.py`` does what they say. The only folder that
-may import ``reports``. Importing this package loads no heavy library.
+``grammar.py`` has the arguments, ``entry.py`` ends with an exit status, ``commands.py`` does what was
+asked. The only folder that may import ``reports``. Importing this package loads no heavy library.
 """
 
 from maxmargin.verify.cli.entry import main

@@ -94,10 +94,9 @@ def norms() -> list[Entry]:
 
 def thresholds() -> list[Entry]:
     """The numbers that decide."""
-    from maxmargin.verify.thresholds import judging, laboratory, training
-    from maxmargin.verify.thresholds.table import THRESHOLDS
+    from maxmargin.verify.thresholds.table import THRESHOLDS, tables
 
-    del judging, laboratory, training  # they have filled the table
+    tables()
     return [Entry(name, str(row)) for name, row in THRESHOLDS.items()]
 
 

@@ -33,7 +33,7 @@ from maxmargin.verify.lab.rehearsal import Move, Play
 from maxmargin.verify.lab.side_by_side import Beside, lay
 from maxmargin.verify.progress.report import Progress, silent
 from maxmargin.verify.results.encoding import Real
-from maxmargin.verify.thresholds.laboratory import COMPARED, FACTOR_TIE, OWN_ROUNDING
+from maxmargin.verify.thresholds.twin import COMPARED, FACTOR_TIE, OWN_ROUNDING
 
 Moves = dict[str, list[Move]]
 """Kind of gradients → the moves of one side."""

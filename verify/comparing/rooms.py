@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from maxmargin.models.blocks import Shapes
 from maxmargin.verify.lab.rehearsal import KINDS, Play
-from maxmargin.verify.thresholds.laboratory import ROOM_STEPS
+from maxmargin.verify.thresholds.twin import ROOM_STEPS
 
 SMALL: Shapes = {"tall 6×3": (6, 3), "wide 3×6": (3, 6), "square 4×4": (4, 4), "vector 5": (5,)}
 """Together, as one optimizer's parameters: blocks may act on each other. Without the vector where it is refused."""

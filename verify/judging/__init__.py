@@ -22,8 +22,9 @@ FAILS takes one of these, and no hypothesis of the theorem unmet:
 - *another norm's* set is reached: its gap is within the bound and at most LEFT of what it is at θ*, while Γ_N does not
   close;
 - Γ_N *stands still* above PLATEAU: none of the interval of its slope is below FALLING (where steps under constant
-  gradients are not N's: not all of it), and margins are LATE_MARGIN if those steps are N's;
-- steps are *misaligned*, late in training and, as far as is known, under constant gradients;
+  gradients are not N's: not all of it), and margins are LATE_MARGIN, or those steps are not N's;
+- steps are *misaligned*, late in training and under constant gradients; where the latter were not taken, late in
+  training, with margins of LATE_MARGIN, while Γ_N is not seen to close;
 - *at a realistic shape* they plainly miss the norm that they follow exactly on small blocks.
 
 Everything else is INCONCLUSIVE, with what is missing. Over problems one FAILS is FAILS; HOLDS takes all problems, and

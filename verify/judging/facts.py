@@ -26,7 +26,7 @@ class Facts:
         margin: The largest final one.
         steady: Alignment of the optimizer's steps under constant gradients with the norm, if known.
         told: Norms that the steps under constant gradients tell from it, however near their points lie.
-        elsewhere: What a block of a realistic shape does, where it plainly follows another norm than a small one.
+        elsewhere: What it does at realistic shapes or on small gradients, where that leaves the norm no chance.
     """
 
     norm: str
@@ -145,10 +145,10 @@ class Facts:
     def stands(self) -> bool:
         """Whether the gap stands still at a size that counts; of foreign steps, if it is not seen to fall.
 
-        Steps that are the norm's own refute nothing before margins are large: a long memory takes its time.
+        Steps that are not known to be another's refute nothing before margins are large: a long memory takes its time.
         """
         still = self.movement is Reason.FLAT or (self.movement is Reason.NEARLY_FLAT and self.foreign_steps)
-        return still and self.gap > PLATEAU and not (self.own_steps and self.early)
+        return still and self.gap > PLATEAU and (self.foreign_steps or not self.early)
 
     @property
     def early(self) -> bool:
@@ -159,6 +159,11 @@ class Facts:
     def misaligned(self) -> bool:
         """Whether steps are not the norm's: neither the late ones nor, as far as is known, those without change."""
         return self.own.alignment < self.bounds.alignment and not self.own_steps
+
+    @property
+    def refuted_by_steps(self) -> bool:
+        """Whether steps that are not the norm's refute it: what is not known of others speaks for neither side."""
+        return self.misaligned and (self.foreign_steps or not (self.closing or self.early))
 
     # -- What a pass asks -----------------------------------------------------------------------------------------
 

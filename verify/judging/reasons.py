@@ -26,7 +26,7 @@ class Reason(Enum):
         "{f.norm}'s"
     )
     STANDS = f"{_GAP} is within its bound, but it is not seen to close"
-    ELSEWHERE = "{f.elsewhere}: no one norm is followed at all shapes"
+    ELSEWHERE = "{f.elsewhere}"
     MISALIGNED = (
         "steps are only {f.own.alignment:.3f} aligned with steepest descent under {f.norm}, "
         "needed ≥ {f.bounds.alignment:g}"

@@ -86,7 +86,7 @@ def _against(f: Facts) -> tuple[Reason, ...]:
     found = {
         Reason.ANOTHER_NORMS: f.another_norms,
         Reason.STOPS_FOREIGN if f.foreign_steps else Reason.STOPS: f.stands,
-        Reason.MISALIGNED: f.misaligned,
+        Reason.MISALIGNED: f.refuted_by_steps,
         Reason.ELSEWHERE: bool(f.elsewhere),
     }
     reasons = tuple(reason for reason, there in found.items() if there)

@@ -13,7 +13,7 @@ from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.lab.twin.search import Twin
 from maxmargin.verify.results.verdict import Factor, Hypothesis, Outcome, ProblemVerdict
 from maxmargin.verify.thresholds.judging import FINDINGS, INDEPENDENT
-from maxmargin.verify.thresholds.laboratory import BLURRED, EXACT_SCALE, OTHER_STEP
+from maxmargin.verify.thresholds.probe import BLURRED, EXACT_SCALE, OTHER_STEP
 
 
 def about_optimizer(about: Probe | None, twin: Twin | None = None) -> dict[str, Hypothesis]:

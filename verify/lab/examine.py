@@ -32,7 +32,7 @@ from maxmargin.verify.lab.probe.strides import in_stride
 from maxmargin.verify.lab.regimes import Regimes, regimes
 from maxmargin.verify.lab.twin.search import Search, Twin, search
 from maxmargin.verify.results.candidates import CANDIDATES
-from maxmargin.verify.thresholds.laboratory import OWN_CALLS
+from maxmargin.verify.thresholds.probe import OWN_CALLS
 from maxmargin.verify.thresholds.state_norm import TRUST_RATIO
 
 PROBLEMS = ("blocks", "multiclass", "binary@relu2:h=8")
@@ -90,6 +90,21 @@ class Exam:
         """The norms to measure, by name."""
         return {norm.name: norm for norm in (*self.candidates, *self.claimed)}
 
+    @property
+    def elsewhere(self) -> str:
+        """What it does on small gradients or at realistic shapes that leaves no norm a chance; "" for nothing."""
+        if self.about is not None and self.about.ruled:
+            return (
+                f"on gradients of norms far below {self.about.ruled:.0e} its steps follow the weights, and the "
+                "reversed gradient makes the same ones: a decay is joined to the gradient, and in the end no margin "
+                "is maximized"
+            )
+        if self.large is None:
+            return ""
+        weighted = self.fingerprint is not None and self.fingerprint.weighted
+        rule = self.large.other_rule or ("" if weighted else self.large.unlike)
+        return f"{rule}: no one norm is followed at all shapes" if rule else ""
+
     def told(self, norm: Norm) -> frozenset[str]:
         """The norms that the steps tell from one by the blocks' weights, however near their points lie."""
         return told_by_weights(self.signature, norm, self.norms) if self.about is not None else frozenset()
@@ -128,8 +143,9 @@ class Laboratory:
         if self._whole is not None:
             return self._whole.large
         if self._large is None:
+            degree = next((subject.probe.update_degree for subject in self._subjects.values()), 0.0)
             with one_thread():
-                self._large = large_shapes(self.target, self.seed)
+                self._large = large_shapes(self.target, self.seed, degree)
         return self._large
 
     def broken(self, shapes: Shapes) -> NonFinite | None:
@@ -292,6 +308,8 @@ def _at_large(large: LargeShapes) -> Iterator[Finding]:
     """What steps at realistic shapes have against the small ones."""
     for b in large.disagreements:
         yield Finding.of(Kind.OTHER_SHAPES, "", b.alignment - b.own[0], "{says}", says=b.text, at=b.size)
+    if large.unlike:
+        yield Finding.of(Kind.OTHER_SHAPES, "", 0.0, "{says}", says=large.unlike, at="")
 
 
 def _notes(subject: Subject, seen: Fingerprint | None) -> Iterator[str]:

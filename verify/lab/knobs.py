@@ -29,14 +29,7 @@ from maxmargin.verify.blackbox.targets import Target, TargetError
 from maxmargin.verify.lab.paths import is_path
 from maxmargin.verify.lab.rehearsal import Move, Play, played
 from maxmargin.verify.lab.side_by_side import alike
-from maxmargin.verify.thresholds.laboratory import (
-    DEAD_STEPS,
-    KNOB_LADDER,
-    KNOB_LARGE,
-    KNOB_STEPS,
-    KNOBS_SHOWN,
-    WAITS_FOR,
-)
+from maxmargin.verify.thresholds.twin import DEAD_STEPS, KNOB_LADDER, KNOB_LARGE, KNOB_STEPS, KNOBS_SHOWN, WAITS_FOR
 
 COMMON = re.compile(r"momentum|beta[1-9]?|betas|weight_decay|nesterov")
 """Defaults that are asked for, if they are set to something."""

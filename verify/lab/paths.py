@@ -25,7 +25,7 @@ from maxmargin.verify.lab.harness.session import Session
 from maxmargin.verify.lab.probe.precision import format_of, granularity, state_formats
 from maxmargin.verify.lab.rehearsal import KINDS, Move, Play, played
 from maxmargin.verify.lab.side_by_side import Beside, lay
-from maxmargin.verify.thresholds.laboratory import COARSE, FLOAT32_ROUNDING, OWN_ROUNDING, PATH_STEPS, REORDERED
+from maxmargin.verify.thresholds.twin import COARSE, FLOAT32_ROUNDING, OWN_ROUNDING, PATH_STEPS, REORDERED
 
 _PATH = re.compile(r"(use_)?(foreach|fused|capturable|differentiable|compiled?|multi_tensor|torch_compile)")
 _LOOPS = re.compile(r"(use_)?(foreach|fused|multi_tensor)")

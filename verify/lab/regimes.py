@@ -20,15 +20,8 @@ from maxmargin.verify.blackbox.targets import Target, Units
 from maxmargin.verify.lab.harness.session import Session
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.thresholds.judging import INDEPENDENT
-from maxmargin.verify.thresholds.laboratory import (
-    EXACT_SCALE,
-    OTHER_STEP,
-    REGIME_DEEPEST,
-    REGIME_FAR,
-    REGIME_STRIDE,
-    REGIME_WIDTH,
-    STEP_LOST,
-)
+from maxmargin.verify.thresholds.probe import EXACT_SCALE, OTHER_STEP, STEP_LOST
+from maxmargin.verify.thresholds.twin import REGIME_DEEPEST, REGIME_FAR, REGIME_STRIDE, REGIME_WIDTH
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.learning_rate import Knob
 from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.lab.twin.gradients import Draw, Gradients, absent, changing, late, low_rank
-from maxmargin.verify.thresholds.laboratory import LAST_DIGIT, WEIGHT_ROUNDING
+from maxmargin.verify.thresholds.twin import LAST_DIGIT, WEIGHT_ROUNDING
 
 KINDS: Mapping[str, tuple[Gradients, bool]] = {
     "changing gradients": (changing, True),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from maxmargin.verify.lab.rehearsal import Move
-from maxmargin.verify.thresholds.laboratory import FACTOR_SEEN, FACTOR_TIE
+from maxmargin.verify.thresholds.twin import FACTOR_SEEN, FACTOR_TIE
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -25,6 +26,10 @@ try:
     import fcntl
 except ImportError:  # not on Windows: there two runs in one folder are not kept apart
     fcntl = None  # type: ignore[assignment]
+
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}")
+"""Names of the files through which others are written."""
 
 
 class StoreError(InputError):
@@ -151,7 +156,15 @@ class Store:
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
+            self._sweep_out()
             yield
+
+    def _sweep_out(self) -> None:
+        """Remove the temporary files of runs that were killed as they wrote them; nobody else is writing now."""
+        for folder in (self.root, *(self.root / name for name in ("arrays", "jobs", "running"))):
+            for file in folder.glob(".*") if folder.is_dir() else ():
+                if _TEMPORARY.fullmatch(file.name):
+                    file.unlink(missing_ok=True)
 
     def save(self, key: str, fingerprint: str, verdict: ProblemVerdict) -> ProblemVerdict:
         """Keep one finished job; the returned verdict names its arrays file."""
@@ -194,7 +207,7 @@ class Store:
         self.snapshot(key).unlink(missing_ok=True)
 
     def drop_snapshots(self) -> None:
-        """Remove all snapshots, and the temporary file of a process that was killed as it wrote one."""
+        """Remove all snapshots, and the temporary file of a worker that is killed as it writes one."""
         folder = self.root / "running"
         if folder.is_dir():
             for file in [*folder.glob("*.npz"), *folder.glob(".*.npz.*")]:

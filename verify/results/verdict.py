@@ -102,11 +102,13 @@ class ControlVerdict(Struct, frozen=True):
         violates: The violated hypothesis, the wrong norm or the broken optimizer, in words.
         refused: Whether the check was contradicted there, as it must be.
         numbers: What was measured there.
+        outcome: What the check said there: FAILS, or only INCONCLUSIVE; None in results of before it was kept.
     """
 
     violates: str
     refused: bool
     numbers: tuple[Number, ...] = ()
+    outcome: Outcome | None = None
 
 
 class ProblemVerdict(Struct, frozen=True):

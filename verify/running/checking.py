@@ -19,7 +19,8 @@ from maxmargin.verify.claims.record import check_tier
 from maxmargin.verify.engine.devices import resolve
 from maxmargin.verify.evidence.measured import Measured
 from maxmargin.verify.judging.regimes import Joined, alone, join, main_regime
-from maxmargin.verify.lab.examine import Exam, Laboratory
+from maxmargin.verify.lab.examine import PROBLEMS, Exam, Laboratory
+from maxmargin.verify.lab.probe.first_look import refuse_hopeless
 from maxmargin.verify.lab.regimes import Regimes
 from maxmargin.verify.progress.joint import JointProgress
 from maxmargin.verify.progress.report import Progress, silent
@@ -67,7 +68,8 @@ def check(
         The verdict.
 
     Raises:
-        TargetError: the target cannot be imported, built or stepped; or an argument is given twice.
+        TargetError: the target cannot be imported, built or stepped, moves nothing or is finite nowhere at its first
+            step; or an argument is given twice.
         NormError: the claim is no norm.
         ClaimError: unknown tier.
         ProblemError: unknown problem.
@@ -87,8 +89,10 @@ def check(
         loaded = as_target(loaded.native, loaded.spec)
     origin = Origin.now(file_of(loaded))
     laboratory = Laboratory(loaded, seed)
-    chosen = laboratory.problems() if problems is None else problems
-    names = tuple(dict.fromkeys(problem.name for problem in registry.several(chosen)))
+    given = registry.several(PROBLEMS if problems is None else problems)
+    refuse_hopeless(loaded, [problem.shapes for problem in given])
+    chosen = given if problems is not None else registry.several(laboratory.problems())
+    names = tuple(dict.fromkeys(problem.name for problem in chosen))
     say = progress or silent
     say(0, 1, "probing 1/2: eps, memory, randomness")
     two = laboratory.regimes(names)
@@ -161,7 +165,7 @@ def _measured(jobs: Sequence[Job], backend: Backend | None, progress: Progress |
     measured: dict[str, Measured] = {}
     backend = backend or Backend(workers=os.cpu_count() or 1)
     with JointProgress(progress) as joint:
-        joint(0, len(jobs))
+        joint(0, len(jobs), "training")
         for name, one in run_all(jobs, Job.run, backend, joint, {job.name: job.key for job in jobs}):
             measured[name] = one
             joint.finished(name)

@@ -187,7 +187,7 @@ class Job:
                 margin=float(trajectory.margin[-1].max()),
                 steady=found.steady(norm),
                 told=exam.told(norm),
-                elsewhere="" if exam.large is None else exam.large.other_rule,
+                elsewhere=exam.elsewhere,
             )
         )
 
@@ -204,7 +204,8 @@ class Job:
             return verdict
         other = self.judge(found, self.control)
         violates = f"the same runs, judged for {self.control.name}"
-        return replace_fields(verdict, control=ControlVerdict(violates, other.outcome is not Outcome.HOLDS))
+        refused = other.outcome is Outcome.FAILS
+        return replace_fields(verdict, control=ControlVerdict(violates, refused, outcome=other.outcome))
 
 
 def _own_weights(exam: Exam, norm: Norm) -> dict[str, Hypothesis]:
@@ -221,8 +222,8 @@ def _at_large(exam: Exam) -> dict[str, Hypothesis]:
     if exam.large is None:
         return {}
     others = exam.large.disagreements
-    where = ", ".join(b.size for b in others) or None
-    return {"the same norm at realistic shapes": Hypothesis(not others, where, "optimizer")}
+    where = ", ".join(b.size for b in others) or exam.large.unlike or None
+    return {"the same norm at realistic shapes": Hypothesis(where is None, where, "optimizer")}
 
 
 def run_all(

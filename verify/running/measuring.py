@@ -62,8 +62,8 @@ class Measuring:
             if progress is not None:
                 progress(1, 2)
             spoiled = judged(claim.conditions, self._measured(claim.spoiled)[0])
-            refused = any(n.outcome is Outcome.FAILS for n in spoiled)
-            control = ControlVerdict(claim.control.name, refused, spoiled)
+            said = Outcome.of_all(n.outcome for n in spoiled if n.outcome is not None)
+            control = ControlVerdict(claim.control.name, said is Outcome.FAILS, spoiled, said)
         return ProblemVerdict(
             problem=self.label,
             degree=0,

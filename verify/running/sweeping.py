@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -136,18 +137,16 @@ def sweep(
         todo = [(key, cell) for key, cell in cells.items() if key not in done]
         with (store.root / LINES).open("ab") as file:
             file.write(b"\n")  # the last line may be torn
-            for native in (True, False):  # black boxes may not share a process
-                these = [(key, cell) for key, cell in todo if cell.native is native]
-                if not these:
-                    continue
-                parent = 0 if backend.name == "dask" or backend.of(native) == "threads" else os.getpid()
-                items = [(key, (cell, parent)) for key, cell in these]
-                for row in map(as_json, backend.spread(row_of, items, native)):
-                    file.write(_line(row))
-                    file.flush()
-                    os.fsync(file.fileno())
-                    done[row["key"]] = row
-                    progress(len(done), len(cells), f"{row['optimizer']} on {row['problem']}")
+            # Not threads, unless asked for: a cell is mostly Python, which they would share.
+            backend = replace(backend, name="loky") if backend.name == "auto" else backend
+            native = all(cell.native for _, cell in todo)
+            parent = 0 if backend.name in ("dask", "threads") else os.getpid()
+            for row in map(as_json, backend.spread(row_of, [(key, (cell, parent)) for key, cell in todo], native)):
+                file.write(_line(row))
+                file.flush()
+                os.fsync(file.fileno())
+                done[row["key"]] = row
+                progress(len(done), len(cells), f"{row['optimizer']} on {row['problem']}")
     return [done[key] for key in cells]
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from math import inf
+from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 Value = TypeVar("Value")
@@ -70,3 +73,9 @@ def named(name: str, value: Value, unit: str, reason: str, origin: str = "chosen
         raise ValueError(f"the threshold {name} stands for something already: {THRESHOLDS[name]}")
     THRESHOLDS[name] = Threshold(name, value, unit, reason, origin)
     return value
+
+
+def tables() -> list[ModuleType]:
+    """The modules of this folder, each of which enters its rows as it is imported."""
+    names = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
+    return [import_module(f"maxmargin.verify.thresholds.{name}") for name in names if name != "table"]

@@ -19,8 +19,10 @@ import pytest
 from msgspec.structs import replace
 
 from maxmargin.verify.cli import commands, output
-from maxmargin.verify.cli import entry as cli
-from maxmargin.verify.cli.entry import build_parser, key_value, main
+from maxmargin.verify.cli.arguments import key_value
+from maxmargin.verify.cli.entry import main
+from maxmargin.verify.cli.grammar import build_parser
+from maxmargin.verify.cli.status import BROKEN_PIPE
 from maxmargin.verify.results.answer import Answer
 from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
 from maxmargin.verify.results.store import Store
@@ -680,7 +682,7 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     command = [sys.executable, "-m", "maxmargin.verify", "list", "norms"]
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
-    assert done.returncode == cli.BROKEN_PIPE
+    assert done.returncode == BROKEN_PIPE
     assert done.stderr == ""
 
 

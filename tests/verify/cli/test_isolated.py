@@ -61,13 +61,13 @@ def test_what_an_optimizer_does_is_never_a_verdict(maxmargin, source):
     ("source", "limit", "says"),
     [
         ("import time\n        while Opt.calls > 20: time.sleep(1)", ("--step-timeout", "3"), "step .* more than 3 s"),
-        ("while Opt.calls > 20: pass", ("--step-timeout", "3"), "in step 11 of an instance .step 21 of all. for more"),
+        ("while Opt.calls > 20: pass", ("--step-timeout", "3"), r"in step \d+ of an instance .step 21 of all"),
         (
             "Opt.kept = [*getattr(Opt, 'kept', []), torch.ones(5_000_000)] if Opt.calls > 20 else []",
             ("--memory-limit", "1.5"),
             "more than the limit of 1.5 GiB, while the optimizer was in step",
         ),
-        ("import os; os._exit(0) if Opt.calls > 20 else None", (), r"in step 11 of .* as os._exit\(0\) does"),
+        ("import os; os._exit(0) if Opt.calls > 20 else None", (), r"in step \d+ of .* as os._exit\(0\) does"),
     ],
     ids=["asleep", "busy", "memory", "left"],
 )

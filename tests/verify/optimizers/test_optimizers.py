@@ -14,10 +14,10 @@ from maxmargin.models.blocks import inner
 from maxmargin.solvers.norms import get_norm
 from maxmargin.verify.optimizers import OPTIMIZERS, OptimizerError, get_optimizer
 from maxmargin.verify.optimizers.adagrad import Total
-from maxmargin.verify.optimizers.adam import Moments
 from maxmargin.verify.optimizers.amsgrad import Peaks
 from maxmargin.verify.optimizers.core.base import register
 from maxmargin.verify.optimizers.core.logscale import Scaled
+from maxmargin.verify.optimizers.core.two_moments import Moments
 from maxmargin.verify.optimizers.relatives.adan import Changes
 from maxmargin.verify.optimizers.rmsprop import Averages
 from maxmargin.verify.optimizers.shampoo import Statistics
@@ -431,7 +431,7 @@ def _parts(state):
         if isinstance(node, Moments | Changes):  # a constant gradient does not change
             yield from ((node.first, 1), (node.root, 2))
         elif isinstance(node, Peaks):
-            yield from ((node.first, 1), (node.root, 2), (node.peak, 2))
+            yield from (*_parts(node.moments), (node.peak, 2))
         elif isinstance(node, Averages | Total):
             yield node.root, 2
         elif isinstance(node, Statistics):

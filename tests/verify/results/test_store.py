@@ -307,3 +307,15 @@ def test_a_second_run_in_a_folder_is_refused_while_the_first_one_lives(store):
         other.kill()
     with store.locked():
         assert (store.root / ".lock").read_text() == str(os.getpid())
+
+
+def test_what_a_killed_run_was_writing_goes_with_the_next_run(tmp_path):
+    store = Store.at(tmp_path)
+    own = [tmp_path / f / ".x.json.0a1b2c3d" for f in (".", "arrays", "jobs", "running")]
+    others = [tmp_path / "jobs" / name for name in ("x.json", ".hidden", ".x.json.0a1b2c3")]
+    for file in (*own, *others):
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    with store.locked():
+        assert not any(file.exists() for file in own)
+        assert all(file.exists() for file in others)

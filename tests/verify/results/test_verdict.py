@@ -313,6 +313,7 @@ def test_a_verdict_in_memory_has_a_page_and_a_figure():
     blocks = {"W": {"norm": "linf", "weight": 1.0, "alignment": 1.0}}
     verdict = replace(_verdict(HOLDS), problems=(problem,), blocks=blocks)
     figure = verdict.plot()
+    assert figure._repr_png_().startswith(b"\x89PNG"), "a notebook shows it"
     (axes,) = figure.axes
     assert {line.get_label().removesuffix(" (judged)") for line in axes.lines} == {"l2", "linf"}
     assert verdict.to_html().startswith("<!doctype html>")

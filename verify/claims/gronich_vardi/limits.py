@@ -52,6 +52,8 @@ register(
         f"{GV.name}, theorem on Adam; Zhang, Zou & Cao 2406.10650 for linear models",
         common(patience=2, network_decay=0.1),
         paper=GV.key,
+        # Adam's N is Σ η whatever the norm: where ‖θ‖ > N nothing is decided; a hundredth of the spectral norm is less.
+        control="hybrid:0.01",
     )
 )
 register(
@@ -78,5 +80,6 @@ register(
         # that falls faster takes r itself to 0.
         kwargs=MappingProxyType({"beta1": 0.9, "beta2": 0.9}),
         paper=GV.key,
+        control="linf",  # at most the spectral norm, so ‖θ‖ ≤ N, without which nothing is decided
     )
 )

@@ -154,3 +154,50 @@ register(
         control=Control("eps = 0, with which nothing crosses", eps=0.0),
     )
 )
+
+
+def deep_crossing(
+    tier: str, seed: int, *, depth: int, eps: float, eta: float, steps: int, b2: float = 0.99
+) -> dict[str, float]:
+    """The same on f = Π u_k (L = ``depth``), whose gradient is θ^(L−1) e^(−θᴸ): θ grows by η a step until it is eps."""
+    from maxmargin.models.families.diagonal import Diagonal
+    from maxmargin.models.problem import Problem
+    from maxmargin.verify.claims.measures import filled, trained
+
+    theta = 0.3
+    problem = Problem.of("product", Diagonal(1, depth), np.array([[1.0]]), [1], classes=[-1, 1])
+    start = filled(problem, {f"u{k}": theta for k in range(1, depth + 1)})
+    kwargs = {"beta1": 0.9, "beta2": b2, "eps": eps}
+    _, path = trained(problem, "adam", kwargs, steps=steps, eta=eta, start=start, checkpoints=400)
+    ratio = np.abs(path.update["u1"][:, 0, 0]) / eta
+    k = int(np.flatnonzero(ratio >= 0.5)[-1])
+    step = float(np.interp(0.5, [ratio[k + 1], ratio[k]], [path.steps[k + 1], path.steps[k]]))
+    predicted = (log(1 / eps) ** (1 / depth) - theta) / eta
+    return {
+        "error": abs(predicted / step - 1),
+        "rate over the throttle": depth * eta * log(1 / eps) ** (1 - 1 / depth) / (-log(b2) / 2),
+        "measured step": step,
+        "predicted step": predicted,
+    }
+
+
+register(
+    Measured(
+        id="wang-crossover-deep",
+        paper=WANG.key,
+        kind="edge",
+        statement="On models of degree L ≥ 2 too Adam leaves its scale-free regime where √v falls to eps, near a "
+        "predicted step.",
+        formula="t× ≈ (ln(√v₀/eps)/γ)^(1/L)/(κη)",
+        source=SOURCE,
+        optimizers=("adam",),
+        measure=deep_crossing,
+        cases=(
+            Case("L = 2, eps = 1e-12", depth=2, eps=1e-12, eta=1e-4, steps=80_000),
+            Case("L = 3, eps = 1e-12", depth=3, eps=1e-12, eta=3e-5, steps=160_000),
+        ),
+        # To first order: logarithms of θ^(L−1) and of the lag are left out, about two units of 28 in ln(1/eps).
+        conditions=(at_most("error", 0.1, refuted=0.2),),
+        control=Control("a rate that the second moment cannot follow", eta=1e-2, steps=20_000),
+    )
+)

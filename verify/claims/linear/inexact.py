@@ -7,7 +7,7 @@ dq̃/dN = r ‖Σ λ_i g_i‖_* ≥ (1 − δ) ρ^(L−1) (h − o(1)) and q̃ =
 from __future__ import annotations
 
 from maxmargin.verify.claims.papers import OWN
-from maxmargin.verify.claims.record import Case, Control, Measured, at_most, register
+from maxmargin.verify.claims.record import Case, Control, Measured, at_least, at_most, register
 
 COEFFICIENTS = {
     "Jordan's": (3.4445, -4.7750, 2.0315),
@@ -39,16 +39,18 @@ def inexact(
     return {"largest excess over the bound": max(excess), "Γ over the bound, largest": max(tightest)}
 
 
+OF = {
+    "paper": OWN.key,
+    "kind": "bound",
+    "formula": "limsup Γ ≤ 1 − liminf r",
+    "source": "Own derivation; r → 1: Gronich & Vardi 2602.16340, approximate steepest descent",
+    "optimizers": ("muon-ns",),
+    "measure": inexact,
+}
 register(
     Measured(
         id="own-inexact-lmo",
-        paper=OWN.key,
-        kind="bound",
         statement="Steps whose alignment with a norm's steepest descent is at least r reach a gap of at most 1 − r.",
-        formula="limsup Γ ≤ 1 − liminf r",
-        source="Own derivation; r → 1: Gronich & Vardi 2602.16340, approximate steepest descent",
-        optimizers=("muon-ns",),
-        measure=inexact,
         cases=tuple(
             Case(f"{name} coefficients, {problem}", a=a, b=b, c=c, problem=problem)
             for name, (a, b, c) in COEFFICIENTS.items()
@@ -56,5 +58,24 @@ register(
         ),
         conditions=(at_most("largest excess over the bound", 2e-3, refuted=1e-2),),
         control=Control("a fifth of what the alignment lacks", share=0.2),
+        **OF,
+    )
+)
+register(
+    Measured(
+        id="own-inexact-tight",
+        statement="The bound on the gap by the steps' alignment is nearly reached: no smaller multiple of it would do.",
+        cases=tuple(
+            Case(f"{name} coefficients", a=a, b=b, c=c, problem="multiclass@linear")
+            for name, (a, b, c) in reversed(COEFFICIENTS.items())
+        ),
+        conditions=(
+            at_least("Γ over the bound, largest", 0.9, refuted=0.5),
+            at_most("largest excess over the bound", 2e-3, refuted=1e-2),
+        ),
+        control=Control(
+            "data whose gradient has equal singular values: every step is exact", problem="basis:k=3@linear"
+        ),
+        **OF,
     )
 )

@@ -128,7 +128,7 @@ ROWS: tuple[dict[str, Any], ...] = (
         "statement": "Gradient descent on a fully connected linear network of any depth maximizes the l2 margin of its "
         "predictor.",
         "formula": "W_L ⋯ W_1 / ‖·‖ → argmax min mᵢ(β) s.t. ‖β‖₂ ≤ 1",
-        "source": f"{GUN.name}, theorem 1",
+        "source": f"{GUN.name}, theorem on fully connected networks",
         "optimizers": ("ngd",),
         "cases": tuple(
             Case(f"depth {L}", problem=f"{FREE}@deep-linear:depth={L},width=4", optimizer="ngd", norm="l2", **PREDICTOR)
@@ -152,7 +152,7 @@ ROWS: tuple[dict[str, Any], ...] = (
         "statement": "Gradient descent on a full-width linear convolutional network of depth 2 maximizes the margin "
         "under the l1 norm of its predictor's Fourier transform.",
         "formula": "w₁ ∗ w₂ / ‖·‖ → argmax min mᵢ(β) s.t. ‖β̂‖₁ ≤ 1",
-        "source": f"{GUN.name}, theorem 2",
+        "source": f"{GUN.name}, theorem on convolutional networks of depth 2",
         "optimizers": ("ngd",),
         "cases": (
             Case(
@@ -301,7 +301,7 @@ register(
         statement="Gradient descent at depth 3 ends at stationary points of the l_{2/3} quasi-norm, of the predictor "
         "of diagonal networks and of its Fourier transform for convolutions.",
         formula="β / ‖·‖ → a KKT direction of min ‖β‖_{2/L} or ‖β̂‖_{2/L} s.t. mᵢ(β) ≥ 1",
-        source=f"{GUN.name}, theorem 2a for convolutions; diagonal networks likewise",
+        source=f"{GUN.name}, theorem on convolutional networks of any depth; diagonal networks likewise",
         optimizers=("ngd",),
         measure=quasi_norm,
         cases=tuple(Case(f"{m}, depth 3", problem=f"{FREE}@{m}:depth=3", depth=3) for m in ("diagonal", "conv")),

@@ -175,7 +175,7 @@ register(
         statement="Gradient descent on a linear model with batch normalization makes all margins equal, where the "
         "linear model alone would maximize the least of them.",
         formula="γ⟨w, x_i⟩y_i / √(wᵀΣw) → the same for all i",
-        source=f"{NORMALIZED.name}, theorem 2.2",
+        source=f"{NORMALIZED.name}, theorem on linear models",
         optimizers=("gd",),
         measure=normalized,
         cases=(Case("Gaussian, n = 6, d = 10"), Case("Gaussian, n = 8, d = 8", n=8, d=8)),

@@ -16,7 +16,8 @@ from maxmargin.solvers.norms import BlockNorm, Norm
 from maxmargin.verify.lab.norm.reading import BlockReading, Step, read_block, readings
 from maxmargin.verify.lab.norm.signature import follow, random_start, spread_gradient
 from maxmargin.verify.lab.norm.subject import Subject
-from maxmargin.verify.thresholds.laboratory import FAULT_DRAWS, SIGNATURE_STEPS, STILL_ENTRY
+from maxmargin.verify.thresholds.faults import FAULT_DRAWS, STILL_ENTRY
+from maxmargin.verify.thresholds.norm import SIGNATURE_STEPS
 
 Change = Callable[[int, str, np.ndarray], np.ndarray]  # (age, block, gradient) -> what is fed instead
 

@@ -16,7 +16,7 @@ from maxmargin.verify.lab.harness.sentence import Place
 from maxmargin.verify.lab.norm.newton_schulz import fitted
 from maxmargin.verify.lab.norm.powers import PowerLaw, power_law
 from maxmargin.verify.lab.norm.weights import levels
-from maxmargin.verify.thresholds.laboratory import (
+from maxmargin.verify.thresholds.faults import (
     ASCENDS,
     BETTER_NORM,
     DESCENDS,
@@ -28,8 +28,8 @@ from maxmargin.verify.thresholds.laboratory import (
     POWER_LAW_RESIDUAL,
     SAME_POWER,
     SURE_SIGN,
-    WEIGHT_TIE,
 )
+from maxmargin.verify.thresholds.norm import WEIGHT_TIE
 
 
 def frozen(case: Case) -> Iterator[Finding]:

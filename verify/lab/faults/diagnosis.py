@@ -36,7 +36,7 @@ from maxmargin.verify.lab.faults.perturbations import (
 )
 from maxmargin.verify.lab.norm.subject import Subject
 from maxmargin.verify.lab.norm.symmetry import contradictions
-from maxmargin.verify.thresholds.laboratory import FOLLOWS_NORM, NOISY_RUNS
+from maxmargin.verify.thresholds.faults import FOLLOWS_NORM, NOISY_RUNS
 
 OF_A_BLOCK: tuple[Callable[[BlockSteps], Finding | None], ...] = (
     layout,

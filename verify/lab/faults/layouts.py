@@ -9,7 +9,7 @@ import numpy as np
 from maxmargin.solvers.norms import BlockNorm, get_block_norm
 from maxmargin.verify.lab.faults.case import BlockSteps
 from maxmargin.verify.lab.faults.finding import Finding, Kind
-from maxmargin.verify.thresholds.laboratory import BETTER_NORM, FOLLOWS_NORM, SAME_LAYOUT
+from maxmargin.verify.thresholds.faults import BETTER_NORM, FOLLOWS_NORM, SAME_LAYOUT
 
 RULES = {
     "spectral": "polar factor",

@@ -16,7 +16,7 @@ from maxmargin.verify.blackbox.difference import relative, rounding_unit_of
 from maxmargin.verify.lab.faults.case import Case, Change
 from maxmargin.verify.lab.faults.finding import Finding, Kind
 from maxmargin.verify.lab.norm.signature import opened
-from maxmargin.verify.thresholds.laboratory import (
+from maxmargin.verify.thresholds.faults import (
     CENTRED,
     CLIPPED,
     CROSS_BLOCKS,
@@ -30,12 +30,12 @@ from maxmargin.verify.thresholds.laboratory import (
     NULL_SPACE,
     OTHER_WEIGHTS,
     RANDOM_STEP,
-    ROUNDINGS,
-    SIGNATURE_STEPS,
     TIED_ENTRIES,
     TURNED,
     WEIGHT_DEPENDENT,
 )
+from maxmargin.verify.thresholds.norm import SIGNATURE_STEPS
+from maxmargin.verify.thresholds.probe import ROUNDINGS
 
 BETAS = ("betas", "momentum", "beta", "beta1", "mu")  # what a group may call its momentum
 

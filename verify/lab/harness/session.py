@@ -15,7 +15,7 @@ from maxmargin.verify.blackbox.feeding import seed_all
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.learning_rate import GROUPS_LR, Knob
 from maxmargin.verify.blackbox.targets import Target, TargetError
-from maxmargin.verify.thresholds.laboratory import FIRST_MOVE, WARM_STEPS
+from maxmargin.verify.thresholds.probe import FIRST_MOVE, WARM_STEPS
 
 Change = Callable[[int, Tensor], Tensor]
 
@@ -97,14 +97,14 @@ class Session:
 
         return handle, last_step(handle, map(fed, self.gradients))
 
-    def at_scale(self, c: float, degree: float) -> list[Tensor]:
-        """The last step on c·g, at a learning rate that should undo c^degree, so that rounding does not grow.
+    def at_scale(self, c: float, degree: float, *, start_factor: float = 1.0) -> list[Tensor]:
+        """The last step on c·g, at a learning rate that should undo |c|^degree, so that rounding does not grow.
 
         Returns:
             The step; not finite where the optimizer fails at that scale.
         """
         try:
-            return self.run(c, lr=c**-degree)[1]
+            return self.run(c, lr=abs(c) ** -degree, start_factor=start_factor)[1]
         except TargetError:
             return [torch.full_like(b, inf) for b in self.start]
 

@@ -24,7 +24,8 @@ from maxmargin.verify.lab.norm.weights import weights
 from maxmargin.verify.results.alignment import alignment
 from maxmargin.verify.results.candidates import WEIGHTED
 from maxmargin.verify.results.verdict import NormOfBlock
-from maxmargin.verify.thresholds.laboratory import SAME_POWER, SIMPLE_POWER, WEIGHT_DIGITS, WHOLE_TIE
+from maxmargin.verify.thresholds.faults import SAME_POWER
+from maxmargin.verify.thresholds.norm import SIMPLE_POWER, WEIGHT_DIGITS, WHOLE_TIE
 
 
 @dataclass(frozen=True)

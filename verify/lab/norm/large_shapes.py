@@ -11,10 +11,10 @@ flattens to, under the same gradient.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from math import prod
+from math import inf, prod
 
 import numpy as np
 import torch
@@ -26,11 +26,13 @@ from maxmargin.verify.blackbox.learning_rate import GROUPS_LR
 from maxmargin.verify.blackbox.targets import Target, TargetError
 from maxmargin.verify.lab.harness.session import last_step
 from maxmargin.verify.lab.norm.reading import SIMPLEST, tie
+from maxmargin.verify.lab.norm.shape_law import weight_law
 from maxmargin.verify.lab.norm.signature import random_start, spread_gradient
 from maxmargin.verify.results.alignment import alignment
-from maxmargin.verify.thresholds.laboratory import (
+from maxmargin.verify.thresholds.adapter import STATE_DEPTH
+from maxmargin.verify.thresholds.faults import FOLLOWS_NORM
+from maxmargin.verify.thresholds.norm import (
     BLOCK_TIE,
-    FOLLOWS_NORM,
     LARGE_APART,
     LARGE_DRAWS,
     LARGE_PATIENCE,
@@ -41,7 +43,6 @@ from maxmargin.verify.thresholds.laboratory import (
     SIGNATURE_STEPS,
     SMALL_DRAWS,
     SMALL_SIZES,
-    STATE_DEPTH,
 )
 
 LONGEST_WATCHED = "middle"
@@ -122,7 +123,7 @@ class Large:
     @property
     def size(self) -> str:
         """Its shape in words."""
-        return " × ".join(map(str, self.shape))
+        return _size(self.shape)
 
     @property
     def text(self) -> str:
@@ -144,10 +145,13 @@ class LargeShapes:
     Attributes:
         blocks: Those that were stepped on.
         refused: Shapes that the optimizer refuses, or makes no finite step on, with its words.
+        lengths: Of steps on matrices, small ones among them, if all follow one norm exactly: by shape, in that norm, of
+            a gradient of dual norm 1; empty where they do not.
     """
 
     blocks: tuple[Large, ...]
     refused: Mapping[tuple[int, ...], str]
+    lengths: Mapping[tuple[int, int], float] = field(default_factory=dict)
 
     @property
     def disagreements(self) -> tuple[Large, ...]:
@@ -161,12 +165,27 @@ class LargeShapes:
         return sure[0].text if sure else ""
 
     @property
+    def unlike(self) -> str:
+        """How far matrices of realistic shapes move, where small ones move alike and no law of shapes is known."""
+        small = {shape: length for shape, length in self.lengths.items() if shape in SMALL.values()}
+        alone, all_of_them = _spread(small.values()), _spread(self.lengths.values())
+        if alone > LENGTH_EXACT or all_of_them <= LENGTH_EXACT or weight_law(self.lengths) is not None:
+            return ""
+        far, near = (choose(self.lengths, key=self.lengths.__getitem__) for choose in (max, min))
+        return (
+            f"a {_size(far)} block moves {1.0 + all_of_them:.3g} times as far as a {_size(near)} one, though a "
+            f"{' as far as a '.join(map(_size, small))} one"
+        )
+
+    @property
     def stands(self) -> tuple[tuple[int, ...], ...]:
         """The shapes for which what is found on small blocks stands."""
         return tuple(b.shape for b in self.blocks if self._stands(b))
 
     def _stands(self, b: Large) -> bool:
         """Whether a block is like a small one, as far as was watched: not where a like state acts later elsewhere."""
+        if len(b.shape) == 2 and self.unlike:
+            return False
         return b.same and not (b.other_state and any(other.other_state for other in self.disagreements))
 
     @property
@@ -175,28 +194,34 @@ class LargeShapes:
         stands = ", ".join(b.size for b in self.blocks if self._stands(b)) or "none of those that were tried"
         says = f"Under constant gradients it follows the same norm at realistic shapes: {stands}"
         others = "; ".join(b.text for b in self.blocks if not self._stands(b))
-        refused = ", ".join(" × ".join(map(str, shape)) for shape in self.refused)
+        refused = ", ".join(map(_size, self.refused))
+        others = "; ".join(filter(None, (others, self.unlike)))
         return says + (f"; but {others}" if others else "") + (f"; it refuses {refused}" if refused else "") + "."
 
     def to_json(self) -> dict[str, object]:
         """Block by block, with the derived facts."""
         rows = [{**vars(b), "apart": b.apart, "same": b.same} for b in self.blocks]
-        return {"blocks": rows, "refused": {"x".join(map(str, s)): why for s, why in self.refused.items()}}
+        return {
+            "blocks": rows,
+            "unlike": self.unlike,
+            "refused": {"x".join(map(str, s)): why for s, why in self.refused.items()},
+        }
 
 
-def large_shapes(target: Target, seed: int = 0) -> LargeShapes:
+def large_shapes(target: Target, seed: int = 0, degree: float = 0.0) -> LargeShapes:
     """Read the norm of each block of LARGE, beside that of a small one; every block alone.
 
     Args:
         target: A black-box optimizer.
         seed: Of gradients and starts.
+        degree: Of its update: 1 if steps grow with the gradient.
 
     Returns:
         What was seen. A shape that the optimizer refuses is a fact, not a fault.
     """
     seen_small = {shape: _seen(target, shape, seed, draws=SMALL_DRAWS) for shape in dict.fromkeys(SMALL.values())}
     small = {name: seen_small[shape] for name, shape in SMALL.items()}
-    blocks, refused = [], {}
+    blocks, refused, matrices = [], {}, dict(seen_small)
     for name, shape in LARGE.items():
         beside = _seen(target, (shape[0], prod(shape[1:])), seed, shape) if len(shape) > 2 else small[name]
         seen = _seen(target, shape, seed, shape)
@@ -204,7 +229,30 @@ def large_shapes(target: Target, seed: int = 0) -> LargeShapes:
             refused[shape] = seen
         elif not isinstance(beside, str):
             blocks.append(_compared(name, shape, seen, beside))
-    return LargeShapes(tuple(map(partial(_later, target, seed), blocks)), refused)
+            matrices[shape] = seen
+    lengths = _lengths({(shape[0], shape[1]): one for shape, one in matrices.items() if len(shape) == 2}, degree)
+    return LargeShapes(tuple(map(partial(_later, target, seed), blocks)), refused, lengths)
+
+
+def _lengths(seen: Mapping[tuple[int, int], _Seen | str], degree: float) -> dict[tuple[int, int], float]:
+    """The lengths of steps in the norm that all matrices follow exactly; empty if there is none, or no whole degree."""
+    if degree not in (0.0, 1.0):
+        return {}
+    found = {shape: one for shape, one in seen.items() if not isinstance(one, str)}
+    for key in next(iter(found.values())).alignments if len(found) == len(seen) else ():
+        if all(one.alignments.get(key, 0.0) >= FOLLOWS_NORM for one in found.values()):
+            return {shape: one.lengths[key][0] / one.lengths[key][1] ** degree for shape, one in found.items()}
+    return {}
+
+
+def _spread(values: Iterable[float]) -> float:
+    """By how much the largest exceeds the smallest, relative."""
+    values = list(values)
+    return max(values) / min(values) - 1.0 if values and min(values) > 0 else inf
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape))
 
 
 def _later(target: Target, seed: int, seen: Large) -> Large:
@@ -223,9 +271,10 @@ def _later(target: Target, seed: int, seen: Large) -> Large:
 
 @dataclass(frozen=True)
 class _Seen:
-    """One block's alignments, its steps, and the shapes of its state in units of its own."""
+    """One block's alignments, lengths and gradients' dual norms, its steps, and its state's shapes in its own units."""
 
     alignments: Alignments
+    lengths: Mapping[tuple[str, str], tuple[float, float]]
     steps: tuple[np.ndarray, ...]
     state: Counter[str]
 
@@ -240,7 +289,7 @@ def _seen(
 ) -> _Seen | str:
     """Steps on one block, of gradients that are drawn in another shape; the optimizer's words where it refuses."""
     rng = np.random.default_rng(seed)
-    rows: list[Alignments] = []
+    rows: list[dict[tuple[str, str], tuple[float, float, float]]] = []
     updates, state = [], Counter[str]()
     for _ in range(draws):
         gradient, start = (x.reshape(shape) for x in _drawn(rng, drawn or shape))
@@ -253,10 +302,18 @@ def _seen(
         step = moved.numpy()
         if not np.isfinite(step).all() or not step.any():
             return "its step is not finite" if step.any() else "it does not move"
-        rows.append({key: alignment(norm, g, u) for key, norm, g, u in _views(gradient, step)})
+        rows.append({key: _read(norm, g, u) for key, norm, g, u in _views(gradient, step)})
         updates.append(step)
         state = Counter(_kinds(handle, shape))
-    return _Seen({key: float(np.mean([row[key] for row in rows])) for key in rows[0]}, tuple(updates), state)
+    aligned, length, dual = (
+        {key: float(np.mean([row[key][part] for row in rows])) for key in rows[0]} for part in range(3)
+    )
+    return _Seen(aligned, {key: (length[key], dual[key]) for key in length}, tuple(updates), state)
+
+
+def _read(norm: Norm, g: Blocks, u: Blocks) -> tuple[float, float, float]:
+    """A step's alignment and length, and the gradient's dual norm."""
+    return alignment(norm, g, u), float(norm.value(u)), float(norm.dual(g))
 
 
 def _drawn(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

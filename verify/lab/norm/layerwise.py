@@ -15,7 +15,7 @@ from maxmargin.models.blocks import Shapes
 from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.lab.norm.fingerprint import Fingerprint
 from maxmargin.verify.lab.norm.signature import follow, random_start, spread_gradient
-from maxmargin.verify.thresholds.laboratory import SIGNATURE_STEPS
+from maxmargin.verify.thresholds.norm import SIGNATURE_STEPS
 from maxmargin.verify.thresholds.state_norm import LONGER
 
 

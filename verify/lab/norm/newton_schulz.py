@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maxmargin.verify.thresholds.laboratory import NEWTON_SCHULZ_FITS, NEWTON_SCHULZ_MOST
+from maxmargin.verify.thresholds.norm import NEWTON_SCHULZ_FITS, NEWTON_SCHULZ_MOST
 
 ITERATIONS: Mapping[str, tuple[float, float, float]] = {
     "coefficients 3.4445, -4.7750, 2.0315": (3.4445, -4.7750, 2.0315),

@@ -15,7 +15,7 @@ import numpy as np
 
 from maxmargin.solvers.norms import BlockNorm, GaugeNorm, NormError
 from maxmargin.solvers.norms.families import FAMILIES
-from maxmargin.verify.thresholds.laboratory import (
+from maxmargin.verify.thresholds.norm import (
     LARGEST_TAKEN_APART,
     OWN_DIRECTIONS,
     POWER_CLEAR,

@@ -18,13 +18,7 @@ from maxmargin.models.blocks import Shapes
 from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.lab.norm.signature import follow, random_start
 from maxmargin.verify.lab.norm.symmetry import Symmetry
-from maxmargin.verify.thresholds.laboratory import (
-    BURST,
-    BURST_INDEPENDENT,
-    BURST_LADDER,
-    RESPONSE_SLACK,
-    SIGNATURE_STEPS,
-)
+from maxmargin.verify.thresholds.norm import BURST, BURST_INDEPENDENT, BURST_LADDER, RESPONSE_SLACK, SIGNATURE_STEPS
 
 Build = Callable[[np.ndarray], np.ndarray]  # sizes of the parts -> gradient
 Sizes = Callable[[np.ndarray], np.ndarray]  # step -> what each part got of it

@@ -11,7 +11,7 @@ from maxmargin.models.blocks import inner
 from maxmargin.solvers.norms import BlockNorm, NormError, get_norm
 from maxmargin.solvers.norms.families import MEMBERS
 from maxmargin.verify.lab.norm.powers import followed
-from maxmargin.verify.thresholds.laboratory import BLOCK_TIE, DEFICIT_TIE, ROUNDED
+from maxmargin.verify.thresholds.norm import BLOCK_TIE, DEFICIT_TIE, ROUNDED
 
 SIMPLEST = {
     "l2": (1, 2),

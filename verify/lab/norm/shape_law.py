@@ -14,7 +14,7 @@ import numpy as np
 from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.lab.norm.reading import read_block, readings
 from maxmargin.verify.lab.norm.signature import signature
-from maxmargin.verify.thresholds.laboratory import LAW_CLEAR, LENGTH_BLUR, LENGTH_EXACT, LENGTH_NEAR
+from maxmargin.verify.thresholds.norm import LAW_CLEAR, LENGTH_BLUR, LENGTH_EXACT, LENGTH_NEAR
 
 LAWS: Mapping[str, Callable[[float, float], float]] = {
     "1": lambda r, c: 1.0,

@@ -19,7 +19,7 @@ from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.lab.harness.session import last_step
 from maxmargin.verify.lab.norm.reading import Step
-from maxmargin.verify.thresholds.laboratory import SIGNATURE_DRAWS, SIGNATURE_SPREAD, SIGNATURE_START, SIGNATURE_STEPS
+from maxmargin.verify.thresholds.norm import SIGNATURE_DRAWS, SIGNATURE_SPREAD, SIGNATURE_START, SIGNATURE_STEPS
 
 
 def signature(target: Target, shapes: Shapes, seed: int = 0, draws: int = SIGNATURE_DRAWS) -> list[Step]:

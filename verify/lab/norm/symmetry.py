@@ -20,7 +20,7 @@ from maxmargin.verify.blackbox.difference import relative
 from maxmargin.verify.blackbox.targets import Target, TargetError
 from maxmargin.verify.lab.harness.sentence import Sentence
 from maxmargin.verify.lab.norm.signature import follow, random_start, spread_gradient
-from maxmargin.verify.thresholds.laboratory import (
+from maxmargin.verify.thresholds.norm import (
     SIGNATURE_STEPS,
     SYMMETRY_DRAWS,
     SYMMETRY_EXACT,

@@ -19,8 +19,8 @@ from maxmargin.models.blocks import inner
 from maxmargin.solvers.norms import Norm, NormError, get_norm
 from maxmargin.verify.lab.norm.reading import Step
 from maxmargin.verify.results.alignment import alignment
-from maxmargin.verify.thresholds.laboratory import (
-    FOLLOWS_NORM,
+from maxmargin.verify.thresholds.faults import FOLLOWS_NORM
+from maxmargin.verify.thresholds.norm import (
     ROUNDED,
     SPARE_DIGITS,
     WEIGHT_BLUR,

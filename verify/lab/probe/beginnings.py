@@ -16,7 +16,7 @@ from maxmargin.verify.blackbox.difference import size
 from maxmargin.verify.blackbox.feeding import seeded
 from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.lab.harness.session import Session
-from maxmargin.verify.thresholds.laboratory import BEGINNING_CALLS, BEGINNING_OTHER, BEGINNING_SCALE, BEGINNING_SURE
+from maxmargin.verify.thresholds.probe import BEGINNING_CALLS, BEGINNING_OTHER, BEGINNING_SCALE, BEGINNING_SURE
 
 
 def begun(target: Target, problems: Iterable[Shapes], seed: int = 0) -> Target:

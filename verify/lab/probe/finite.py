@@ -22,7 +22,7 @@ from maxmargin.verify.blackbox.difference import size
 from maxmargin.verify.blackbox.feeding import seed_all, seeded
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.targets import Target, TargetError
-from maxmargin.verify.thresholds.laboratory import FINITE_CALLS, FINITE_LONGEST, FINITE_SCALES, ZERO_CALLS
+from maxmargin.verify.thresholds.probe import FINITE_CALLS, FINITE_LONGEST, FINITE_SCALES, ZERO_CALLS
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,13 @@ from torch import Tensor
 from maxmargin.verify.blackbox.difference import difference, size
 from maxmargin.verify.blackbox.targets import Target, TargetError
 from maxmargin.verify.lab.harness.session import Session
-from maxmargin.verify.thresholds.laboratory import (
+from maxmargin.verify.thresholds.probe import (
     EXACT_SCALE,
     FED_DEEPEST,
     FED_USUAL,
     OTHER_STEP,
     RAISED_TO,
+    RULED_BELOW,
     STEP_LOST,
     TINY_NUMBER,
     UNDERFLOWN,
@@ -56,6 +57,32 @@ def floor_of(session: Session, update: Sequence[Tensor], degree: float) -> tuple
     if floor == 0:
         floor = max((_raised(session, name, value, degree) for name, value in _tiny(session.target)), default=0.0)
     return floor, depth
+
+
+def weights_below(session: Session, update: Sequence[Tensor], floor: float, degree: float) -> tuple[float, bool]:
+    """What the weights have to do with steps at the floor and below, where an eps would look at gradients alone.
+
+    Args:
+        session: The target's.
+        update: Its last warm step.
+        floor: As :func:`floor_of` found it.
+        degree: Of its update.
+
+    Returns:
+        The relative change of the step at the floor when the weights are tripled; and whether far below it steps follow
+        the weights alone, as with a decay that is joined to the gradient: the reversed gradient makes the same step,
+        reversed weights make the reversed one. (0, False) without a floor that can be fed.
+    """
+    c = floor / session.norm
+    if not 2.0**-FED_USUAL <= c <= 1:
+        return 0.0, False
+    degree = 0.0 if degree != degree else degree
+    here, tripled = (session.at_scale(c, degree, start_factor=f) for f in (1.0, 3.0))
+    far = c * 2.0**-RULED_BELOW
+    step, reverse, mirrored = (session.at_scale(far * f, 0.0, start_factor=w) for f, w in ((1, 1), (-1, 1), (1, -1)))
+    seen = STEP_LOST * size(session.start) < size(step) < inf and size(update) > 0
+    alone = difference(step, reverse) <= OTHER_STEP and difference(step, [-b for b in mirrored]) <= OTHER_STEP
+    return difference(here, tripled), seen and alone
 
 
 def _fed(session: Session, update: Sequence[Tensor], degree: float) -> tuple[float, float]:

@@ -16,7 +16,8 @@ from maxmargin.verify.blackbox.targets import TargetError
 from maxmargin.verify.lab.harness.sentence import Place, Sentence
 from maxmargin.verify.lab.harness.session import Session, last_step
 from maxmargin.verify.lab.probe.precision import blur, format_of, granularity, state_formats, weight_format
-from maxmargin.verify.thresholds.laboratory import HABIT_SEEN, RATE_HONOURED, WARM_STEPS
+from maxmargin.verify.thresholds.adapter import RATE_HONOURED
+from maxmargin.verify.thresholds.probe import HABIT_SEEN, WARM_STEPS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from maxmargin.verify.blackbox.feeding import seeded
 from maxmargin.verify.blackbox.handle import Handle, Leaf, Path
 from maxmargin.verify.blackbox.targets import TargetError
 from maxmargin.verify.lab.harness.session import Session
-from maxmargin.verify.thresholds.laboratory import (
+from maxmargin.verify.thresholds.probe import (
     DROP_TURNS,
     MEMORY_SETTLED,
     MEMORY_SETTLING,

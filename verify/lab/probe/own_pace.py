@@ -13,7 +13,7 @@ from math import inf, isfinite, log, log2
 from maxmargin.verify.blackbox.difference import size
 from maxmargin.verify.blackbox.targets import TargetError
 from maxmargin.verify.lab.harness.session import Session
-from maxmargin.verify.thresholds.laboratory import OWN_CALLS, OWN_POWER
+from maxmargin.verify.thresholds.probe import OWN_CALLS, OWN_POWER
 
 
 def own_schedule(session: Session, memory: float) -> float:

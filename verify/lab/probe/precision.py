@@ -16,7 +16,7 @@ from torch import Tensor
 from maxmargin.verify.blackbox.difference import difference, rounded_to, rounding_unit_of, size
 from maxmargin.verify.blackbox.handle import Handle, Path
 from maxmargin.verify.lab.harness.session import Session
-from maxmargin.verify.thresholds.laboratory import (
+from maxmargin.verify.thresholds.probe import (
     ABOVE_ROUNDING,
     ANSWERING,
     EPS_LADDER,

@@ -21,12 +21,12 @@ from maxmargin.verify.blackbox.feeding import seeded
 from maxmargin.verify.blackbox.handle import Path
 from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.lab.harness.session import Session
-from maxmargin.verify.lab.probe.floor import floor_of
+from maxmargin.verify.lab.probe.floor import floor_of, weights_below
 from maxmargin.verify.lab.probe.habits import Habits, habits
 from maxmargin.verify.lab.probe.memory import remembered
 from maxmargin.verify.lab.probe.own_pace import own_schedule, trust_power
 from maxmargin.verify.lab.probe.precision import lengthen
-from maxmargin.verify.thresholds.laboratory import BLURRED, EXACT_SCALE, HABIT_SEEN, OTHER_STEP, POWER_FITS
+from maxmargin.verify.thresholds.probe import BLURRED, EXACT_SCALE, HABIT_SEEN, OTHER_STEP, POWER_FITS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,9 @@ class Probe(Habits):
         memory: Steps that its slowest moment remembers; inf where a state never forgets (Adagrad).
         stays: Whether a state that never forgets stands still under small gradients, as a sum or a maximum does.
         decay: Largest weight decay declared in the parameter groups.
-        value_dependence: Relative change of the update when the weights are tripled and the gradients are not.
+        value_dependence: Relative change of the update when the weights are tripled and the gradients are not; at the
+            floor, too, if there is one.
+        ruled: The floor, if far below it steps follow the weights and not the gradient; else 0.
         random: Relative difference of two runs with different random seeds.
         step_per_lr: ‖Δθ‖₂ of a warm step at the groups' own learning rates.
         coupling: Power with which one block's step answers to the size of its own gradient, beside the others': 0 where
@@ -72,6 +74,7 @@ class Probe(Habits):
     depth: float = inf
     own_schedule: float = 0.0
     trust: float = 0.0
+    ruled: float = 0.0
 
     @property
     def findings(self) -> tuple[str, ...]:
@@ -137,6 +140,7 @@ def _probe(session: Session) -> Probe:
     }
     update_degree, defect = _update_degree(session, update, c)
     floor, depth = floor_of(session, update, update_degree)
+    at_floor, ruled = weights_below(session, update, floor, update_degree)
     lag, memory, stays = remembered(session, degrees)
     random = max(difference(update, session.run(seed=s)[1]) for s in (0, 1))
     lr_error = difference([2 * u for u in session.at_rate(1.0)], session.at_rate(2.0)) if handle.has_lr else nan
@@ -152,7 +156,8 @@ def _probe(session: Session) -> Probe:
         memory=memory,
         stays=stays,
         decay=handle.weight_decay(),
-        value_dependence=difference(update, session.run(start_factor=3.0)[1]),
+        value_dependence=max(difference(update, session.run(start_factor=3.0)[1]), at_floor),
+        ruled=floor if ruled and handle.weight_decay() == 0 else 0.0,
         random=random,
         step_per_lr=size(update) / session.rate,
         coupling=_coupling(session, update),
@@ -173,8 +178,9 @@ def _update_degree(session: Session, update: Sequence[Tensor], c: float) -> tupl
     fits = {d: difference(update, session.at_scale(c, d)) for d in (0.0, 1.0)}
     if min(fits.values()) >= POWER_FITS:
         d = _power(update, session.at_scale(c, 0.0), c)
-        if isfinite(d):  # g/v, or g over the root of its root: a fault, but one that can be followed
-            fits[d] = difference(update, session.at_scale(c, d))
+        # g/v, or g over the root of its root: a fault, but one that can be followed. An eps near c is no power law.
+        if isfinite(d) and (error := difference(update, session.at_scale(c, d))) <= OTHER_STEP:
+            fits[d] = error
     near = (
         fits if min(fits.values()) < POWER_FITS else {d: difference(update, session.at_scale(2.0**-5, d)) for d in fits}
     )

@@ -13,7 +13,7 @@ from maxmargin.models.blocks import Shapes
 from maxmargin.verify.blackbox.feeding import seeded
 from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.lab.harness.session import Session
-from maxmargin.verify.thresholds.laboratory import CALLS_WATCHED, MOVES_SEEN, SLOWEST_STRIDE
+from maxmargin.verify.thresholds.probe import CALLS_WATCHED, MOVES_SEEN, SLOWEST_STRIDE
 
 
 def in_stride(target: Target, problems: Iterable[Shapes], seed: int = 0) -> Target:

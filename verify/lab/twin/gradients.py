@@ -28,13 +28,7 @@ from maxmargin.models.blocks import Shapes
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.lab.probe.probes import Probe
-from maxmargin.verify.thresholds.laboratory import (
-    TWIN_CHANGING,
-    TWIN_LATE,
-    TWIN_LONG_SHARE,
-    TWIN_SHARE,
-    TWIN_SPECIAL,
-)
+from maxmargin.verify.thresholds.twin import TWIN_CHANGING, TWIN_LATE, TWIN_LONG_SHARE, TWIN_SHARE, TWIN_SPECIAL
 
 Blocks = dict[str, Tensor]
 

@@ -18,7 +18,7 @@ from maxmargin.verify.lab.norm.reading import readings
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.optimizers import OPTIMIZERS, Optimizer, OptimizerError
 from maxmargin.verify.optimizers.steepest import Kind, MomentumSteepestDescent, SteepestDescent
-from maxmargin.verify.thresholds.laboratory import MANY_GUESSES, USUAL_RETENTIONS
+from maxmargin.verify.thresholds.twin import MANY_GUESSES, USUAL_RETENTIONS
 
 WHOLE = ("l2", "l1", "nuclear", "l2;max", "linf", "spectral", "hybrid", "maxrow", "maxcolumn")  # of the whole parameter
 

@@ -30,7 +30,8 @@ from maxmargin.verify.optimizers.composite import Composite
 from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.optimizers.core.blockwise import Blockwise, Part
 from maxmargin.verify.optimizers.core.logscale import scaled
-from maxmargin.verify.thresholds.laboratory import EXACT_SCALE, RATIO_TIE, ROUNDING_SHARE, SAME_STEP
+from maxmargin.verify.thresholds.probe import EXACT_SCALE
+from maxmargin.verify.thresholds.twin import RATIO_TIE, ROUNDING_SHARE, SAME_STEP
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -168,7 +169,9 @@ def get_optimizer(name: str, kwargs: Mapping[str, Any] | None = None) -> Optimiz
     try:
         return OPTIMIZERS[name].build(**(kwargs or {}))
     except (TypeError, ValueError) as error:
-        raise OptimizerError(f"optimizer {name!r} rejects {dict(kwargs or {})}: {error}") from error
+        parameters = inspect.signature(OPTIMIZERS[name].build).parameters.values()
+        taken = ", ".join(str(one.replace(annotation=one.empty)) for one in parameters) or "no arguments"
+        raise OptimizerError(f"optimizer {name!r} rejects {dict(kwargs or {})}: {error}; it takes {taken}") from error
 
 
 def check_betas(**betas: float) -> None:

@@ -10,9 +10,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from maxmargin.models.blocks import Blocks, scale
-from maxmargin.verify.optimizers.core.base import Facts, Optimizer, State, check_betas, check_eps, register
+from maxmargin.verify.optimizers.core.base import Facts, State, register
 from maxmargin.verify.optimizers.core.logscale import Scaled, combine, safe_ratio, zeros_like
 from maxmargin.verify.optimizers.core.moments import LARGEST, maximum, times
+from maxmargin.verify.optimizers.core.two_moments import TwoMoments
 
 
 class Maxima(NamedTuple):
@@ -24,31 +25,17 @@ class Maxima(NamedTuple):
 
 @register("adamax", "Adamax, no theorem (beta1=0.9, beta2=0.95, eps=0)")
 @dataclass(frozen=True)
-class Adamax(Optimizer):
+class Adamax(TwoMoments):
     """m ← β₁ m + (1−β₁) g,  u ← max(β₂ u, |g| + eps),  direction = −m̂ / u, 0/0 := 0; as ``torch.optim.Adamax``.
 
     A constant gradient makes steps along its signs; no theorem on its margin is known to us, so no norm is claimed.
     """
 
-    beta1: float = 0.9
-    beta2: float = 0.95
-    eps: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_betas(beta1=self.beta1, beta2=self.beta2)
-        check_eps(self.eps)
-
     @override
     def facts(self) -> Facts:
-        return Facts(
-            norm=None,
-            pace_norm="linf",
-            recursion=(
-                f"m ← {self.beta1:g} m + {1 - self.beta1:.3g} g,  u ← max({self.beta2:g} u, |g| + {self.eps:g});  "
-                "θ ← θ − η m̂/u"
-            ),
-            source="Kingma & Ba 1412.6980, algorithm 2",
-            memory=1.0 / (1.0 - max(self.beta1, self.beta2)),
+        return self.told(
+            f"{{m}} g,  u ← max({self.beta2:g} u, |g| + {{eps}});  θ ← θ − η m̂/u",
+            "Kingma & Ba 1412.6980, algorithm 2",
             lag_limit=1.0 - max(self.beta1, self.beta2),
         )
 
@@ -62,5 +49,5 @@ class Adamax(Optimizer):
         floor = self.eps * torch.exp(torch.clamp(-gradient.log_scale, max=LARGEST)) if self.eps else 0.0
         sizes = Scaled({k: b.abs() + floor for k, b in gradient.blocks.items()}, gradient.log_scale)
         top = maximum(times(state.top, self.beta2), sizes)
-        c1 = 1.0 - torch.pow(self.beta1, step)
+        c1, _ = self.corrections(step)
         return scale(safe_ratio(times(first, 1.0 / c1), top), -1.0), Maxima(first, top)

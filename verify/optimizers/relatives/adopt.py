@@ -9,15 +9,16 @@ from torch import Tensor
 from typing_extensions import override
 
 from maxmargin.models.blocks import Blocks, scale
-from maxmargin.verify.optimizers.core.base import Facts, Optimizer, State, check_betas, check_eps, register
+from maxmargin.verify.optimizers.core.base import Facts, State, register
 from maxmargin.verify.optimizers.core.logscale import Scaled, combine_rms, zeros_like
 from maxmargin.verify.optimizers.core.moments import LARGEST, times
+from maxmargin.verify.optimizers.core.two_moments import TwoMoments
 from maxmargin.verify.optimizers.rmsprop import Averages
 
 
 @register("adopt", "ADOPT, no theorem (beta1=0.9, beta2=0.95, eps=0)")
 @dataclass(frozen=True)
-class ADOPT(Optimizer):
+class ADOPT(TwoMoments):
     """v₁ = g₁², no step;  then m ← β₁ m + (1−β₁) clip(g / max(√v, eps), t^¼),  direction = −m,  v ← β₂ v + (1−β₂) g².
 
     The clipped form of the authors' code, with 0/0 := 0: where v is 0 and g is not, the clip decides. No correction
@@ -25,25 +26,11 @@ class ADOPT(Optimizer):
     claimed.
     """
 
-    beta1: float = 0.9
-    beta2: float = 0.95
-    eps: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_betas(beta1=self.beta1, beta2=self.beta2)
-        check_eps(self.eps)
-
     @override
     def facts(self) -> Facts:
-        return Facts(
-            norm=None,
-            pace_norm="linf",
-            recursion=(
-                f"m ← {self.beta1:g} m + {1 - self.beta1:.3g} clip(g/max(√v, {self.eps:g}), t^¼);  θ ← θ − η m;  "
-                f"v ← {self.beta2:g} v + {1 - self.beta2:.3g} g²; at first v = g² and no step"
-            ),
-            source="Taniguchi et al. 2411.02853, algorithm 2 and their code",
-            memory=1.0 / (1.0 - max(self.beta1, self.beta2)),
+        return self.told(
+            "{m} clip(g/max(√v, {eps}), t^¼);  θ ← θ − η m;  {v} g²; at first v = g² and no step",
+            "Taniguchi et al. 2411.02853, algorithm 2 and their code",
             lag_limit=(1.0 - self.beta2) / 2,
         )
 

@@ -10,19 +10,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from maxmargin.models.blocks import Blocks
-from maxmargin.solvers.schedules.lag import resonance_limit
-from maxmargin.verify.optimizers.adam import Moments
-from maxmargin.verify.optimizers.core.base import (
-    Facts,
-    Optimizer,
-    OptimizerError,
-    State,
-    check_betas,
-    check_eps,
-    register,
-)
-from maxmargin.verify.optimizers.core.logscale import Scaled, combine, combine_rms, safe_ratio, zeros_like
+from maxmargin.verify.optimizers.core.base import Facts, OptimizerError, State, register
+from maxmargin.verify.optimizers.core.logscale import Scaled, combine, safe_ratio, zeros_like
 from maxmargin.verify.optimizers.core.moments import times
+from maxmargin.verify.optimizers.core.two_moments import Moments, TwoMoments
 
 Product = Literal["float64", "float32"]
 
@@ -48,7 +39,7 @@ class Lookahead(NamedTuple):
 
 @register("nadam", "NAdam, no theorem (beta1=0.9, beta2=0.95, eps=0, momentum_decay=0.004, scheduled=true)")
 @dataclass(frozen=True)
-class NAdam(Optimizer):
+class NAdam(TwoMoments):
     """Adam's m and v;  direction = −((1−μ_t) g/(1−Π_t) + μ_{t+1} m/(1−Π_{t+1})) / (√v̂ + eps), 0/0 := 0.
 
     Π_t is the product of μ_1 … μ_t. As in ``torch.optim.NAdam``, μ_t = β₁ (1 − 0.96^(t · momentum_decay) / 2); with
@@ -57,16 +48,12 @@ class NAdam(Optimizer):
     along its signs, as Adam's; the theorems on Adam do not speak of the look-ahead, so no norm is claimed.
     """
 
-    beta1: float = 0.9
-    beta2: float = 0.95
-    eps: float = 0.0
     momentum_decay: float = 4e-3
     scheduled: bool = True
     product: Product = "float64"
 
     def __post_init__(self) -> None:
-        check_betas(beta1=self.beta1, beta2=self.beta2)
-        check_eps(self.eps)
+        super().__post_init__()
         if not self.momentum_decay >= 0:
             raise OptimizerError(f"momentum_decay is {self.momentum_decay}; it must be a number >= 0")
 
@@ -74,16 +61,10 @@ class NAdam(Optimizer):
     def facts(self) -> Facts:
         mu = f"{self.beta1:g} (1 − 0.96^({self.momentum_decay:g} t)/2)" if self.scheduled else f"{self.beta1:g}"
         kept = ", Π in float32" if self.product == "float32" else ""
-        return Facts(
-            norm=None,
-            pace_norm="linf",
-            recursion=(
-                f"m ← {self.beta1:g} m + {1 - self.beta1:.3g} g,  v ← {self.beta2:g} v + {1 - self.beta2:.3g} g²;  "
-                f"θ ← θ − η ((1−μ_t) g/(1−Π_t) + μ_(t+1) m/(1−Π_(t+1)))/(√v̂ + {self.eps:g}), μ_t = {mu}{kept}"
-            ),
-            source="Dozat 2016; Adam's theorem, Gronich & Vardi 2602.16340, does not speak of it",
-            memory=1.0 / (1.0 - max(self.beta1, self.beta2)),
-            lag_limit=min(1.0 - self.beta1, (1.0 - self.beta2) / 2, resonance_limit(self.beta1, self.beta2)),
+        return self.told(
+            "{m} g,  {v} g²;  "
+            f"θ ← θ − η ((1−μ_t) g/(1−Π_t) + μ_(t+1) m/(1−Π_(t+1)))/(√v̂ + {{eps}}), μ_t = {mu}{kept}",
+            "Dozat 2016; Adam's theorem, Gronich & Vardi 2602.16340, does not speak of it",
         )
 
     @override
@@ -93,15 +74,14 @@ class NAdam(Optimizer):
 
     @override
     def direction(self, state: State, gradient: Scaled, step: Tensor) -> tuple[dict[str, Tensor], State]:
-        first = combine(state.moments.first, self.beta1, gradient, 1.0 - self.beta1)
-        root = combine_rms(state.moments.root, self.beta2, gradient, 1.0 - self.beta2)
+        first, root = moments = self.averaged(state.moments, gradient)
         now, then = self._mu(step), self._mu(step + 1.0)
         product = multiplied(state.product, now, self.product)
         ahead = times(first, then / (1.0 - product * then))
         top = combine(ahead, 1.0, times(gradient, (1.0 - now) / (1.0 - product)), 1.0)
-        corrected = times(root, 1.0 / torch.sqrt(1.0 - torch.pow(self.beta2, step)))
+        corrected = times(root, 1.0 / self.corrections(step)[1])
         ratio = safe_ratio(top, corrected, self.eps)
-        return {k: -r for k, r in ratio.items()}, Lookahead(Moments(first, root), product)
+        return {k: -r for k, r in ratio.items()}, Lookahead(moments, product)
 
     def _mu(self, step: Tensor) -> Tensor:
         if not self.scheduled:

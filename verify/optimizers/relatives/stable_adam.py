@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from maxmargin.verify.optimizers.adam import Adam, Moments
+from maxmargin.verify.optimizers.adam import Adam
 from maxmargin.verify.optimizers.core.base import Facts, State, register
 from maxmargin.verify.optimizers.core.logscale import Scaled, safe_ratio
+from maxmargin.verify.optimizers.core.two_moments import Moments
 
 
 @register("stable-adam", "StableAdamW without decay, no theorem (beta1=0.9, beta2=0.95, eps=0)")
@@ -32,7 +33,7 @@ class StableAdam(Adam):
     def direction(self, state: State, gradient: Scaled, step: Tensor) -> tuple[dict[str, Tensor], State]:
         moved, state = super().direction(state, gradient, step)
         assert isinstance(state, Moments)
-        correction = torch.sqrt(1.0 - torch.pow(self.beta2, step)) if self.bias_correction else torch.ones_like(step)
+        correction = self.corrections(step)[1] if self.bias_correction else torch.ones_like(step)
         late = safe_ratio(gradient, state.root, 0.0)
         held = {k: torch.clamp(correction * torch.sqrt((b * b).mean()), min=1.0) for k, b in late.items()}
         return {k: b / held[k] for k, b in moved.items()}, state

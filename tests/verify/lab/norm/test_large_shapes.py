@@ -105,6 +105,46 @@ def test_a_rule_that_changes_with_the_shape_is_seen(spoilt, small, large):
     json.dumps(seen.to_json())
 
 
+def scaled(law):
+    return rule(lambda m: flattened(m) * law(*m.shape[:2]) if m.ndim == 2 else flattened(m))
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        lambda r, c: max(1.0, r / c) ** 0.5 if r >= 16 else 1.0,
+        lambda r, c: 2.0 if r * c > 100 else 1.0,
+        lambda r, c: 1.05 if (r, c) == (48, 96) else 1.0,
+    ],
+)
+def test_lengths_that_only_large_matrices_have_are_seen(law):
+    seen = large_shapes(scaled(law))
+    assert seen.disagreements == ()
+    assert "times as far as" in seen.unlike
+    assert "though a 8 × 6 as far as a 6 × 8 one" in seen.unlike
+    assert seen.unlike in seen.text
+    assert not {shape for shape in seen.stands if len(shape) == 2}
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        lambda r, c: 1.0,
+        lambda r, c: max(1.0, r / c) ** 0.5,
+        lambda r, c: 0.2 * max(r, c) ** 0.5,
+        lambda r, c: 1.01 if (r, c) == (48, 96) else 1.0,  # what is read of lengths may err by as much
+    ],
+)
+def test_one_law_of_shapes_is_no_disagreement(law):
+    assert large_shapes(scaled(law)).unlike == ""
+
+
+def test_steps_that_grow_with_the_gradient_are_compared_for_one_gradient():
+    assert large_shapes(SOUND["SGD"], degree=1.0).unlike == ""
+    spoilt = rule(lambda m: m * (1.5 if m.numel() > 100 else 1.0))
+    assert large_shapes(spoilt, degree=1.0).unlike
+
+
 def test_convolutions_in_batches_and_factors_of_kernels_are_facts():
     seen = {b.block: b for b in large_shapes(rule(batched)).blocks}
     assert {seen[b].view for b in ("sequence", "convolution")} == {BATCH}

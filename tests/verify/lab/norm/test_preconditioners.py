@@ -9,7 +9,7 @@ from toys import Rule, polar
 from maxmargin.verify.blackbox.targets import load
 from maxmargin.verify.lab.norm.preconditioners import preconditioners
 from maxmargin.verify.lab.norm.symmetry import symmetries
-from maxmargin.verify.thresholds.laboratory import RESPONSE_SLACK
+from maxmargin.verify.thresholds.norm import RESPONSE_SLACK
 
 SHAPES = {"W": (4, 3), "a": (4,)}
 

@@ -8,7 +8,7 @@ from toys import Rule, newton_schulz, polar
 
 from maxmargin.verify.blackbox.targets import load
 from maxmargin.verify.lab.norm.shape_law import LAWS, SHAPES, shape_law, weight_law
-from maxmargin.verify.thresholds.laboratory import LENGTH_EXACT
+from maxmargin.verify.thresholds.norm import LENGTH_EXACT
 
 PLAIN = {"lr": 0.02, "momentum": 0.0}
 

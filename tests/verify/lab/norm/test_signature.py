@@ -12,7 +12,7 @@ from maxmargin.verify.blackbox.targets import TargetError, load
 from maxmargin.verify.lab.norm.fingerprint import read
 from maxmargin.verify.lab.norm.signature import follow, random_start, signature, spread_gradient
 from maxmargin.verify.lab.probe.probes import probe
-from maxmargin.verify.thresholds.laboratory import SIGNATURE_SPREAD, SIGNATURE_START, SIGNATURE_STEPS
+from maxmargin.verify.thresholds.norm import SIGNATURE_SPREAD, SIGNATURE_START, SIGNATURE_STEPS
 
 SHAPES = {"W": (5, 3), "V": (2, 4), "a": (4,)}
 

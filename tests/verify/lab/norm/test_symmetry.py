@@ -11,7 +11,7 @@ from maxmargin.solvers.norms import get_norm
 from maxmargin.verify.blackbox.targets import load
 from maxmargin.verify.lab.norm.signature import follow
 from maxmargin.verify.lab.norm.symmetry import GROUPS, contradictions, predicted, symmetries
-from maxmargin.verify.thresholds.laboratory import SYMMETRY_EXACT, SYMMETRY_HOLDS, SYMMETRY_PLAIN
+from maxmargin.verify.thresholds.norm import SYMMETRY_EXACT, SYMMETRY_HOLDS, SYMMETRY_PLAIN
 
 SHAPES = {"W": (5, 3), "a": (4,)}
 PERMUTATIONS = {"row permutation", "column permutation"}

@@ -14,7 +14,7 @@ from maxmargin.solvers.schedules.lag import resonance_limit
 from maxmargin.verify.blackbox.learning_rate import OUTSIDE
 from maxmargin.verify.blackbox.targets import TargetError, load
 from maxmargin.verify.lab.probe.probes import probe
-from maxmargin.verify.thresholds.laboratory import EXACT_SCALE, OTHER_STEP
+from maxmargin.verify.thresholds.probe import EXACT_SCALE, OTHER_STEP
 
 SHAPES = {"W": (3, 2), "V": (2, 4), "a": (4,)}
 
@@ -266,6 +266,53 @@ def test_the_floor_of_an_eps_is_found(target, kwargs, entry):
     truth = entry * _gradient_norm()
     # 10 % is visible at √v = 10 eps, at first in the small entries; RMSprop's v is only 5 % filled by the warm steps.
     assert truth <= found.floor <= 100 * truth
+
+
+class JoinedDecay(torch.optim.Optimizer):
+    """Signs of g + w θ, a decay that no argument declares by its name; with an ``eps`` beside the absolute value."""
+
+    def __init__(self, params, lr=0.1, w=1e-3, eps=0.0):
+        super().__init__(params, {"lr": lr, "w": w, "eps": eps})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                g = p.grad + group["w"] * p
+                p.sub_(group["lr"] * (g.sign() if group["eps"] == 0 else g / (g.abs() + group["eps"])))
+
+
+@pytest.mark.parametrize("eps", [0.0, 1e-6])
+@pytest.mark.parametrize("w", [1e-1, 1e-3, 1e-8])
+def test_a_decay_joined_to_the_gradient_is_no_eps(w, eps):
+    found = _probe(JoinedDecay, w=w, eps=eps)
+    assert found.floor > 0.1 * max(w, eps)
+    assert found.ruled == found.floor  # far enough below, behind an eps too
+    if w == 1e-3:
+        assert found.value_dependence > 0.05
+
+
+@pytest.mark.parametrize(
+    ("target", "kwargs"),
+    [
+        ("torch.optim:Adam", {}),
+        ("torch.optim:Adam", {"weight_decay": 1e-2}),  # declared: it is switched off
+        ("torch.optim:AdamW", {"weight_decay": 0.0}),
+        ("torch.optim:RMSprop", {"eps": 1e-4, "momentum": 0.9}),
+        ("torch.optim:Adagrad", {}),
+        (EpsInsideRoot, {}),
+        (JoinedDecay, {"w": 0.0, "eps": 1e-6}),
+    ],
+)
+def test_below_an_eps_the_gradient_still_counts(target, kwargs):
+    assert _probe(target, **kwargs).ruled == 0.0
+
+
+@pytest.mark.parametrize("eps", [1e-7, 3e-7, 1e-6, 3e-6, 1e-5])
+def test_an_eps_at_the_size_that_is_fed_is_no_power_law(eps):
+    found = _probe("torch.optim:Adam", eps=eps)
+    assert found.update_degree == 0.0
+    assert eps * _gradient_norm() <= found.floor <= 100 * eps * _gradient_norm()
 
 
 def test_without_an_eps_there_is_no_floor():

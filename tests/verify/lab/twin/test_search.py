@@ -23,7 +23,7 @@ from maxmargin.verify.optimizers.adam import Adam
 from maxmargin.verify.optimizers.composite import Composite
 from maxmargin.verify.optimizers.core.blockwise import Blockwise, Part
 from maxmargin.verify.optimizers.steepest import MomentumSteepestDescent, SteepestDescent
-from maxmargin.verify.thresholds.laboratory import TWIN_LATE
+from maxmargin.verify.thresholds.twin import TWIN_LATE
 
 SHAPES = {"W": (3, 4), "V": (4, 2), "a": (3,)}
 

@@ -1,0 +1,61 @@
+"""The page of the experiment on odd and even digits: measured on a small problem, written, drawn."""
+
+import importlib.util
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from maxmargin.models import problems
+from maxmargin.solvers.norms import get_norm
+
+SPEC = importlib.util.spec_from_file_location("bench_mnist", Path(__file__).with_name("bench_mnist.py"))
+assert SPEC is not None
+assert SPEC.loader is not None
+bench = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(bench)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    patch = pytest.MonkeyPatch()
+    plan = {"data": "binary", "h": 8, "steps": 2_000, "seeds with Γ": 2, "matched": 1}
+    patch.setattr(bench, "SIZES", {"digits": plan})
+    patch.setattr(bench, "SEEDS", 3)
+    patch.setattr(bench, "ENOUGH", 3)
+    keys = ["digits relu2 ngd", "digits relu2 muon"]
+    yield json.loads(json.dumps({key: bench.measure(key) for key in keys}, allow_nan=False))
+    patch.undo()
+
+
+def test_a_row_has_margins_and_gaps_that_fit(rows):
+    row = rows["digits relu2 ngd"]
+    margins = {n: np.array(row["margin"][n]) for n in bench.NORMS}
+    assert margins["l2"].shape == (len(row["steps"]), row["separated"])
+    # ‖W‖_sp ≤ ‖θ‖₂, so the other way round for margins of one q.
+    assert (margins["spectral"][-1] >= margins["l2"][-1]).all()
+    assert 0 <= row["gaps at the end"]["l2"][0] < row["gaps at the end"]["linf"][0] <= 1
+    if row["matched"]["residual"] <= 1e-8:
+        assert row["matched"]["cos"] > 0.8
+
+
+def test_the_page_names_the_own_norm_and_the_figure_is_drawn(rows):
+    text = bench.report(rows)
+    assert "## digits, squared ReLU" in text
+    (own,) = [
+        line for line in text.splitlines() if line.startswith("| muon |") and "of 10" not in line and "of 3" not in line
+    ]
+    assert own.split("|")[4].strip().startswith("**")
+    drawn = ElementTree.fromstring(bench.figure(rows, "digits"))
+    assert len(drawn.findall(".//{http://www.w3.org/2000/svg}path")) >= 8 + 8 * 2
+    assert bench.figure(rows, "mnist") == ""
+
+
+def test_gaps_are_of_the_weights_and_not_of_their_length():
+    problem = problems.get("binary:n=6,d=4@relu2:h=4")
+    gap = bench.GapEvaluator(problem, get_norm("l2"))
+    theta = {k: np.abs(b.numpy()) for k, b in problem.model.init(3).items()}
+    one, two = bench._gap(gap, theta), bench._gap(gap, {k: 7 * b for k, b in theta.items()})
+    assert one == two or abs(one - two) < 1e-9
