@@ -335,16 +335,21 @@ MUTATIONS: tuple[Mutation, ...] = (
         first=("tests/verify/optimizers/test_optimizers.py -k 'second_step or numpy'",),
     ),
     *_rows(
-        "verify/optimizers/adam.py",
+        "verify/optimizers/core/two_moments.py",
         (
-            "c1 = 1.0 - torch.pow(self.beta1, step)",
-            "c1 = 1.0 - torch.pow(self.beta2, step)",
+            "return 1.0 - torch.pow(self.beta1, step)",
+            "return 1.0 - torch.pow(self.beta2, step)",
             "β₂ for β₁ in a correction",
         ),
         ("combine_rms(state.root, self.beta2,", "combine_rms(state.root, self.beta1,", "β₁ for β₂"),
+        ("torch.sqrt(1.0 - torch.pow(self.beta2, step))", "(1.0 - torch.pow(self.beta2, step))", "a root is missing"),
+        first=("tests/verify/optimizers/test_optimizers.py -k torchs",),
+    ),
+    *_rows(
+        "verify/optimizers/adam.py",
         ("return {k: -r / c1", "return {k: r / c1", "ascent"),
-        ("c2 = torch.sqrt(1.0 - ", "c2 = (1.0 - ", "a root is missing"),
-        first=("tests/verify/optimizers/test_optimizers.py -k 'torchs'",),
+        ("{k: b / c2 for", "{k: b * c2 for", "a correction upside down"),
+        first=("tests/verify/optimizers/test_optimizers.py -k torchs",),
     ),
     *_rows(
         "verify/optimizers/composite.py",
@@ -388,7 +393,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     *_rows(
         "verify/optimizers/amsgrad.py",
-        ("peak = maximum(state.peak, root)", "peak = maximum(root, root)", "the maximum forgets"),
+        ("peak = maximum(state.peak, kept.root)", "peak = maximum(kept.root, kept.root)", "the maximum forgets"),
         first=(f"{_ADAPTIVE} -k 'amsgrad'",),
     ),
     *_rows(
