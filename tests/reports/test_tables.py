@@ -301,7 +301,7 @@ def test_the_page_shows_other_peoples_optimizers_and_folds_what_was_found(stored
     assert "1 is not decided; 1 could not be checked." in page.text
     assert "Not installed, so not measured: absent." in page.text
     assert [" | ".join(row).replace(" #", "") for row in page.rows("rows")][1:] == [
-        "Adam eps=0.0, betas=(0.9, 0.95) | torch 1.2 | ✗ FAILS | linf | – | – | – | 1.0×10⁻⁸ from step 1 200 | –",
+        "Adam eps=0.0, betas=(0.9, 0.95) | torch 1.2 | ✗ FAILS | linf | – | – | – | 1.0×10⁻⁸ from step 1,200 | –",
         "Lion | lion 1.2 | ✓ HOLDS | linf | 1.000 | 0.999 | 2.5×10⁻³ | – | –",
         "Muon | torch 1.2 | ✗ FAILS approximately | spectral | 0.842 | – | – | – | 2 findings rounded late",
         "LBFGS | torch 1.2 | – REFUSED | – | – | – | – | – | 1 finding needs a closure",

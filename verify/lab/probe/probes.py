@@ -177,10 +177,10 @@ def _update_degree(session: Session, update: Sequence[Tensor], c: float) -> tupl
     """
     fits = {d: difference(update, session.at_scale(c, d)) for d in (0.0, 1.0)}
     if min(fits.values()) >= POWER_FITS:
-        d = _power(update, session.at_scale(c, 0.0), c)
+        d, half = _power(update, session.at_scale(c, 0.0), c), c**0.5
         # g/v, or g over the root of its root: a fault, but one that can be followed. An eps near c is no power law.
-        if isfinite(d) and (error := difference(update, session.at_scale(c, d))) <= OTHER_STEP:
-            fits[d] = error
+        if isfinite(d) and d == _power(update, session.at_scale(half, 0.0), half):
+            fits[d] = difference(update, session.at_scale(c, d))
     near = (
         fits if min(fits.values()) < POWER_FITS else {d: difference(update, session.at_scale(2.0**-5, d)) for d in fits}
     )
