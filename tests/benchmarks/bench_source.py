@@ -196,12 +196,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=Path, default=ROOT / "reports" / "source_mutants.jsonl")
     parser.add_argument("--table", type=Path, default=ROOT / "reports" / "source_mutants.md")
-    parser.add_argument("--only", default="", help="files whose name has this in it")
+    parser.add_argument("--only", nargs="*", default=[""], help="files whose name has one of these in it")
     parser.add_argument("--again", action="store_true", help="examine those once more that nothing saw")
     options = parser.parse_args()
     torch.set_num_threads(1)
     done = read_rows(options.rows)
-    todo = [m for m in interleaved(MUTATIONS) if options.only in m.file]
+    todo = [m for m in interleaved(MUTATIONS) if any(part in m.file for part in options.only)]
     todo = [
         m for m in todo if (row := done.get(tuple(key_of(m).values()))) is None or (options.again and not row["caught"])
     ]

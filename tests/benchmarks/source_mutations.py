@@ -312,7 +312,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *_rows(
         "verify/optimizers/core/blockwise.py",
         ("(norm, weight / factor)", "(norm, weight * factor)", "a factor upside down"),
-        first=("tests/verify/lab/twin/test_search.py",),
+        first=("tests/verify/lab/twin/test_search.py -k blockwise",),
     ),
     *_rows(
         "verify/optimizers/steepest.py",
@@ -335,16 +335,21 @@ MUTATIONS: tuple[Mutation, ...] = (
         first=("tests/verify/optimizers/test_optimizers.py -k 'second_step or numpy'",),
     ),
     *_rows(
-        "verify/optimizers/adam.py",
+        "verify/optimizers/core/two_moments.py",
         (
-            "c1 = 1.0 - torch.pow(self.beta1, step)",
-            "c1 = 1.0 - torch.pow(self.beta2, step)",
+            "return 1.0 - torch.pow(self.beta1, step)",
+            "return 1.0 - torch.pow(self.beta2, step)",
             "β₂ for β₁ in a correction",
         ),
         ("combine_rms(state.root, self.beta2,", "combine_rms(state.root, self.beta1,", "β₁ for β₂"),
+        ("torch.sqrt(1.0 - torch.pow(self.beta2, step))", "(1.0 - torch.pow(self.beta2, step))", "a root is missing"),
+        first=("tests/verify/optimizers/test_optimizers.py -k torchs",),
+    ),
+    *_rows(
+        "verify/optimizers/adam.py",
         ("return {k: -r / c1", "return {k: r / c1", "ascent"),
-        ("c2 = torch.sqrt(1.0 - ", "c2 = (1.0 - ", "a root is missing"),
-        first=("tests/verify/optimizers/test_optimizers.py -k 'torchs'",),
+        ("{k: b / c2 for", "{k: b * c2 for", "a correction upside down"),
+        first=("tests/verify/optimizers/test_optimizers.py -k torchs",),
     ),
     *_rows(
         "verify/optimizers/composite.py",
@@ -388,7 +393,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     *_rows(
         "verify/optimizers/amsgrad.py",
-        ("peak = maximum(state.peak, root)", "peak = maximum(root, root)", "the maximum forgets"),
+        ("peak = maximum(state.peak, kept.root)", "peak = maximum(kept.root, kept.root)", "the maximum forgets"),
         first=(f"{_ADAPTIVE} -k 'amsgrad'",),
     ),
     *_rows(
@@ -455,7 +460,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "verify/engine/ways.py",
         ("now.travelled + CHUNK * eta)", "now.travelled + eta)", "the way of one step for eight"),
         ("agree = size <= CLOSE\n", "agree = size >= CLOSE\n", "what differs is taken, what agrees is not"),
-        first=("tests/verify/engine/test_ways.py",),
+        first=("tests/verify/engine/test_ways.py -k every_schedule",),
     ),
     *_rows(
         "verify/engine/native/reductions.py",
@@ -469,22 +474,22 @@ MUTATIONS: tuple[Mutation, ...] = (
             "α and β exchanged",
         ),
         ('return reduce(self, "max", x, dim, keepdim)', 'return reduce(self, "min", x, dim, keepdim)', "min for max"),
-        first=("tests/verify/engine/native/test_lowering.py",),
+        first=("tests/verify/engine/native/test_lowering.py -k 'addmm or amax'",),
     ),
     *_rows(
         "verify/engine/native/pointwise.py",
         ('_binary("fsub", "sub")', '_binary("fadd", "sub")', "a difference that adds"),
-        first=("tests/verify/engine/native/test_lowering.py",),
+        first=("tests/verify/engine/native/test_lowering.py -k sub",),
     ),
     *_rows(
         "verify/engine/implicit_step.py",
         ("new = ball(y - g_y / curvature)", "new = ball(y + g_y / curvature)", "ascent"),
         ("return 1.0 + float(g @ v) / steepest", "return 1.0 - float(g @ v) / steepest", "the deficit's sign"),
-        first=("tests/verify/engine/test_flow.py",),
+        first=("tests/verify/engine/test_flow.py -k 'implicit_step_is'",),
     ),
     *_rows(
         "verify/engine/flow.py",
         ("x + 2 * (first + second) - whole", "x + 2 * (first + second) + whole", "extrapolation's sign"),
-        first=("tests/verify/engine/test_flow.py",),
+        first=("tests/verify/engine/test_flow.py -k two_integrators",),
     ),
 )
