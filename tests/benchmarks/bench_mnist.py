@@ -128,8 +128,8 @@ SETTING = """\
 `python tests/benchmarks/bench_mnist.py` writes this page. The experiment of Gronich & Vardi 2602.16340: one hidden
 layer without biases, logistic loss, the whole batch, learning rates η₀ t^(−0.8), ten seeds, six optimizers, Adam with
 eps = 0. It is smaller than theirs ({sizes}), whose width, η₀ and number of steps were not found. Here η₀ is {first} of
-the start's own norm, or the first of {rest} at which {enough} seeds separate the data. MNIST is normalized by its mean
-and deviation, the digits are shifted by 0.3, so that no pixel is 0 and A1 can be met.
+the start's own norm, or on MNIST the first of {rest} at which {enough} seeds separate the data. MNIST is
+normalized by its mean and deviation, the digits are shifted by 0.3, so that no pixel is 0 and A1 can be met.
 
 The first table of each pair is theirs: the normalized margin q/‖θ‖ᴸ at the end, over the largest of the six, median of
 the seeds that separate. The second is what they do not report:
@@ -141,7 +141,8 @@ the seeds that separate. The second is what they do not report:
 - The matched point's margin over the run's. The optimal margin of these networks is not known.
 - By how much ‖θ‖ grew from the start: at these learning rates the start is forgotten only like its inverse.
 
-A cosine to the last iterate near 1 says that a run has slowed down; Γ and the matched point say how far it has come."""
+A cosine to the last iterate near 1 says that a run has slowed down; Γ and the matched point say how far it has come.
+{missing} rows of {rows} are not measured yet and left out; the command goes on with them."""
 
 
 def report(rows: Mapping[str, Mapping[str, Any]]) -> str:
@@ -161,7 +162,12 @@ def _setting(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         for size, plan in SIZES.items()
         if (row := next((r for k, r in rows.items() if k.startswith(size)), None))
     ]
-    yield SETTING.format(sizes="; ".join(sizes), first=FIRST[0], rest=", ".join(map(str, FIRST[1:])), enough=ENOUGH)
+    every = list(keys(""))
+    missing = sum(key not in rows for key in every)
+    yield SETTING.format(
+        missing=missing, rows=len(every), sizes="; ".join(sizes), first=FIRST[0],
+        rest=", ".join(map(str, FIRST[1:])), enough=ENOUGH,
+    )  # fmt: skip
     yield ""
     yield "![Margins and KKT gaps against steps](mnist.svg)"
 
