@@ -190,10 +190,12 @@ MUTATIONS: tuple[Mutation, ...] = (
     *_rows(
         "solvers/linear/optimum.py",
         ("gap = 1 - margin / upper if", "gap = 1 - upper / margin if", "a bracket upside down"),
-        (
+        Mutation(
+            "solvers/linear/optimum.py",
             "margin = float(problem.min_margin(theta)) / length",
             "margin = float(problem.min_margin(theta)) * length",
             "a norm that multiplies",
+            equal="the routes' θ has norm 1 already, so the quotient and the product differ by rounding",
         ),
         ("max(0.0, float(gap))", "min(0.0, float(gap))", "a gap that is never positive"),
     ),
