@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maxmargin.models.errors import InputError
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.engine.batches import Order, SampleOrder
@@ -24,7 +25,7 @@ from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.progress.report import StepProgress
 
 
-class EngineError(ValueError):
+class EngineError(InputError):
     """Starts or data that the engine cannot batch."""
 
 
@@ -62,7 +63,7 @@ def starts(problem: Problem, runs: int, *, seed: int = 0, scale: float = 1.0) ->
     else:
         raise EngineError(
             f"{problem.name}: in {100 * runs} starts some weight had no gradient at all; "
-            "drop features that are 0 in every sample, or take a wider model"
+            "drop features that are 0 in every sample, or give more samples: of many hidden units, few samples leave some out"
         )
     return {name: torch.stack([theta[name] for theta in each]) for name in problem.shapes}
 
