@@ -63,7 +63,7 @@ def starts(problem: Problem, runs: int, *, seed: int = 0, scale: float = 1.0) ->
     else:
         raise EngineError(
             f"{problem.name}: in {100 * runs} starts some weight had no gradient at all; "
-            "drop features that are 0 in every sample, or give more samples: of many hidden units, few samples leave some out"
+            "drop features that are 0 in every sample, or give more samples: few leave some of many hidden units out"
         )
     return {name: torch.stack([theta[name] for theta in each]) for name in problem.shapes}
 
