@@ -51,7 +51,7 @@ class ShippedRMSprop(torch.optim.RMSprop):
 @correct(
     "Signum, vectors four percent faster",
     "odd weights",
-    "linf",
+    "weighted linf",
     ("momentum-steepest", {"norm": "blocks:" + EVERY.format("linf", "linf", "0.9615384615384616*linf")}),
     told=False,
 )
@@ -65,7 +65,7 @@ class WeightedSign(Sign):
 @correct(
     "Muon, square matrices three percent slower",
     "odd weights",
-    "spectral",
+    "weighted spectral",
     ("momentum-steepest", {"norm": "blocks:" + EVERY.format("spectral", "1.0309278350515463*spectral", "l2")}),
     told=False,
 )

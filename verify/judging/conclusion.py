@@ -13,6 +13,7 @@ from maxmargin.verify.judging.guarantee import factor_of
 from maxmargin.verify.judging.no_norm import no_norm
 from maxmargin.verify.judging.own_norm import OwnNorm, own_norm, own_norm_missing
 from maxmargin.verify.judging.wording import nearly, reach, remarks, stand_in
+from maxmargin.verify.lab.faults.finding import Kind
 from maxmargin.verify.results.answer import Answer, NoNorm
 from maxmargin.verify.results.candidates import CANDIDATES, WEIGHTED
 from maxmargin.verify.results.verdict import Factor, Outcome, ProblemVerdict
@@ -178,6 +179,16 @@ def blind_spots(verdicts: Sequence[ProblemVerdict], weighed: frozenset[str] = fr
     return [f"These problems cannot tell {verdicts[0].norm} from {', '.join(blind)}; add one that can (--problem)."]
 
 
+def _followed(m: Measured, norm: str) -> float | None:
+    """How well steps under constant gradients follow a norm that was read off them; None for any other."""
+    # An inexact polar factor follows the norm of the exact one, but for the lengths of vectors.
+    seen = m.exam.fingerprint
+    if seen is not None and seen.norm.name == norm:
+        return seen.alignment
+    inexact = seen is not None and seen.family == norm and any(f.kind is Kind.NEWTON_SCHULZ for f in m.exam.findings)
+    return m.steady(m.exam.norms[norm]) if inexact else None
+
+
 def _defect(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict]) -> dict[str, float] | None:
     """Return how far an optimizer that is nearly of the judged norm falls short; None if it is not nearly so.
 
@@ -185,10 +196,9 @@ def _defect(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict]) -> di
     stay near, and it forgets (a preconditioner that sums up all gradients only looks like a norm at first).
     """
     rows = [(m, v) for m, v in zip(found, verdicts, strict=True) if v.norm in v.evidence]
-    prints = [m.exam.fingerprint for m, _ in rows]
     if not rows or any(m.exam.about is None or m.exam.about.memory == inf for m, _ in rows):
         return None
-    signature = [f.alignment for f, (_, v) in zip(prints, rows, strict=True) if f is not None and f.norm.name == v.norm]
+    signature = [r for m, v in rows if (r := _followed(m, v.norm)) is not None]
     aligned = [v.evidence[v.norm].alignment for _, v in rows]
     if len(signature) < len(rows) or not APPROXIMATE <= min(signature) < PERFECT:
         return None
