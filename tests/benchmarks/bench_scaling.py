@@ -27,7 +27,7 @@ from maxmargin.verify.running.sweeping import Grid, sweep
 
 TABLE = Path(__file__).resolve().parents[2] / "reports" / "scaling.md"
 SIZES = {
-    "hidden units h": ("binary@relu2:h={}", (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)),
+    "hidden units h": ("binary:n=64@relu2:h={}", (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)),
     "samples n": ("binary:n={}@linear", (10, 100, 1000, 10_000, 100_000)),
     "classes k": ("digits-{}@linear", (2, 3, 5, 10)),
 }
@@ -72,6 +72,26 @@ def swept(grid: Grid, backend: Backend) -> tuple[float, list[dict[str, Any]]]:
     return spent, [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
 
 
+def drawn(points: dict[str, list[tuple[float, float, float]]], limit: float, path: Path) -> None:
+    """Seconds of training and of whole cells against sizes, both logarithmic, and where growth was stopped."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    pyplot.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "scaling"}
+    figure, axes = pyplot.subplots(1, len(points), figsize=(9, 3), sharey=True, layout="constrained")
+    for axis, (what, rows) in zip(axes, points.items(), strict=True):
+        for name, column, style in (("training", 1, "o--"), ("whole cell", 2, "s-")):
+            seen = [(row[0], row[column]) for row in rows if row[column] < inf]
+            axis.loglog(*zip(*seen, strict=True), style, label=name, markersize=4)
+        axis.axhline(limit, color="0.6", linewidth=0.8)
+        axis.set_xlabel(what)
+    axes[0].set_ylabel("CPU seconds")
+    axes[0].legend()
+    figure.savefig(path, metadata={"Date": None})
+
+
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -88,9 +108,11 @@ def main() -> None:
         "",
         f"One cell: signum, {options.steps:,} steps, measured under every candidate norm and judged. CPU seconds",
         "on one core; growth b is the exponent of seconds ~ size^b since the row before; a day's cells are those of",
-        f"{options.jobs} cores: when one machine is outgrown. Written by `tests/benchmarks/bench_scaling.py`.",
+        f"{options.jobs} cores. One machine is outgrown where a cell takes longer than a user waits, here the line at",
+        f"{options.limit:g} s: beyond it only training is measured. Written by `tests/benchmarks/bench_scaling.py`.",
     ]
     seconds("blocks", 100)  # what is compiled and loaded once
+    points: dict[str, list[tuple[float, float, float]]] = {}
     for what, (form, sizes) in SIZES.items():
         lines += [
             "",
@@ -116,6 +138,7 @@ def main() -> None:
             print(lines[-1], flush=True)
             if error or training > options.limit:
                 break
+            points.setdefault(what, []).append((size, training, spent))
             before = size, spent
     lines += ["", "| cells | where | wall seconds | cells a second |", "|---|---|---|---|"]
     where = {"one process": Backend(), f"{options.jobs} processes": Backend("loky", workers=options.jobs)}
@@ -135,7 +158,8 @@ def main() -> None:
             same = "" if rows == first else ", other rows than before"
             lines.append(f"| {len(rows):,} (sweep) | {name} | {spent:.1f} | {len(rows) / spent:.2f}{same} |")
             print(lines[-1], flush=True)
-    options.table.write_text("\n".join(lines) + "\n")
+    drawn(points, options.limit, options.table.with_suffix(".svg"))
+    options.table.write_text("\n".join([*lines, "", f"![seconds against sizes]({options.table.stem}.svg)"]) + "\n")
 
 
 if __name__ == "__main__":
