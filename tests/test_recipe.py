@@ -69,7 +69,8 @@ def runner(tmp_path_factory):
     place = tmp_path_factory.mktemp("runner")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(place)], check=True)
     (site,) = place.glob("lib/python*/site-packages")
-    (site / "here.pth").write_text(sysconfig.get_path("purelib"))
+    # Not the path alone: what is installed to be edited is named by a .pth file there.
+    (site / "here.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
     for name, module in (("pip", "pip"), ("maxmargin", "maxmargin.verify")):
         script = place / "bin" / name
         script.write_text(f'#!/bin/sh\nexec "{place}/bin/python" -m {module} "$@"\n')
