@@ -16,8 +16,8 @@ from maxmargin.verify.results.candidates import CANDIDATES, family
 from maxmargin.verify.results.verdict import Outcome, Verdict
 from maxmargin.verify.thresholds.judging import APART, TOLD
 
-SHARED = 8
-"""Most columns of problems; those of fewer claims stand in a column of their own."""
+SHARED, OFTEN = 4, 10
+"""Most columns of problems, each of two claims and of one in so many; the others stand together in the last column."""
 
 
 class State(StrEnum):
@@ -169,7 +169,7 @@ def of_problems(lines: Iterable[Line]) -> Matrix:
     """A row a claim, a column a problem that several claims share."""
     lines = list(lines)
     often = Counter(s.problem.problem for line in lines for s, _ in line.standings)
-    least = 2 if len(lines) > 1 else 1
+    least = max(2, len(lines) // OFTEN) if len(lines) > 1 else 1
     columns = tuple(name for name, n in often.most_common(SHARED) if n >= least)
     rows = []
     for line in lines:
