@@ -136,7 +136,7 @@ def main() -> None:
             whole = "" if spent == inf else f"{spent:.2f}"
             lines.append(f"| {size:,} | `{name}` | {training:.2f} | {whole} | {grew} | {day} |")
             print(lines[-1], flush=True)
-            if error or training > options.limit:
+            if error or training > 10 * options.limit:
                 break
             points.setdefault(what, []).append((size, training, spent))
             before = size, spent
