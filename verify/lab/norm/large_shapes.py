@@ -5,7 +5,8 @@ are factored from so many rows on, a factor is computed from a kernel's dimensio
 gradients are taken once more on LARGE: matrices, a vector, and blocks of three and four axes (convolutions). A norm
 is one of vectors and matrices; a block of more axes is read as code takes it for one: entry by entry, flattened to
 (first axis, rest), or as a batch of matrices over its last two axes; and it is compared with the matrix that it
-flattens to, under the same gradient.
+flattens to, under the same gradient. Where all matrices follow one norm exactly, how far they move is compared too: a
+factor that only large ones have is a weight that no small block shows.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ smaller still (``eps=1e-200``) is made larger instead, and the floor that then a
 
 Deep down two things change a step. An eps makes another optimizer of it, whose steps are small, but steps. Underflow
 (a fifth power, a cast to float32) leaves nothing, or NaN: that is arithmetic at an end which no method is blamed for,
-and only ends the search.
+and only ends the search. A decay that is joined to the gradient has a floor as well, which grows with the weights: far
+below it steps follow these alone.
 """
 
 from __future__ import annotations
