@@ -29,7 +29,7 @@ TABLE = Path(__file__).resolve().parents[2] / "reports" / "scaling.md"
 SIZES = {
     "hidden units h": ("binary:n=64@relu2:h={}", (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)),
     "samples n": ("binary:n={}@linear", (10, 100, 1000, 10_000, 100_000)),
-    "classes k": ("digits-{}@linear", (2, 3, 5, 10)),
+    "classes k": ("multiclass:n=48,d=48,k={}@linear", (3, 6, 12, 24, 48)),
 }
 DAY = 86_400
 
