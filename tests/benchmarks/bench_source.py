@@ -30,8 +30,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # this folder is no package
 
 import cvxpy  # noqa: F401  (imported before the forks)
 import pytest
-import scipy.stats  # noqa: F401
-import sympy  # noqa: F401
+import scipy.stats  # noqa: F401  (likewise)
+import sympy  # noqa: F401  (likewise)
 import torch
 from source_mutations import MUTATIONS, Mutation, tests_of
 
