@@ -126,6 +126,8 @@ def test_a_fault_is_no_factor(one_step, kind):
     assert factor_of([m], [_verdict(m)]) is None
     steps = Finding.of(Kind.NEWTON_SCHULZ, "wide", 0.2, "one Newton–Schulz step")
     assert factor_of([replace(m, exam=Exam("matrices", findings=(steps,)))], [_verdict(m)]) is not None
+    both = replace(m, exam=Exam("matrices", findings=(steps, fault)))  # which is a wrong length on a vector
+    assert (factor_of([both], [_verdict(m)]) is not None) is (kind is Kind.WEIGHTS)
 
 
 def test_the_worst_problem_speaks_for_all(one_step):
