@@ -10,8 +10,9 @@ from maxmargin.verify import verify
 from maxmargin.verify.claims.catalogue import CLAIMS
 
 SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large)  # an example is some runs of thousands of steps
-settings.register_profile("maxmargin-gate", derandomize=True, deadline=None, suppress_health_check=SLOW)
-settings.register_profile("maxmargin-explore", database=None, deadline=None, suppress_health_check=SLOW)
+ALWAYS = {"deadline": None, "suppress_health_check": SLOW, "print_blob": False}  # our own line says how to run it again
+settings.register_profile("maxmargin-gate", derandomize=True, **ALWAYS)
+settings.register_profile("maxmargin-explore", database=None, **ALWAYS)
 
 
 @pytest.fixture(scope="session")
