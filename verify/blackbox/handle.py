@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import torch
@@ -138,6 +138,14 @@ class Handle:
         if self._scale != 1.0:
             for p, b in zip(self.params, before, strict=True):
                 p.data.copy_(b + self._scale * (p.detach() - b))
+
+    def put(self, weights: Sequence[Tensor], copies: Collection[Path] = ()) -> None:
+        """Put the weights elsewhere, and with them the parts of the state that are places among them."""
+        for leaf in self.leaves() if copies else ():
+            if leaf.path in copies and leaf.parameter is not None:
+                leaf.value.copy_(weights[leaf.parameter] + (leaf.value - self.params[leaf.parameter].detach()))
+        for p, w in zip(self.params, weights, strict=True):
+            p.data.copy_(w)
 
     def advance(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         """One step, and what it did to the weights."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from maxmargin.models.blocks import Shapes
 from maxmargin.verify.blackbox.difference import difference, size
 from maxmargin.verify.blackbox.feeding import seeded
-from maxmargin.verify.blackbox.handle import Path
+from maxmargin.verify.blackbox.handle import Leaf, Path
 from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.lab.harness.session import Session
 from maxmargin.verify.lab.probe.floor import floor_of, weights_below
@@ -36,6 +36,7 @@ class Probe(Habits):
     Attributes:
         update_degree: d in Δθ(c g) = c^d Δθ(g): 0 scale invariant, 1 like SGD; NaN if no power law fits.
         state_degrees: Degree of each state leaf; NaN where no power law fits.
+        copies: State leaves that are places among the weights: from a start elsewhere they are as far away.
         defect: Relative error of that scaling at c = 2^-20.
         floor: Gradient norm below which the update departs from it by more than 10 %; 0 if none was found.
         depth: The smallest gradient norm at which it was seen not to; inf where it was not looked for.
@@ -75,6 +76,7 @@ class Probe(Habits):
     own_schedule: float = 0.0
     trust: float = 0.0
     ruled: float = 0.0
+    copies: frozenset[Path] = frozenset()
 
     @property
     def findings(self) -> tuple[str, ...]:
@@ -82,8 +84,9 @@ class Probe(Habits):
         return tuple(r.text for r in self.remarks)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the degrees of the state, whose paths are the optimizer's own."""
-        return {k: v for k, v in vars(self).items() if k != "state_degrees"} | {"findings": self.findings}
+        """Everything but what is known of parts of the state, whose paths are the optimizer's own."""
+        own = ("state_degrees", "copies")
+        return {k: v for k, v in vars(self).items() if k not in own} | {"findings": self.findings}
 
     @property
     def rescalable(self) -> bool:
@@ -141,7 +144,8 @@ def _probe(session: Session) -> Probe:
     update_degree, defect = _update_degree(session, update, c)
     floor, depth = floor_of(session, update, update_degree)
     at_floor, ruled = weights_below(session, update, floor, update_degree)
-    lag, memory, stays = remembered(session, degrees)
+    copies = _copies(session, large)
+    lag, memory, stays = remembered(session, degrees, copies)
     random = max(difference(update, session.run(seed=s)[1]) for s in (0, 1))
     lr_error = difference([2 * u for u in session.at_rate(1.0)], session.at_rate(2.0)) if handle.has_lr else nan
     return Probe(
@@ -158,6 +162,7 @@ def _probe(session: Session) -> Probe:
         decay=handle.weight_decay(),
         value_dependence=max(difference(update, session.run(start_factor=3.0)[1]), at_floor),
         ruled=floor if ruled and handle.weight_decay() == 0 else 0.0,
+        copies=copies,
         random=random,
         step_per_lr=size(update) / session.rate,
         coupling=_coupling(session, update),
@@ -165,6 +170,20 @@ def _probe(session: Session) -> Probe:
         rescaling_error=_rescaling_error(session, degrees, update_degree, 1 / c),
         **vars(habits(session, handle, update, degrees, random, lr_error)),
     )
+
+
+def _copies(session: Session, leaves: Mapping[Path, Leaf]) -> frozenset[Path]:
+    """The leaves that are moved by as much as the start is, and of their parameter's shape."""
+    away = {leaf.path: leaf for leaf in session.run(start_factor=3.0)[0].leaves()}
+    found = set()
+    for path, leaf in leaves.items():
+        if leaf.parameter is None or path not in away:
+            continue
+        here, there = (torch.as_tensor(one.value, dtype=torch.float64) for one in (leaf, away[path]))
+        moved = 2.0 * session.start[leaf.parameter]
+        if here.shape == moved.shape and difference([moved], [there - here]) <= EXACT_SCALE:
+            found.add(path)
+    return frozenset(found)
 
 
 def _update_degree(session: Session, update: Sequence[Tensor], c: float) -> tuple[float, float]:

@@ -13,7 +13,8 @@ box does too is seen as far down as it can be fed. Five sequences, each fed to a
 
 In all but the last the weights are drawn anew before each step, which a recursion in the gradients cannot notice and
 anything that looks at the weights (a decay, a trust ratio) must; and the steps are long, so that rounding in the
-weights leaves their digits alone.
+weights leaves their digits alone. What the state keeps among the weights (slow weights, an average of them, the base
+sequence of a schedule-free method) is moved along: how far it lies from the weights is the optimizer's own.
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ class Rehearsal:
 
 @dataclass(frozen=True)
 class Move:
-    """One step: the gradient, the learning-rate factor, what the black box did, and the rounding in that."""
+    """One step: the gradient, the learning-rate factor, what the black box did, and the rounding in that.
+
+    Where the learning rate made up for the gradient's size, the factor is what it was besides.
+    """
 
     gradient: Blocks
     factor: float
@@ -161,7 +165,7 @@ def moves(
         about: What the probe found.
         gradients: The sequence.
         seed: Of its numbers.
-        steady: At one constant learning rate instead.
+        steady: At a learning rate that makes up for the gradient's size, and is constant else, instead.
 
     Returns:
         Its moves, which prove nothing where they are cut short.
@@ -185,10 +189,9 @@ def moves(
             factor = unit
         if anew:
             at = 10.0 ** (0.5 * draw.normal())
-            for p, b in zip(params, draw.blocks().values(), strict=True):
-                p.data.copy_(0.3 * at * b)
+            handle.put([0.3 * at * b for b in draw.blocks().values()], about.copies)
         before = [p.detach().clone() for p in params]
-        handle.set_lr(factor)
+        handle.set_lr(factor * _size(g.values()) ** -about.update_degree if steady else factor)
         update = handle.advance(list(g.values()))
         rounding = []
         for p, b, u, zero, block in zip(params, before, update, never, g.values(), strict=True):

@@ -91,8 +91,9 @@ def search(target: Target, shapes: Shapes, about: Probe, seed: int = 0, norms: S
     if target.native is not None or not _eligible(about):
         return Search()
     found = _searched(target, shapes, about, seed, norms, steady=False)
-    # A learning rate that is kept in the momentum (LaProp's) acts later than it is set: at a constant one it does not.
-    if found != Search() or about.update_degree or not about.lr_knob_error > SAME_STEP:
+    # A learning rate that is kept in the state (LaProp's momentum, the base sequence of a schedule-free method) acts
+    # later than it is set. At a constant one it does not; nor, of degree 1, at one that makes steps of constant length.
+    if found != Search() or not about.lr_knob_error > SAME_STEP:
         return found
     return _searched(target, shapes, about, seed, norms, steady=True)
 
@@ -113,7 +114,7 @@ def _searched(
             runs.append(rehearsal.moves)
         # What a step of degree 1 is long is a matter of the learning rate; one of degree 0 may have a factor of its
         # own too (RAdam's), which is thought of where no single one fits.
-        for freely in (True,) if about.update_degree else (False, True):
+        for freely in (True,) if about.update_degree and not steady else (False, True):
             for optimizer in _guesses(target, handle, shapes, about, runs, norms, freely):
                 if _compare(optimizer, runs, freely, target.skipped) is None:
                     continue
@@ -124,7 +125,8 @@ def _searched(
                 if proof is None:
                     return Search()
                 longest = target.stride * max(len(run) for run in (*runs, last.moves))
-                return Search(replace(_twin(optimizer, proof, freely, steady), longest=longest))
+                rate = "" if not steady else _LENGTHS if about.update_degree else _CONSTANT
+                return Search(replace(_twin(optimizer, proof, freely, rate), longest=longest))
     except TargetError:
         return Search()  # it fails on gradients that a long run may well not show it
     return Search()
@@ -135,9 +137,12 @@ def _eligible(about: Probe) -> bool:
     return free and about.decay == 0 and about.random == 0 and about.step_per_lr > 0
 
 
-def _twin(optimizer: Optimizer, proof: _Proof, freely: bool, steady: bool) -> Twin:
-    own = ", up to a learning rate of its own each step" if freely else ""
-    own += ", while its learning rate is constant" if steady else ""
+_CONSTANT = ", while its learning rate is constant"
+_LENGTHS = ", while its learning rate goes as one over the gradient's norm"
+
+
+def _twin(optimizer: Optimizer, proof: _Proof, freely: bool, rate: str) -> Twin:
+    own = (", up to a learning rate of its own each step" if freely else "") + rate
     return Twin(
         optimizer=optimizer,
         factor=1.0 if freely else proof.ratio,
