@@ -31,7 +31,7 @@ class Averaging(NamedTuple):
 )
 @dataclass(frozen=True)
 class ScheduleFree(Optimizer):
-    """z ← z − γ ĝ(y),  x ← (1−c) x + c z,  y = (1−β₁) z + β₁ x: written for y, the weights at which gradients are taken.
+    """z ← z − γ ĝ(y),  x ← (1−c) x + c z,  y = (1−β₁) z + β₁ x: for y, where gradients are taken.
 
     With d = z − y:  step c d − γ (1 − β₁ (1−c)) ĝ,  d ← (1−c)(d − γ β₁ ĝ), where c is the newest point's share in an
     average of weights w_t = t^r (max_{s≤t} γ_s)^weight_lr_power. *adam*: ĝ = g/√v̂ (v ← β₂ v + (1−β₂) g², 0/0 := 0), and
@@ -58,14 +58,15 @@ class ScheduleFree(Optimizer):
         moment = f"v ← {self.beta2:g} v + {1 - self.beta2:.3g} g²,  " if adam else ""
         rate = ("ρ_t" if adam else "ρ_t/‖g‖₂") if self.rectified else "1" if adam else "1/‖g‖₂"
         weights = [f"t^{self.r:g}"] if self.r else []
-        if self.weight_lr_power and not (adam and not self.rectified):
+        if self.weight_lr_power and (self.rectified or not adam):
             weights.append(f"(max γ)^{self.weight_lr_power:g}")
+        average = f"average of z{' weighted by ' if weights else ''}{' '.join(weights)}"
         return Facts(
             norm=None,
             pace_norm="linf" if adam else "l2",
             recursion=(
-                f"{moment}z ← z − η γ {'g/√v̂' if adam else 'g'},  γ = {rate};  x: the average of z"
-                f"{' weighted by ' if weights else ''}{' '.join(weights)};  θ = {1 - self.beta1:.3g} z + {self.beta1:g} x"
+                f"{moment}z ← z − η γ {'g/√v̂' if adam else 'g'},  γ = {rate};  x: the {average};  "
+                f"θ = {1 - self.beta1:.3g} z + {self.beta1:g} x"
             ),
             source="Defazio et al. 2405.15682, equations 3 to 5 and algorithm 1",
             memory=1.0 / (1.0 - self.beta2) if adam else 1.0,

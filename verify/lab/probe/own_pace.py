@@ -7,21 +7,24 @@ tells; only what is more than that is a schedule.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from itertools import pairwise
 from math import inf, isfinite, log, log2
 
 from maxmargin.verify.blackbox.difference import size
+from maxmargin.verify.blackbox.handle import Path
 from maxmargin.verify.blackbox.targets import TargetError
 from maxmargin.verify.lab.harness.session import Session
 from maxmargin.verify.thresholds.probe import OWN_CALLS, OWN_POWER
 
 
-def own_schedule(session: Session, memory: float) -> float:
+def own_schedule(session: Session, memory: float, copies: Collection[Path] = ()) -> float:
     """The power of the call's number with which steps change by themselves; 0 where they do not.
 
     Args:
         session: The target's.
         memory: Steps that its slowest moment remembers.
+        copies: Parts of its state that are places among the weights.
 
     Returns:
         The power, where it is largest: −2 for a learning rate divided by t², 1 for a linear warm-up.
@@ -34,8 +37,7 @@ def own_schedule(session: Session, memory: float) -> float:
     seen: list[float] = []
     try:
         for call in range(1, OWN_CALLS + 1):
-            for p, b in zip(handle.params, session.start, strict=True):
-                p.data.copy_(b)
+            handle.put(session.start, copies)
             moved = handle.advance(session.gradients[-1])
             if call in marks:
                 seen.append(size(moved))

@@ -154,7 +154,7 @@ def _probe(session: Session) -> Probe:
         defect=defect,
         floor=floor,
         depth=depth,
-        own_schedule=own_schedule(session, memory) if random <= HABIT_SEEN else 0.0,
+        own_schedule=own_schedule(session, memory, copies) if random <= HABIT_SEEN else 0.0,
         trust=trust_power(session, size(update)),
         lag_limit=lag,
         memory=memory,
