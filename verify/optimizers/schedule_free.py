@@ -17,10 +17,10 @@ from maxmargin.verify.optimizers.core.moments import times
 
 
 class Averaging(NamedTuple):
-    """z − y, in steps of order one; √v; and the logarithms of the largest learning rate and of the sum of weights."""
+    """z − y, in steps of order one; √v, of Adam; logarithms of the largest learning rate and of the weights' sum."""
 
     ahead: dict[str, Tensor]
-    root: Scaled
+    root: tuple[Scaled, ...]
     log_rate: Tensor
     log_sum: Tensor
 
@@ -76,15 +76,16 @@ class ScheduleFree(Optimizer):
     @override
     def init(self, theta: Blocks) -> State:
         nothing = zeros_like(theta)
-        return Averaging(scale(theta, 0.0), nothing, nothing.log_scale, nothing.log_scale)
+        root = (nothing,) if self.kind == "adam" else ()
+        return Averaging(scale(theta, 0.0), root, nothing.log_scale, nothing.log_scale)
 
     @override
     def direction(self, state: State, gradient: Scaled, step: Tensor) -> tuple[dict[str, Tensor], State]:
         rect = self._rectification(step) if self.rectified else torch.ones_like(step)
         root, log_rate = state.root, torch.log(rect)
         if self.kind == "adam":
-            root = combine_rms(root, self.beta2, gradient, 1.0 - self.beta2)
-            corrected = times(root, 1.0 / torch.sqrt(1.0 - torch.pow(self.beta2, step)))
+            root = (combine_rms(root[0], self.beta2, gradient, 1.0 - self.beta2),)
+            corrected = times(root[0], 1.0 / torch.sqrt(1.0 - torch.pow(self.beta2, step)))
             unit = safe_ratio(gradient, corrected)
         else:
             length = get_norm("l2").value(gradient.blocks)

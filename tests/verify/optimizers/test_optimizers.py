@@ -20,6 +20,7 @@ from maxmargin.verify.optimizers.core.logscale import Scaled
 from maxmargin.verify.optimizers.core.two_moments import Moments
 from maxmargin.verify.optimizers.relatives.adan import Changes
 from maxmargin.verify.optimizers.rmsprop import Averages
+from maxmargin.verify.optimizers.schedule_free import Averaging
 from maxmargin.verify.optimizers.shampoo import Statistics
 from maxmargin.verify.optimizers.steepest import SteepestDescent
 
@@ -56,6 +57,8 @@ VARIANTS = [
     ("shampoo", {"beta": 0.5, "vectors": "full"}),
     ("shampoo", {"exponent": 0.5, "normalized": True}),
     ("prgd", {"period": 3, "growth": 1.5}),
+    ("schedule-free", {"kind": "adam", "beta1": 0.5, "beta2": 0.9, "rectified": True}),
+    ("schedule-free", {"beta1": 0.5, "r": 1.0, "weight_lr_power": 0.0}),
 ]
 CASES = [(name, {}) for name in NAMES] + VARIANTS
 # What never forgets follows nothing, and is not meant to.
@@ -164,6 +167,7 @@ FIRST = {
     "layer-gd": SPLIT,
     "coordinate-descent": {"W": np.array([[0.0, 0.0], [0.0, 1.0]]), "a": np.zeros(2)},
     "prgd": UNIT,
+    "schedule-free": UNIT,
 }
 
 
@@ -409,7 +413,7 @@ def test_the_hybrids_ratio_is_that_of_the_learning_rates():
     assert float(norm.value(theta)) == pytest.approx(2.0)
 
 
-WITHOUT_THEOREM = ["adagrad", "amsgrad", "adamw", "decayed", "muon-ns", "muon-max", "shampoo-sum"]
+WITHOUT_THEOREM = ["adagrad", "amsgrad", "adamw", "decayed", "muon-ns", "muon-max", "shampoo-sum", "schedule-free"]
 ADAMS_RELATIVES = ["below-eps", "nadam", "adamax", "laprop", "adopt", "adan", "adabelief"]
 
 
@@ -422,7 +426,7 @@ def test_adam_with_eps_is_not_said_to_be_linf():
     assert get_optimizer("adam", {"eps": 1e-8}).norm == get_norm("l2")
 
 
-KINDS = (Moments, Peaks, Averages, Changes, Total, Statistics, Scaled)
+KINDS = (Moments, Peaks, Averages, Averaging, Changes, Total, Statistics, Scaled)
 
 
 def _parts(state):
@@ -434,6 +438,8 @@ def _parts(state):
             yield from (*_parts(node.moments), (node.peak, 2))
         elif isinstance(node, Averages | Total):
             yield node.root, 2
+        elif isinstance(node, Averaging):
+            yield from ((root, 2) for root in node.root)
         elif isinstance(node, Statistics):
             for side in (node.left, node.right):
                 roots = {k: b for k, b in side.items() if b.numel()}
