@@ -13,8 +13,12 @@ import pytest
 import torch
 
 import maxmargin
+from maxmargin.models import problems
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.targets import load
+from maxmargin.verify.engine.losses import LOSSES, scaled_gradient
+from maxmargin.verify.engine.run import run, starts
+from maxmargin.verify.engine.schedules import PowerLaw
 from maxmargin.verify.judging.wording import about_optimizer
 from maxmargin.verify.lab.probe.probes import probe
 from maxmargin.verify.lab.twin import gradients as rehearsals
@@ -144,6 +148,42 @@ def test_a_gradient_that_vanishes_changes_nothing_for_good():
 def test_a_kind_that_is_none():
     with pytest.raises(OptimizerError, match="it must be 'gd' or 'adam'"):
         get_optimizer("schedule-free", {"kind": "sgd"})
+
+
+def _trained(rule, kwargs, problem, theta0, steps, eta, power):
+    """The weights after training on the true gradient, at a learning rate that goes as ‖g‖^(−power)."""
+    params = {k: torch.nn.Parameter(b[0].clone()) for k, b in theta0.items()}
+    optimizer = rule(list(params.values()), **kwargs)
+    for _ in range(steps):
+        theta = {k: p.detach() for k, p in params.items()}
+        g = scaled_gradient(problem.model, LOSSES["exponential"], theta, problem.X, problem.contrasts)
+        blocks = {k: math.exp(float(g.log_scale)) * b for k, b in g.blocks.items()}
+        length = math.sqrt(sum(float((b * b).sum()) for b in blocks.values()))
+        optimizer.param_groups[0]["lr"] = eta * length**-power
+        for k, p in params.items():
+            p.grad = blocks[k]
+        optimizer.step()
+    return {k: p.detach() for k, p in params.items()}
+
+
+@pytest.mark.parametrize(("theirs", "ours", "power"), [({}, {}, 1.0), (ADAM, {"kind": "adam", "beta2": 0.97}, 0.0)])
+def test_the_engine_trains_as_it_does(theirs, ours, power):
+    """In the loop: gradients at the weights that its own steps led to, native steps."""
+    problem, eta, steps = problems.get("binary@relu2:h=8"), 0.01, 400
+    start = starts(problem, 1, seed=0, scale=0.5)
+    path = run(
+        problem, get_optimizer("schedule-free", ours), start,
+        steps=steps, schedule=PowerLaw(eta), loss="exponential", checkpoints=2,
+    )  # fmt: skip
+    assert path.steps[-1] == steps
+    ends = {}
+    for spoiled in (0.0, 0.1):
+        end = _trained(Averaged, theirs | {"share": spoiled}, problem, start, steps, eta, power)
+        ends[spoiled] = max(
+            float((end[k] - torch.as_tensor(b[-1, 0])).norm() / end[k].norm()) for k, b in path.theta.items()
+        )
+    assert ends[0.0] < 1e-9
+    assert ends[0.1] > 1e-4
 
 
 # -- As a black box -----------------------------------------------------------------------------------------------
