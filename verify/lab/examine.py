@@ -178,6 +178,7 @@ class Laboratory:
         try:
             _ = self.on(PROBLEMS[0]).probe
         except TargetError as refusal:
+            self._subjects.clear()  # nothing is asked again on shapes that it refuses
             try:
                 _ = self.on(MATRIX_PROBLEMS[0]).probe
             except TargetError:
