@@ -345,8 +345,8 @@ def _views(g: np.ndarray, u: np.ndarray) -> Iterator[tuple[tuple[str, str], Norm
 def _kinds(handle: Handle, shape: tuple[int, ...]) -> Iterator[str]:
     """What the tensors of an optimizer's state are, beside the block that they belong to."""
     rows, columns = shape[0], prod(shape[1:])
-    states = [getattr(part, "state", None) for part in parts_of(handle.optimizer)]
-    for tensor in _tensors([list(state.values()) for state in states if isinstance(state, Mapping)]):
+    states = (getattr(part, "state", None) for part in parts_of(handle.optimizer))
+    for tensor in _tensors([kept for state in states if isinstance(state, Mapping) for kept in state.values()]):
         of = tuple(tensor.shape)
         if prod(of) <= 1:
             continue
