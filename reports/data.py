@@ -104,7 +104,7 @@ class Standing:
     def of(cls, verdict: Verdict, problem: ProblemVerdict) -> Standing:
         """Choose the norm."""
         about = verdict.about
-        theirs = about in problem.evidence and family(problem.norm) != family(about)
+        theirs = about is not None and about in problem.evidence and family(problem.norm) != family(about)
         return cls(problem, about if theirs else problem.norm or None)
 
     @property
