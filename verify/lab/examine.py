@@ -147,9 +147,7 @@ class Laboratory:
 
     @property
     def large(self) -> LargeShapes:
-        """The black box at realistic shapes, which are no problem's."""
-        if self._whole is not None:
-            return self._whole.large
+        """The black box at realistic shapes, which are no problem's, in its own units or those of its regime."""
         if self._large is None:
             degree = next((subject.probe.update_degree for subject in self._subjects.values()), 0.0)
             with one_thread():
