@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from math import inf, prod
 
@@ -27,9 +27,7 @@ from maxmargin.verify.thresholds.probe import (
 )
 
 
-def remembered(
-    session: Session, degrees: Mapping[Path, float], copies: Collection[Path] = ()
-) -> tuple[float, float, bool]:
+def remembered(session: Session, degrees: Mapping[Path, float]) -> tuple[float, float, bool]:
     """Return (lag limit, memory, stays) of the state after the warm steps.
 
     A state that never forgets counts where it shapes the steps' direction: one that sets only their common length (the
@@ -39,8 +37,7 @@ def remembered(
     Args:
         session: The target's.
         degrees: Of its state's tensors. Those of degree 0 or less are left out; one without a degree (a sum that did
-            not begin at 0) is looked at only for whether it forgets.
-        copies: Those that are places among the weights, and like these no memory of gradients' sizes; left out.
+            not begin at 0) is looked at only for whether it forgets, and then without the weights' own copies.
 
     Returns:
         The change of the log-gradient in one step that the state can follow, 1 without memory; and the steps that the
@@ -65,8 +62,6 @@ def remembered(
         return late > 0 and middle >= NEVER_FORGETS * late >= NEVER_FORGETS**2 * middle  # a logarithm may grow
 
     for path, d in degrees.items():
-        if path in copies:
-            continue
         first = watch(path, 3)
         if d <= 0 or path not in sizes[3] or first[2] == 0:
             continue

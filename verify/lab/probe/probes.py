@@ -161,7 +161,7 @@ def _probe(session: Session) -> Probe:
     floor, depth = floor_of(session, update, apart or update_degree)
     at_floor, ruled = weights_below(session, update, floor, apart or update_degree)
     copies = _copies(session, large)
-    lag, memory, stays = remembered(session, degrees, copies)
+    lag, memory, stays = remembered(session, degrees)
     random = max(difference(update, session.run(seed=s)[1]) for s in (0, 1))
     lr_error = difference([2 * u for u in session.at_rate(1.0)], session.at_rate(2.0)) if handle.has_lr else nan
     return Probe(
