@@ -10,6 +10,7 @@ from maxmargin.verify.blackbox.targets import TargetError, load
 from maxmargin.verify.lab.norm.fingerprint import read
 from maxmargin.verify.lab.norm.signature import signature
 from maxmargin.verify.lab.probe.probes import probe
+from maxmargin.verify.lab.twin.search import find_twin
 
 SHAPES = {"tall": (6, 3), "wide": (3, 5), "vector": (4,)}
 MATRICES = {"tall": (6, 3), "wide": (3, 5)}
@@ -59,6 +60,23 @@ def test_evaluated_weights():
     found = _probe("schedulefree:AdamWScheduleFree")
     assert found.eval_shift > 1e-5
     assert any("eval() swaps the weights" in f for f in found.findings)
+
+
+@pytest.mark.parametrize(
+    ("spec", "kwargs", "kind", "rectified"),
+    [
+        ("schedulefree:SGDScheduleFree", {}, "gd", False),
+        ("schedulefree:AdamWScheduleFree", {"eps": 0.0}, "adam", False),
+        ("schedulefree:RAdamScheduleFree", {"eps": 0.0}, "adam", True),
+        ("pytorch_optimizer:ScheduleFreeSGD", {}, "gd", False),
+    ],
+)
+def test_schedule_free_methods_have_a_twin(spec, kwargs, kind, rectified):
+    _need(spec.partition(":")[0])
+    loaded = load(spec, kwargs)
+    twin = find_twin(loaded, SHAPES, probe(loaded, SHAPES))
+    assert twin is not None
+    assert (twin.optimizer.kind, twin.optimizer.rectified) == (kind, rectified)
 
 
 def test_a_rate_that_is_estimated():
