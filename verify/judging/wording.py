@@ -205,7 +205,7 @@ def _warnings(found: Sequence[Measured]) -> list[str]:
         )
     if INDEPENDENT < about.random < inf:
         out.append(f"It is random: two runs with different seeds differ by {about.random:.1e}.")
-    if OTHER_STEP < about.rescaling_error < inf:
+    if OTHER_STEP < about.rescaling_error < inf and any(m.exam.twin is None for m in found):  # a twin needs none
         out.append(
             f"A step changes by {about.rescaling_error:.1e} (relative) when gradient and state are rescaled together: "
             "it keeps state outside optimizer.state, and long runs cannot follow it exactly."

@@ -333,6 +333,9 @@ def test_a_twin_makes_up_for_state_that_cannot_be_rescaled():
     hidden, twin = replace(SOUND, rescaling_error=inf), Twin(get_optimizer("signum"), 1.0, 0.0, 760, "")
     assert about_optimizer(hidden)["scale invariant"].met is False
     assert about_optimizer(hidden, twin)["scale invariant"].met is True
+    seen = replace(SOUND, rescaling_error=0.4)
+    assert "outside optimizer.state" in " ".join(_conclude(probe=seen).reasons)
+    assert "outside optimizer.state" not in " ".join(_conclude(probe=seen, twin=twin).reasons)
     assert about_optimizer(replace(hidden, floor=1e-8), twin)["scale invariant"].met is False
 
 
