@@ -8,7 +8,7 @@ control for which these conditions must not hold.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
@@ -276,15 +276,6 @@ def register(claim: Record) -> Record:
         raise ClaimError(f"claim {claim.id!r} is of the paper {claim.paper!r}, which is not known: {', '.join(PAPERS)}")
     CLAIMS[claim.id] = claim
     return claim
-
-
-def table(claim: Measured, rows: Mapping[str, Mapping[str, Any]]) -> Sequence[Record]:
-    """Register one claim a row: ``claim`` with the row's fields changed, its id followed by the row's name.
-
-    Returns:
-        The claims.
-    """
-    return [register(replace(claim, id=f"{claim.id}-{name}", **row)) for name, row in rows.items()]
 
 
 def held_against(claim: Record, optimizer: str) -> Record:

@@ -64,30 +64,6 @@ class PowerLaw(Schedule):
 
 
 @dataclass(frozen=True)
-class PowerLaws(Schedule):
-    """A power law of its own for each run of a batch: η_b = eta_b · t^(−a_b)."""
-
-    eta: tuple[float, ...]
-    a: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.eta) != len(self.a):
-            raise ScheduleError(f"{len(self.eta)} eta and {len(self.a)} a; needed: one of each for every run")
-        for eta, a in zip(self.eta, self.a, strict=True):
-            PowerLaw(eta, a)
-
-    @property
-    @override
-    def needs_speed(self) -> bool:
-        return False
-
-    @override
-    def rate(self, step: int, speed: Tensor, length: Tensor, growth: Tensor | None = None) -> Tensor:
-        powers = [eta * step**-a for eta, a in zip(self.eta, self.a, strict=True)]
-        return torch.tensor(powers, dtype=speed.dtype, device=speed.device)
-
-
-@dataclass(frozen=True)
 class Paced(Schedule):
     """The worst change of a single margin in a step is ``pace · (1 + t/knee)^(−decay)``.
 
