@@ -11,12 +11,13 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec
 
 from maxmargin.models.errors import InputError
 from maxmargin.verify.results.outcome import Outcome
 from maxmargin.verify.thresholds.table import Bounds
 
+P = ParamSpec("P")
 TIERS = ("quick", "full")
 Kind = Literal["limit direction", "bound", "rate", "monotone", "identity", "counterexample", "edge"]
 Numbers = Mapping[str, Any]
@@ -276,6 +277,17 @@ def register(claim: Record) -> Record:
         raise ClaimError(f"claim {claim.id!r} is of the paper {claim.paper!r}, which is not known: {', '.join(PAPERS)}")
     CLAIMS[claim.id] = claim
     return claim
+
+
+def _registered(make: Callable[P, Record]) -> Callable[P, Record]:
+    def made(*args: P.args, **fields: P.kwargs) -> Record:
+        return register(make(*args, **fields))
+
+    return made
+
+
+claim, measured = _registered(Claim), _registered(Measured)
+"""A record of that kind, made and registered."""
 
 
 def held_against(claim: Record, optimizer: str) -> Record:
