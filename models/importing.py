@@ -86,11 +86,7 @@ def without_colon(spec: str, kind: str, error: type[InputError]) -> str:
 
 
 def where(error: BaseException) -> str:
-    """The place in the user's own code where an error arose, the innermost that is in no library.
-
-    Returns:
-        `` (mine.py, line 12, in step)``; empty where no frame is the user's.
-    """
+    """The innermost place outside any library where an error arose, `` (mine.py, line 12, in step)``; may be empty."""
     libraries = (*_OURS, os.path.dirname(os.__file__))
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = str(Path(frame.filename).resolve())

@@ -39,9 +39,9 @@ class HomogeneousModel(ABC):
         return True
 
     @property
-    @abstractmethod
     def degree(self) -> float:
-        """Degree of homogeneity L in all parameters together; an int where it is whole."""
+        """Degree of homogeneity L in all parameters together, the blocks' sum; an int where it is whole."""
+        return sum((self.block_degrees or {}).values())
 
     @property
     @abstractmethod
@@ -59,9 +59,9 @@ class HomogeneousModel(ABC):
         return self.inputs
 
     @property
-    @abstractmethod
     def block_degrees(self) -> Mapping[str, float] | None:
-        """Degree d_k in each block alone, summing to ``degree``; None where the blocks add, not multiply."""
+        """Degree d_k in each block alone, by default 1, summing to ``degree``; None where the blocks add."""
+        return dict.fromkeys(self.shapes, 1)
 
     @abstractmethod
     def scores(self, theta: Mapping[str, Tensor], X: Tensor) -> Tensor:

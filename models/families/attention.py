@@ -32,7 +32,6 @@ class LinearAttention(HomogeneousModel):
     width: int
     classes: int = 1
     name: ClassVar[str] = "attention"
-    degree: ClassVar[int] = 3
 
     @property
     @override
@@ -44,11 +43,6 @@ class LinearAttention(HomogeneousModel):
     @override
     def features(self) -> int:
         return self.token * self.tokens
-
-    @property
-    @override
-    def block_degrees(self) -> Mapping[str, int]:
-        return dict.fromkeys(self.shapes, 1)
 
     @override
     def scores(self, theta: Mapping[str, Tensor], X: Tensor) -> Tensor:

@@ -35,18 +35,8 @@ class LinearConvolution(HomogeneousModel):
 
     @property
     @override
-    def degree(self) -> int:
-        return self.depth
-
-    @property
-    @override
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {f"w{layer}": (self.inputs,) for layer in range(1, self.depth + 1)}
-
-    @property
-    @override
-    def block_degrees(self) -> Mapping[str, int]:
-        return dict.fromkeys(self.shapes, 1)
 
     @override
     def scores(self, theta: Mapping[str, Tensor], X: Tensor) -> Tensor:

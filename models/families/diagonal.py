@@ -32,18 +32,8 @@ class Diagonal(HomogeneousModel):
 
     @property
     @override
-    def degree(self) -> int:
-        return self.depth
-
-    @property
-    @override
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {f"u{layer}": (self.inputs,) for layer in range(1, self.depth + 1)}
-
-    @property
-    @override
-    def block_degrees(self) -> Mapping[str, int]:
-        return dict.fromkeys(self.shapes, 1)
 
     @override
     def scores(self, theta: Mapping[str, Tensor], X: Tensor) -> Tensor:
