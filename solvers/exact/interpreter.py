@@ -48,11 +48,7 @@ class Ring:
 
 
 def trace(model: HomogeneousModel, samples: int = 1) -> torch.fx.GraphModule:
-    """The tensor operations of ``model.scores`` on ``samples`` inputs, as torch performs them.
-
-    Returns:
-        The traced graph.
-    """
+    """The graph of the tensor operations of ``model.scores`` on ``samples`` inputs, as torch performs them."""
     from torch.fx.experimental.proxy_tensor import make_fx
 
     names = list(model.shapes)

@@ -56,11 +56,7 @@ def project_blocks(rows: Mapping[str, Row], p: float, radius: float) -> dict[str
 
 
 def _core(norm: BlockNorm, x: Array) -> tuple[BlockNorm, Array, Rebuild]:
-    """The same projection on magnitudes where the norm has them: one decomposition serves every iteration.
-
-    Returns:
-        Norm, array, and the map back.
-    """
+    """Norm, array and way back for magnitudes where the norm has them: one decomposition serves every iteration."""
     if isinstance(norm, GaugeNorm):
         v, rebuild = norm.split(x)
         return Entrywise(norm.p), v, rebuild
@@ -106,11 +102,7 @@ def _shared(rows: dict[str, Row], p: float, radius: float) -> dict[str, Array]:
 
 
 def _lengths(rows: dict[str, Row], p: float, nu: Array, radius: float) -> Array:
-    """The w_k ‖θ_k‖_k / radius of every block at the multiplier nu (in units where the radius is 1).
-
-    Returns:
-        One axis, a block an entry.
-    """
+    """The w_k ‖θ_k‖_k / radius of every block at the multiplier nu (in units where the radius is 1)."""
     parts = [_length(norm, w, x, p, nu, radius) for norm, w, x in rows.values()]
     return array_namespace(*parts).stack(parts)
 

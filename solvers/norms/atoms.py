@@ -14,22 +14,14 @@ from maxmargin.models.blocks import Shapes
 
 
 def vector(x: Any) -> Any:
-    """All entries of a cvxpy expression as a vector, row-major.
-
-    Returns:
-        An expression of one axis.
-    """
+    """All entries of a cvxpy expression as a vector, row-major."""
     import cvxpy as cp
 
     return x if x.ndim == 1 else cp.vec(x, order="C")
 
 
 def reshaped(v: Any, shapes: Shapes) -> dict[str, Any]:
-    """The blocks of a cvxpy vector, row-major.
-
-    Returns:
-        An expression a block.
-    """
+    """The blocks of a cvxpy vector, row-major."""
     import cvxpy as cp
 
     blocks, start = {}, 0

@@ -79,19 +79,11 @@ class BlockNorm(ABC):
         """
 
     def dual(self, G: Array) -> Array:
-        """The dual norm ‖G‖_*.
-
-        Returns:
-            A scalar of the array's kind.
-        """
+        """The dual norm ‖G‖_*, a scalar of the array's kind."""
         return self.dual_norm.value(G)
 
     def normal_cone_residual(self, x: Array, H: Array) -> Array:
-        """How far H is from the normal cone of the ball at x; see :func:`cone_residual`.
-
-        Returns:
-            A scalar of the arrays' kind, in [0, 2].
-        """
+        """How far H is from the normal cone of the ball at x, in [0, 2]; see :func:`cone_residual`."""
         norm, dual = self.value(x), self.dual(H)
         return cone_residual((H / lp.nonzero(dual) * (x / lp.nonzero(norm))).sum(), dual)
 
@@ -208,11 +200,7 @@ def cone_residual(cosine: Array, dual: Array) -> Array:
 
 
 def number(x: float) -> str:
-    """The shortest text that reads back as x.
-
-    Returns:
-        The text: ``2`` for 2.0, ``0.1`` for 0.1, ``inf``.
-    """
+    """The shortest text that reads back as x: ``2`` for 2.0, ``0.1`` for 0.1, ``inf``."""
     return str(int(x)) if math.isfinite(x) and x == int(x) and abs(x) < 1e15 else repr(float(x))
 
 

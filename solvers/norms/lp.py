@@ -53,21 +53,13 @@ def sign(x: Array, factor: float = 1.0) -> Array:
 
 
 def nonzero(x: Array) -> Array:
-    """X ≥ 0, raised to the smallest normal number where it is less: a divisor that leaves 0 at 0.
-
-    Returns:
-        An array of x's shape.
-    """
+    """X ≥ 0, raised to the smallest normal number where it is less: a divisor that leaves 0 at 0."""
     tiny = float(array_namespace(x).finfo(x.dtype).smallest_normal)
     return x.clamp(min=tiny) if isinstance(x, torch.Tensor) else np.maximum(x, tiny)
 
 
 def peak(x: Array) -> Array:
-    """The largest |entry| (never 0): what an array is divided by before its entries are squared.
-
-    Returns:
-        A positive scalar of the array's kind.
-    """
+    """The largest |entry|, a positive scalar: what an array is divided by before its entries are squared."""
     xp = array_namespace(x)
     return nonzero(xp.max(xp.abs(x)))  # ten times faster than torch's vector_norm of order inf
 
@@ -90,11 +82,7 @@ def value(v: Array, p: float) -> Array:
 
 
 def unit(x: Array) -> Array:
-    """X / ‖x‖_2, and 0 for x = 0.
-
-    Returns:
-        An array of x's shape.
-    """
+    """X / ‖x‖_2, and 0 for x = 0."""
     y = x / peak(x)
     return y / nonzero(array_namespace(x).linalg.vector_norm(y))
 

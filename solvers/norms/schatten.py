@@ -160,10 +160,6 @@ def _normalized(x: Array) -> tuple[Array, Array, Array]:
 
 
 def _single(x: Any) -> bool:
-    """Whether x has one singular value by its shape alone.
-
-    Returns:
-        True for vectors and for matrices of one row or column.
-    """
+    """Whether x has one singular value by its shape alone: vectors, and matrices of one row or column."""
     matrix_only(x, "schatten")
     return len(x.shape) == 1 or 1 in x.shape

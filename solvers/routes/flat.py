@@ -33,11 +33,7 @@ class FlatNorm:
 
     @classmethod
     def of(cls, norm: Norm, shapes: Mapping[str, tuple[int, ...]]) -> FlatNorm:
-        """Build from a problem's shapes.
-
-        Returns:
-            The flat norm; equal norms and shapes give equal (and hashable) flat norms.
-        """
+        """Build from a problem's shapes; equal norms and shapes give equal (and hashable) flat norms."""
         return cls(norm, tuple((name, tuple(shape)) for name, shape in shapes.items()))
 
     @cached_property

@@ -108,11 +108,7 @@ def _without_host(A: Tensor) -> Tensor:
 
 
 def _normalized(A: Tensor, axes: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Each matrix over its largest |entry|, or 0 where that is no number; and 0, or NaN there.
-
-    Returns:
-        Matrices, and one number each, to be broadcast.
-    """
+    """Each matrix over its largest |entry|, or 0 where that is no number; and 0, or NaN there, to be broadcast."""
     top = torch.maximum(A.amax(axes, keepdim=True), -A.amin(axes, keepdim=True))
     top = top.clamp(min=torch.finfo(A.dtype).smallest_normal)
     return torch.where(torch.isfinite(top), A / top, torch.zeros((), dtype=A.dtype, device=A.device)), top - top

@@ -47,11 +47,7 @@ def jacobi_polar(A: Tensor, sweeps: int | None = None) -> Tensor:
 
 
 def _rounds(columns: int) -> list[tuple[list[int], list[int]]]:
-    """Disjoint pairs, round by round, by the circle method: every pair of columns once.
-
-    Returns:
-        For each round the smaller and the larger index of each pair.
-    """
+    """Disjoint pairs (smaller, larger index), round by round, by the circle method: every pair of columns once."""
     ring: list[int] = list(range(columns + columns % 2))
     rounds = []
     for _ in range(len(ring) - 1):

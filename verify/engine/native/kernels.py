@@ -47,11 +47,7 @@ def batched_product(self: Lowering, meta: Meta, a: Value, b: Value) -> Value:
 
 
 def multiply(self: Lowering, out: Leaf, a: Value, b: Value) -> Leaf:
-    """Write a product's loops into ``out`` or, where that is faster, into its transpose.
-
-    Returns:
-        Where the product is.
-    """
+    """Write a product's loops into ``out`` or, where that is faster, its transpose; return where the product is."""
     (m, k), n = a.shape, b.shape[1]
     if m * n == 0:
         return out

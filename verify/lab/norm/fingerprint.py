@@ -90,11 +90,7 @@ def read(steps: Sequence[Step], coupling: float | None = None) -> Fingerprint | 
 def _chosen(
     steps: Sequence[Step], blocks: Mapping[str, BlockReading], coupling: float | None
 ) -> tuple[Norm, float, Norm | None]:
-    """The simplest norm that explains the steps as well as any that joins the blocks as the probe says.
-
-    Returns:
-        (norm, alignment, norm without weights).
-    """
+    """(norm, alignment, norm without weights) of the simplest norm that explains the steps as well as any."""
     rows = [(norm, _alignment(steps, norm), plain) for norm, plain in _candidates(steps, blocks, coupling)]
     fitting = [row for row in rows if coupling is None or len(blocks) == 1 or _agrees(row[0], coupling)] or rows
     best = max(row[1] for row in fitting)
