@@ -188,7 +188,7 @@ class Claim:
         return self.control or ("linf" if self.norm == "l2" else "l2")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measured:
     """A claim that numbers decide.
 
@@ -199,7 +199,7 @@ class Measured:
         statement: In a sentence.
         formula: The same in symbols.
         source: Paper and theorem.
-        optimizers: Names of ``maxmargin list optimizers`` that it is about.
+        optimizers: Names of ``maxmargin list optimizers`` that it is about; by default those of its cases.
         measure: ``measure(tier, seed, **case parameters) -> Numbers``; pure.
         cases: Where it is measured.
         conditions: All must be met.
@@ -219,7 +219,7 @@ class Measured:
     statement: str
     formula: str
     source: str
-    optimizers: tuple[str, ...]
+    optimizers: tuple[str, ...] = ()
     measure: Callable[..., Numbers]
     cases: tuple[Case, ...]
     conditions: tuple[Condition, ...]
@@ -234,6 +234,8 @@ class Measured:
             raise ClaimError(f"claim {self.id!r} has no {'conditions' if self.cases else 'cases'}")
         if len({case.name for case in self.cases}) < len(self.cases):
             raise ClaimError(f"claim {self.id!r} has two cases of one name")
+        own = dict.fromkeys(case.params["optimizer"] for case in self.cases if "optimizer" in case.params)
+        object.__setattr__(self, "optimizers", self.optimizers or tuple(own))
 
     @property
     def spoiled(self) -> Case:

@@ -179,7 +179,6 @@ measured(
     statement="Under gradient descent the weights align with the loss's gradient, and layers share ‖θ‖² as d_k/L.",
     formula="⟨θ, −∇ℒ⟩/(‖θ‖‖∇ℒ‖) → 1,  ‖W_k‖²/‖θ‖² → d_k/L",
     source=f"{JT.name}, theorem on alignment; the shares: Euler's identity",
-    optimizers=("ngd", "momentum-gd"),
     measure=aligned,
     cases=(
         Case("binary@relu2:h=8, ngd", problem="binary@relu2:h=8", optimizer="ngd"),
@@ -217,7 +216,6 @@ measured(
     statement="At KKT directions of the ℓ∞ and the max-spectral problem all layers have the same norm.",
     formula="max|W_j| = max|W_k|,  ‖W_j‖_sp = ‖W_k‖_sp",
     source=f"{GV.name}, KKT conditions of the problem; by Euler's identity no layer's multiplier vanishes",
-    optimizers=("signum", "muon"),
     measure=equal_layers,
     cases=(
         Case("binary@relu2:h=8, signum", problem="binary@relu2:h=8", optimizer="signum", norm="linf"),

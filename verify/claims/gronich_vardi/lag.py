@@ -54,7 +54,6 @@ measured(
     statement="On a gradient that decays like e^(−rt), Adam's step is κ times the sign, κ a function of r, β₁, β₂.",
     formula="κ = (1−β₁)/(1−β₁eʳ) · √((1−β₂e²ʳ)/(1−β₂))",
     source=SOURCE,
-    optimizers=("adam",),
     measure=lagging,
     cases=(
         Case("β = (.9, .99)", optimizer="adam", b1=0.9, b2=0.99, eta=3e-3, steps=4000),
@@ -71,7 +70,6 @@ measured(
     statement="Signum's steps do not lag, however far its momentum does: κ = 1.",
     formula="κ = 1",
     source=SOURCE,
-    optimizers=("signum",),
     measure=lagging,
     cases=(
         Case("β = .9", optimizer="signum", b1=0.9, b2=0.0, eta=0.1, steps=1000),

@@ -195,7 +195,6 @@ measured(
     statement="On ReLU, which is not smooth, limits are KKT directions if normalized subgradients converge.",
     formula="T3 ⇒ Γ(θ_t) → 0 with subgradients",
     source=f"{GV.name}, section 4, whose own runs do not appear to satisfy T3",
-    optimizers=("momentum-gd", "signum", "adam"),
     measure=kinked,
     cases=tuple(
         Case(f"binary@relu:h=8, {opt}", problem="binary@relu:h=8", optimizer=opt, norm=norm, wrong=wrong)

@@ -64,7 +64,6 @@ measured(
     kind="limit direction",
     statement="Learning rates need not fall monotonically for momentum steepest descent: bursts keep the norm.",
     source=f"{SOURCE}: its schedule (LR-MSD) is not asked to be monotone",
-    optimizers=("signum", "momentum-gd", "muon"),
     cases=tuple(
         Case(f"multiclass, {optimizer}", optimizer=optimizer, norm=norm, eta=eta)
         for optimizer, norm, eta in (
@@ -81,7 +80,6 @@ measured(
     kind="counterexample",
     statement="The theorem on Adam asks for a monotone rate; with bursts that vanish Adam closes the ℓ∞ gap too.",
     source=f"{GV.name}, hypothesis of the theorem on Adam; that it is not necessary: own measurement",
-    optimizers=("adam",),
     cases=(Case("multiclass, adam", optimizer="adam", norm="linf", eta=0.02),),
     control=Control("bursts that do not vanish, and that the moments cannot follow", eta=1.0, a=0.0),
     **BURSTS,
@@ -216,7 +214,6 @@ measured(
     statement="Momentum steepest descent approaches KKT directions of its norm on wide networks too.",
     formula="h = 64, 512:  Γ(θ_t) → 0",
     source=f"{SOURCE}; the width is not in it",
-    optimizers=("signum", "momentum-gd", "muon"),
     measure=approaches,
     cases=tuple(
         Case(

@@ -69,7 +69,6 @@ for _method, _optimizer in (("nsd", "steepest"), ("nmd", "momentum-steepest")):
             f"margin of its own norm, {_family} p for every p.",
             formula="min_i mᵢ(W)/‖W‖_p → max",
             source=SOURCE,
-            optimizers=(_optimizer,),
             measure=approaches,
             cases=tuple(
                 Case(f"multiclass, p = {p}", optimizer=_optimizer, norm=n, kwargs={"norm": n}, **MULTICLASS)
@@ -106,7 +105,6 @@ measured(
     statement="At learning rates t^(−1/2) Adam's ℓ∞ margin gap falls at least like t^(−1/3), up to a logarithm.",
     formula="γ* − γ(t) = O(log t/t^(1/3))",
     source=f"{FST.name}, rate of Adam without eps",
-    optimizers=("adam",),
     measure=approaches,
     cases=(Case("multiclass, linf", optimizer="adam", norm="linf", eta=0.02, **RATE),),
     conditions=(at_most("exponent", -0.28, refuted=-0.15),),
@@ -120,7 +118,6 @@ measured(
     statement="Greedy coordinate descent with shrinking steps maximizes the l1 margin, its gap like t^(−1/2).",
     formula="γ₁* − γ₁(t) = O(log t/√t)",
     source=f"{BOOST.name}, theorem on shrinkage",
-    optimizers=("coordinate-descent",),
     measure=approaches,
     cases=(Case("multiclass, l1", optimizer="coordinate-descent", norm="l1", eta=0.3, **RATE),),
     conditions=(at_most("gap", 1e-2, refuted=3e-2), at_most("exponent", -0.35, refuted=-0.2)),
@@ -136,7 +133,6 @@ measured(
     statement="How layers' steps are joined decides the margin problem: by maximum, by l2, or one layer at a time.",
     formula="‖W‖ = max_k, (Σ_k ·²)^(1/2), Σ_k of ‖W_k‖",
     source=f"{CRAWSHAW.name}, product norms; the margin problems: own derivation",
-    optimizers=("muon", "muon-l2", "muon-sum", "layer-gd"),
     measure=approaches,
     cases=(
         Case("max of spectral", optimizer="muon", norm="spectral", steps=60_000, **JOINED),
@@ -155,7 +151,6 @@ measured(
     statement="Nesterov's and heavy-ball momentum keep the norm: the limit is that of the plain average.",
     formula="lmo(βm + (1−β)g):  Γ → 0",
     source=f"{GV.name}, theorem on momentum steepest descent; Nesterov's form: own derivation",
-    optimizers=("momentum-steepest",),
     measure=approaches,
     cases=tuple(
         Case(
@@ -209,7 +204,6 @@ measured(
     statement="Momentum steepest descent under any norm approaches a KKT direction of that norm on a network.",
     formula="θ_t/‖θ_t‖ → KKT of min ½‖θ‖² s.t. mᵢ(θ) ≥ 1, any ‖·‖",
     source=f"{GV.name}, theorem on momentum steepest descent",
-    optimizers=("momentum-steepest",),
     measure=approaches,
     cases=tuple(
         Case(
@@ -234,7 +228,6 @@ measured(
     statement="Muon-Signum with two learning rates maximizes the hybrid margin whose weight is their ratio.",
     formula="max{(η_S/η_M)·‖W‖_msp, ‖u‖_∞}",
     source=f"{GV.name}, corollary on composites, rates in a ratio",
-    optimizers=("muon-signum",),
     measure=approaches,
     cases=tuple(
         Case(

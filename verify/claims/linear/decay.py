@@ -52,7 +52,6 @@ measured(
     statement="With decoupled weight decay λ, AdamW, Signum and Muon minimize the loss over their norm's ball 1/λ.",
     formula="θ → argmin ℒ s.t. ‖θ‖ ≤ 1/λ",
     source=f"{DECAY.name}, theorems on AdamW and on Muon as Lion-K",
-    optimizers=("adamw", "decayed"),
     measure=constrained,
     cases=(
         Case("AdamW, linf", problem="multiclass@linear", optimizer="adamw", norm="linf", kwargs={}),

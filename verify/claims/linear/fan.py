@@ -43,7 +43,6 @@ measured(
     statement="Iterates of Signum, NMD and Muon correlate with V_∞, V_2 and V_spec respectively.",
     formula="⟨W_t, V⟩/(‖W_t‖‖V‖),  k = 10, d = 25",
     source=f"{FST.name}, synthetic experiment (50 samples a class there, 5 here)",
-    optimizers=("signum", "momentum-gd", "muon"),
     measure=correlated,
     cases=tuple(
         Case(f"10 classes, {optimizer}", optimizer=optimizer, own=own, steps=10_000, eta=eta, per=5)

@@ -29,7 +29,6 @@ measured(
     statement="Progressive norm rescaling closes the ℓ2 margin gap exponentially fast on linear models.",
     formula="γ₂* − γ₂(t) = O(e^(−ct))",
     source=f"{PRGD.name}, theorem on PRGD",
-    optimizers=("prgd",),
     measure=halves,
     cases=(
         Case(

@@ -55,7 +55,6 @@ measured(
     statement="Adam on one sample at a time approaches the ℓ2 margin on scaled Rademacher data.",
     formula="batch 1:  Γ_2 → 0",
     source=f"{BAEK.name}, theorem on scaled Rademacher data",
-    optimizers=("adam",),
     measure=batched,
     cases=tuple(
         Case(f"rademacher, {order}", norm="l2", other="linf", batch=1, order=order, **ADAM)
@@ -71,7 +70,6 @@ measured(
     statement="Adam on the whole batch approaches the ℓ∞ margin on the same data.",
     formula="full batch:  Γ_∞ → 0",
     source=f"{BAEK.name}; Zhang, Zou & Cao 2406.10650",
-    optimizers=("adam",),
     measure=batched,
     cases=(Case("rademacher, full batch", norm="linf", other="l2", batch=None, **ADAM),),
     conditions=CONDITIONS,
@@ -84,7 +82,6 @@ measured(
     statement="Signum that remembers many epochs approaches the ℓ∞ margin on one sample at a time too.",
     formula="batch 1, β → 1:  Γ_∞ → 0",
     source=f"{BAEK.name}, theorem on Signum",
-    optimizers=("signum",),
     measure=batched,
     cases=(Case("rademacher, β = .99", optimizer="signum", beta=0.99, norm="linf", other="l2", batch=1),),
     conditions=CONDITIONS,

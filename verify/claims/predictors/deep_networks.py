@@ -129,7 +129,6 @@ ROWS: tuple[dict[str, Any], ...] = (
         "predictor.",
         "formula": "W_L ⋯ W_1 / ‖·‖ → argmax min mᵢ(β) s.t. ‖β‖₂ ≤ 1",
         "source": f"{GUN.name}, theorem on fully connected networks",
-        "optimizers": ("ngd",),
         "cases": tuple(
             Case(f"depth {L}", problem=f"{FREE}@deep-linear:depth={L},width=4", optimizer="ngd", norm="l2", **PREDICTOR)
             for L in (2, 3)
@@ -142,7 +141,6 @@ ROWS: tuple[dict[str, Any], ...] = (
         "statement": "Gradient descent on a diagonal linear network of depth 2 maximizes its predictor's l1 margin.",
         "formula": "u₁ ∘ u₂ / ‖·‖ → argmax min mᵢ(β) s.t. ‖β‖₁ ≤ 1",
         "source": f"{GUN.name}, on diagonal networks: ℓ_{{2/L}}",
-        "optimizers": ("ngd",),
         "cases": (Case("depth 2", problem=f"{FREE}@diagonal:depth=2", optimizer="ngd", norm="l1", **LEVEL),),
         "control": Control("the l2 margin of the same predictor", norm="l2"),
     },
@@ -153,7 +151,6 @@ ROWS: tuple[dict[str, Any], ...] = (
         "under the l1 norm of its predictor's Fourier transform.",
         "formula": "w₁ ∗ w₂ / ‖·‖ → argmax min mᵢ(β) s.t. ‖β̂‖₁ ≤ 1",
         "source": f"{GUN.name}, theorem on convolutional networks of depth 2",
-        "optimizers": ("ngd",),
         "cases": (
             Case(
                 "depth 2", problem=f"{FREE}@conv:depth=2", optimizer="ngd", norm="sumrow",
@@ -168,7 +165,6 @@ ROWS: tuple[dict[str, Any], ...] = (
         "statement": "Gradient descent on two linear layers of matrices maximizes their product's nuclear-norm margin.",
         "formula": "‖W₂W₁‖_nuc ≤ (‖W₁‖² + ‖W₂‖²)/2, with equality at balanced layers",
         "source": "Gunasekar et al. 1705.09280 for the norm; own derivation",
-        "optimizers": ("ngd",),
         "cases": (
             Case(
                 "multiclass, l2", problem=f"{MANY}@deep-linear:depth=2,width=6", optimizer="ngd", norm="nuclear",
@@ -183,7 +179,6 @@ ROWS: tuple[dict[str, Any], ...] = (
         "statement": "Muon on linear layers of matrices maximizes the spectral margin of their product, at any depth.",
         "formula": "‖W_L ⋯ W_1‖_op ≤ Π ‖W_k‖_op ≤ ‖θ‖ᴸ",
         "source": "Own derivation",
-        "optimizers": ("muon",),
         "cases": tuple(
             Case(
                 f"depth {L}", problem=f"{MANY}@deep-linear:depth={L},width=6", optimizer="muon", norm="spectral",
@@ -200,7 +195,6 @@ ROWS: tuple[dict[str, Any], ...] = (
         "any depth.",
         "formula": "‖β(θ)‖_∞ ≤ (Π m_k) ‖θ‖_∞ᴸ",
         "source": "Own derivation",
-        "optimizers": ("signum",),
         "cases": tuple(
             Case(name, problem=f"{FREE}@{name}", optimizer="signum", norm="linf", **PREDICTOR)
             for name in ("diagonal:depth=2", "diagonal:depth=3", "deep-linear:depth=2,width=4")
@@ -214,7 +208,6 @@ ROWS: tuple[dict[str, Any], ...] = (
         "M = Σ ± w_j w_jᵀ.",
         "formula": "‖M‖_nuc ≤ ‖W‖²",
         "source": "own derivation for xᵀMx; Gunasekar et al. 1705.09280 for the norm",
-        "optimizers": ("ngd",),
         "cases": (
             Case(
                 "2d units", problem="binary:n=6,d=4@quadratic-fixed:h=8", optimizer="ngd", norm="nuclear",
@@ -358,7 +351,6 @@ for _name, (_what, _problem, _runs) in NETWORKS.items():
         statement=f"Momentum steepest descent approaches KKT directions of its norm: {_what}.",
         formula="Γ(θ_t) → 0",
         source=f"{GV.name}, theorem on momentum steepest descent; the model is C¹ and homogeneous (M1, M2)",
-        optimizers=tuple(optimizer for optimizer, _ in _runs),
         measure=on_network,
         cases=tuple(
             Case(f"{_problem}, {optimizer}", problem=_problem, optimizer=optimizer, norm=norm, **steps)

@@ -111,7 +111,6 @@ measured(
     "perturbation and optimizer each bring their own norm.",
     formula="w/‖w‖ → argmax min_i y_i⟨w, x_i⟩ − ε‖w‖_{p*} s.t. ‖w‖ ≤ 1",
     source=f"{ROBUST.name}, theorem on steepest descent in robust ERM",
-    optimizers=("ngd", "sign-gd"),
     measure=robust,
     cases=(
         Case("gradient descent, linf perturbations", optimizer="ngd", norm="l2", dual=1),
@@ -242,7 +241,6 @@ measured(
     statement="Natural gradient descent, steepest in the metric of the data, maximizes the margin in that metric.",
     formula="w/‖w‖ → argmax min mᵢ(w) s.t. wᵀXᵀXw/n ≤ 1",
     source="Gunasekar et al. 1802.08246, theorem on steepest descent, for the norm of a fixed metric",
-    optimizers=(),
     measure=natural,
     cases=(Case("binary, 20 samples"), Case("binary, 40 samples, 12 features", n=40, d=12)),
     conditions=(at_most("gap", 1e-2, refuted=3e-2), at_most("gap, end over a tenth", 0.6, refuted=0.9)),
