@@ -29,15 +29,15 @@ class EngineError(InputError):
     """Starts or data that the engine cannot batch."""
 
 
-def log_spaced(steps: int, count: int, first: int = CHUNK) -> list[int]:
-    """Return about ``count`` increasing multiples of 8 from ``first`` to ``steps``, evenly spaced in log t.
+def log_spaced(steps: int, count: int) -> list[int]:
+    """Return about ``count`` increasing multiples of 8 up to ``steps``, evenly spaced in log t.
 
     Example:
         >>> log_spaced(1000, 5)
         [8, 24, 88, 296, 1000]
     """
     last = max(CHUNK, steps // CHUNK * CHUNK)
-    points = np.geomspace(first, last, count)
+    points = np.geomspace(CHUNK, last, count)
     return sorted({round(p / CHUNK) * CHUNK for p in points} | {last})
 
 

@@ -277,7 +277,7 @@ def _spread(series: np.ndarray, chosen: np.ndarray, runs: int) -> np.ndarray:
     return out
 
 
-def _last(series: np.ndarray, count: int = LAST_CHECKPOINTS) -> float:
+def _last(series: np.ndarray) -> float:
     """Median over the last checkpoints and the runs; one checkpoint's alignment fluctuates."""
-    tail = series[-count:]
+    tail = series[-LAST_CHECKPOINTS:]
     return float(np.nanmedian(tail)) if np.isfinite(tail).any() else nan

@@ -88,6 +88,6 @@ def _plain(line: str) -> str:
     return escape(" ".join(line.split()), quote=False).replace("|", "\\|").replace("`", "\\`")
 
 
-def _short(line: str, most: int = 160) -> str:
+def _short(line: str) -> str:
     line = line.partition("\n")[0]
-    return line if len(line) <= most else f"{line[: most - 1]}…"
+    return line if len(line) <= 160 else f"{line[:159]}…"
