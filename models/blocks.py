@@ -94,11 +94,7 @@ def as_torch(a: Blocks, device: torch.device | str = "cpu") -> dict[str, torch.T
 
 
 def check_shapes(a: Blocks, shapes: Shapes) -> None:
-    """Raise unless ``a`` has the named blocks with these shapes.
-
-    Raises:
-        BlockError: saying which block came, and which was needed.
-    """
+    """Raise unless ``a`` has the named blocks with these shapes."""
     if list(a) != list(shapes) and set(a) != set(shapes):
         raise BlockError(f"parameters have blocks {sorted(a)}, the model needs {sorted(shapes)}")
     for name, shape in shapes.items():

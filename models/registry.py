@@ -177,25 +177,14 @@ def _add(registry: dict[str, Row], row: Row) -> None:
 
 
 def look_up(registry: Mapping[str, Row], kind: str, name: str) -> Row:
-    """The row called ``name``.
-
-    Returns:
-        The row.
-
-    Raises:
-        ProblemError: naming the nearest registered names.
-    """
+    """The row called ``name``; of an unknown one the error names the nearest registered names."""
     if name not in registry:
         raise ProblemError(f"unknown {kind} {name!r}{suggest(name, registry)}; known: {', '.join(sorted(registry))}")
     return registry[name]
 
 
 def two_classes(model: str, data: Data) -> None:
-    """Raise unless the data have two classes.
-
-    Raises:
-        ProblemError: saying how many they have.
-    """
+    """Raise unless the data have two classes."""
     if data.classes != 2:
         raise ProblemError(
             f"model {model!r} is for two classes, the data have {data.classes}; "
@@ -204,11 +193,7 @@ def two_classes(model: str, data: Data) -> None:
 
 
 def at_least(name: str, least: int, **values: int) -> None:
-    """Raise unless every value is at least ``least``.
-
-    Raises:
-        ProblemError: naming the option and its value.
-    """
+    """Raise unless every value is at least ``least``."""
     for option, value in values.items():
         if value < least:
             raise ProblemError(f"{name}: {option}={value}; needed is {option} >= {least}")

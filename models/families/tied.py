@@ -70,13 +70,6 @@ class Tied(OfUnits):
 
 @family("tied", "depth layers of units max(z, 0)^q, the hidden ones sharing one matrix (L = 7 for depth 3, q = 2)")
 def tied(data: Data, *, depth: int = 3, q: float = 2.0) -> HomogeneousModel:
-    """The network of depth − 1 hidden layers that share their weights; they are as wide as the input.
-
-    Returns:
-        The model.
-
-    Raises:
-        ProblemError: for a depth below 3 (with one hidden layer nothing is shared), or a power below 1.
-    """
+    """The network of depth − 1 hidden layers, two at least, that share their weights and are as wide as the input."""
     at_least("tied", 3, depth=depth)
     return Tied(data.features, depth - 1, rectified("tied", q), 1 if data.classes == 2 else data.classes)

@@ -108,14 +108,7 @@ def scores(
 
 
 def margins(problem: Problem, theta: Mapping[str, Any], ring: Ring) -> Objects:
-    """All margins m_i(θ) in ``ring``, the data taken as the exact rationals that their floats are.
-
-    Returns:
-        Object array (n_margins,), in the order of :meth:`Problem.margins`.
-
-    Raises:
-        Untranslatable: as :func:`scores`.
-    """
+    """All margins m_i(θ) in ``ring``, (n_margins,), the data taken as the exact rationals that their floats are."""
     f = scores(problem.model, theta, _constants(problem.X, ring), ring)
     contrasts = _constants(problem.contrasts, ring)
     return np.concatenate([contrast @ row for contrast, row in zip(contrasts, f, strict=True)])

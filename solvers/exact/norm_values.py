@@ -38,14 +38,7 @@ def exact_value(norm: str | Norm, theta: ExactBlocks) -> sp.Expr:
 
 
 def exact_dual(norm: str | Norm, G: ExactBlocks) -> sp.Expr:
-    """‖G‖_* as an exact number.
-
-    Returns:
-        The number.
-
-    Raises:
-        NormError: as :func:`exact_value`.
-    """
+    """‖G‖_* as an exact number; errors as of :func:`exact_value`."""
     return _norm(get_norm(norm), G, dual=True)
 
 

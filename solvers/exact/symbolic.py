@@ -133,14 +133,7 @@ def prove_homogeneity(model: HomogeneousModel) -> HomogeneityProof:
 
 
 def find_counterexample(model: HomogeneousModel) -> Counterexample | None:
-    """A rational (θ, x) with f(2θ; x) ≠ 2^L f(θ; x) exactly, from random small rationals.
-
-    Returns:
-        The first that is found, or None after 20 points.
-
-    Raises:
-        Untranslatable: where the model's code cannot be run on rationals.
-    """
+    """A rational (θ, x) with f(2θ; x) ≠ 2^L f(θ; x) exactly, the first of 20 small random ones; or None."""
     rng, graph = np.random.default_rng(0), trace(model)
     ring = Ring(lambda q: q, lambda z: Fraction(z > 0))
     for _ in range(20):

@@ -175,14 +175,7 @@ def kkt_gap(problem: Any, theta: Mapping[str, Any], norm: Norm | str) -> KKTGap:
 
 
 def _unit(problem: Problem, theta: Mapping[str, Any], norm: Norm) -> tuple[dict[str, np.ndarray], float]:
-    """θ / ‖θ‖ in numpy, and ‖θ‖.
-
-    Returns:
-        Both.
-
-    Raises:
-        KKTError: θ is zero or not finite.
-    """
+    """θ / ‖θ‖ in numpy, and ‖θ‖; refused where θ is zero or not finite."""
     blocks = as_numpy(theta)
     check_shapes(blocks, problem.shapes)
     bad = [name for name, block in blocks.items() if not np.isfinite(block).all()]

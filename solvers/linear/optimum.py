@@ -97,10 +97,7 @@ def solve_margin(problem: Problem, norm: Norm, *, tol: float = 1e-9) -> MarginSo
 
 
 def gradients(problem: Problem) -> np.ndarray:
-    """All g_i of a linear problem as the rows of A (n_margins, p); m(θ) = A θ.
-
-    Returns:
-        A, float64.
+    """Return all g_i of a linear problem as the rows of A (n_margins, p), float64; m(θ) = A θ.
 
     Raises:
         MarginError: the model is not linear, so the gradients depend on θ.

@@ -205,11 +205,7 @@ def number(x: float) -> str:
 
 
 def matrix_only(x: Array, family: str) -> None:
-    """Raise unless x is a vector or a matrix.
-
-    Raises:
-        NormError: an array of another number of axes.
-    """
+    """Raise unless x is a vector or a matrix."""
     if len(x.shape) not in (1, 2):
         raise NormError(
             f"{family} norms take a vector or a matrix, a block of shape {tuple(x.shape)} came; "

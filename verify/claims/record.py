@@ -250,10 +250,7 @@ PAPERS: dict[str, Paper] = {"other": Paper("other", "Other sources", "")}
 
 
 def paper(key: str, name: str, title: str) -> Paper:
-    """Make a paper known.
-
-    Returns:
-        The paper.
+    """Return the paper, made known.
 
     Raises:
         ClaimError: when another one has this key.
@@ -265,10 +262,7 @@ def paper(key: str, name: str, title: str) -> Paper:
 
 
 def register(claim: Record) -> Record:
-    """Make a claim known to ``maxmargin list claims``, ``maxmargin verify`` and the theory gate.
-
-    Returns:
-        The claim.
+    """Return the claim, made known to ``maxmargin list claims``, ``maxmargin verify`` and the theory gate.
 
     Raises:
         ClaimError: when there is one of this id, or no such paper.

@@ -243,14 +243,7 @@ class Native(Way):
         self.resume(0, self.start)
 
     def _traceable_rate(self) -> Any:
-        """The schedule as a function of tensors, or None where it has to be asked chunk by chunk.
-
-        Returns:
-            A function, or None.
-
-        Raises:
-            UnsupportedError: for a schedule that looks at the speed and at values.
-        """
+        """The schedule as a function of tensors; None where it looks at values and has to be asked chunk by chunk."""
         schedule = self.task.schedule
         try:
             record(self.task.rate, *torch.ones(4, dtype=torch.float64).unbind())

@@ -224,14 +224,7 @@ def ranked(self: Lowering, x: Value, count: int, largest: bool) -> tuple[Value, 
 
 
 def largest_index(self: Lowering, meta: Meta, x: Value, dim: int | None) -> Value:
-    """The place of the largest number; of the first one where several are, of a NaN where there is one.
-
-    Returns:
-        An integer.
-
-    Raises:
-        UnsupportedError: for one axis of several.
-    """
+    """The place of the largest number; of the first one where several are, of a NaN where there is one."""
     if not (dim is None or len(x.shape) == 1) or not x.dtype.is_floating_point or x.numel == 0:
         raise UnsupportedError("argmax along one of several axes")
     code = self.code
