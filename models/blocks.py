@@ -49,10 +49,7 @@ def shapes_of(a: Blocks) -> dict[str, tuple[int, ...]]:
 
 
 def flatten(a: Blocks, shapes: Shapes) -> Array:
-    """One vector (…, p) of the blocks in the order of ``shapes``, each row-major; leading axes are kept.
-
-    Returns:
-        The vector, of the blocks' own kind.
+    """Return one vector (…, p) of the blocks in the order of ``shapes``, each row-major; leading axes are kept.
 
     Example:
         >>> flatten({"W": np.array([[1.0, 2.0], [3.0, 4.0]]), "a": np.array([5.0])}, {"W": (2, 2), "a": (1,)})

@@ -19,15 +19,12 @@ SHOWN = 12  # names that a message lists
 
 
 def find(spec: str, kind: str, error: type[InputError]) -> Any:
-    """The object that ``spec`` names; the current directory is searched last, a file's folder too.
+    """Return the object that ``spec`` names; the current directory is searched last, a file's folder too.
 
     Args:
         spec: ``module:attr`` or ``path/to/file.py:attr``; attr may be dotted.
         kind: What it is to be, for messages and the name of a file's module.
         error: What is raised.
-
-    Returns:
-        The object.
 
     Raises:
         InputError: of the class ``error``: what was not found, and what there is.

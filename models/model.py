@@ -68,13 +68,10 @@ class HomogeneousModel(ABC):
         """f(θ; x) for each row of X (n, features): shape (n, outputs)."""
 
     def pullback(self, theta: Mapping[str, Tensor], X: Tensor, c: Tensor) -> dict[str, Tensor]:
-        """Σ c[i, o] ∇_θ f_o(θ; x_i), one array a block, for c of shape (n, outputs).
+        """Return Σ c[i, o] ∇_θ f_o(θ; x_i), one array a block, for c of shape (n, outputs).
 
         The default differentiates ``scores``; a model overrides it with the closed form where speed asks for
         it (:func:`maxmargin.models.checks.check_homogeneity` compares the two).
-
-        Returns:
-            One array a block, of the block's shape.
         """
         vjp = torch.func.vjp(lambda t: self.scores(t, X), dict(theta))[1]
         return dict(vjp(c)[0])

@@ -84,10 +84,7 @@ class Row:
         return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
     def read(self, text: str) -> dict[str, Any]:
-        """The options in ``option=value,option=value``, each as the type of its default.
-
-        Returns:
-            Option name → value, of those given.
+        """Return the options in ``option=value,option=value``, each as the type of its default.
 
         Raises:
             ProblemError: an unknown option, a value of the wrong type, or text that is not ``option=value``.
@@ -200,10 +197,7 @@ def at_least(name: str, least: int, **values: int) -> None:
 
 
 def suggest(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
-    """``" — did you mean 'x'?"`` when something known is close, else nothing.
-
-    Returns:
-        Text to follow the name in a message.
+    """Return ``" — did you mean 'x'?"`` when something known is close, else nothing.
 
     Example:
         >>> suggest("diagnoal", ["diagonal", "linear"])

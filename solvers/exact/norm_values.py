@@ -18,14 +18,11 @@ ExactBlocks = Mapping[str, Any]
 
 
 def exact_value(norm: str | Norm, theta: ExactBlocks) -> sp.Expr:
-    """‖θ‖ as an exact number.
+    """Return ‖θ‖ as an exact number.
 
     Args:
         norm: Of entrywise or Schatten blocks with exponents 1, 2 or inf, joined by 1, 2 or inf.
         theta: The blocks, exact entries.
-
-    Returns:
-        The number.
 
     Raises:
         NormError: a norm whose exact value is not known here, or singular values that sympy finds no radicals for.

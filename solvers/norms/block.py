@@ -92,13 +92,10 @@ class BlockNorm(ABC):
         return None
 
     def upper_bound(self, W: arb_mat) -> arb | None:
-        """A proved upper bound of ‖W‖ in ball arithmetic, or None where none is known.
+        """Return a proved upper bound of ‖W‖ in ball arithmetic, or None where none is known.
 
         Args:
             W: The block, a vector as one row.
-
-        Returns:
-            A ball whose upper end bounds ‖W‖.
         """
         return None
 
@@ -188,13 +185,10 @@ class GaugeNorm(Family):
 
 
 def cone_residual(cosine: Array, dual: Array) -> Array:
-    """1 − ⟨H, x⟩ / (‖H‖_* ‖x‖), of the quotient ``cosine`` and of ‖H‖_*; scale free, in [0, 2].
+    """Return 1 − ⟨H, x⟩ / (‖H‖_* ‖x‖), of the quotient ``cosine`` and of ‖H‖_*; scale free, in [0, 2].
 
     Zero iff H lies in the normal cone of the ball at x, that is iff H is a nonnegative multiple of a subgradient
     of the norm at x. H = 0 lies in every cone (0); at x = 0 every other H is outside (1).
-
-    Returns:
-        A scalar of the arrays' kind.
     """
     return (1 - cosine) * array_namespace(dual).astype(dual > 0, dual.dtype)
 

@@ -24,10 +24,7 @@ NEWTONS = 25
 
 
 def conjugate(p: float) -> float:
-    """The dual exponent q, 1/p + 1/q = 1.
-
-    Returns:
-        q in [1, inf].
+    """Return the dual exponent q, 1/p + 1/q = 1.
 
     Example:
         >>> conjugate(1.5), conjugate(1.0), conjugate(math.inf)
@@ -39,13 +36,10 @@ def conjugate(p: float) -> float:
 
 
 def sign(x: Array, factor: float = 1.0) -> Array:
-    """The sign of each entry (0 for 0, NaN for NaN), times ±1.
+    """Return the sign of each entry (0 for 0, NaN for NaN), times ±1.
 
     ``torch.sign`` makes NaN a 0, a standstill that looks like a choice; ``array_api_compat``'s mends that by a mask,
     which vmap refuses. Clamping a huge multiple costs the same and hides nothing (subnormal entries get a part of ±1).
-
-    Returns:
-        −1, 0 or 1, of x's shape.
     """
     if isinstance(x, torch.Tensor):
         return (x * (factor * torch.finfo(x.dtype).max)).clamp(-1, 1)
@@ -108,7 +102,7 @@ def maximiser(v: Array, p: float) -> Array:
 
 
 def project(v: Array, p: float, radius: float, weights: Any = 1.0) -> Array:
-    """The nearest t ≥ 0 to v ≥ 0 with ‖weights · t‖_p ≤ radius.
+    """Return the nearest t ≥ 0 to v ≥ 0 with ‖weights · t‖_p ≤ radius.
 
     Closed form for p = inf (a clamp) and p = 2 with equal weights (a scale); by sorting for p = 1 (Held, Wolfe &
     Crowder 1974; Duchi et al. 2008, here with weights and with the threshold measured from the top, so that a
@@ -119,9 +113,6 @@ def project(v: Array, p: float, radius: float, weights: Any = 1.0) -> Array:
         p: Exponent, 1 ≤ p ≤ inf.
         radius: Positive.
         weights: A positive number, or an array of v's shape.
-
-    Returns:
-        An array of v's shape.
     """
     xp = array_namespace(v)
     if math.isinf(p):
@@ -137,15 +128,12 @@ def project(v: Array, p: float, radius: float, weights: Any = 1.0) -> Array:
 
 
 def shrunk_length(v: Array, p: float, c: Array) -> Array:
-    """‖t‖_p at the minimiser t of ½‖t − v‖² + ½c‖t‖_p², where ‖v − t‖_q = c‖t‖_p, for p = 1, 2 or inf.
+    """Return ‖t‖_p at the minimiser t of ½‖t − v‖² + ½c‖t‖_p², where ‖v − t‖_q = c‖t‖_p, for p = 1, 2 or inf.
 
     Args:
         v: Nonnegative, one axis.
         p: 1, 2 or inf.
         c: Nonnegative scalar.
-
-    Returns:
-        A scalar.
     """
     xp = array_namespace(v)
     if p == 2:

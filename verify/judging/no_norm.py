@@ -45,12 +45,9 @@ def _random(m: Measured, v: ProblemVerdict) -> bool:
 
 
 def _no_descent(m: Measured, v: ProblemVerdict) -> bool:
-    """No run separates the data, or is any nearer to it at the end than half way (in the logarithm of steps).
+    """Return whether no run separates the data, or is any nearer to it at the end than half way (in log t).
 
     Where gradient and state could not be rescaled together, the run was not the optimizer's own, and shows nothing.
-
-    Returns:
-        Whether it is so.
     """
     margin, about = m.trajectory.margin, m.exam.about
     if about is not None and not about.rescalable:

@@ -49,10 +49,7 @@ def html(verdict: Verdict) -> str:
 
 
 def gap(value: float | None) -> str:
-    """A KKT gap as every sentence and table writes it.
-
-    Returns:
-        The text; a dash where nothing was measured.
+    """Return a KKT gap as every sentence and table writes it; a dash where nothing was measured.
 
     Example:
         >>> gap(0.19), gap(None)

@@ -21,15 +21,12 @@ from maxmargin.solvers.norms.polar.jacobi import jacobi_polar
 
 
 def polar(G: Array) -> Array:
-    """U Vᵀ over the singular values σ_i > max(m, n)·eps·σ_1 of each matrix; 0 of a zero matrix.
+    """Return u Vᵀ over the singular values σ_i > max(m, n)·eps·σ_1 of each matrix; 0 of a zero matrix.
 
     A matrix with a NaN or an infinity gives NaN and leaves the others alone. On a GPU there is no host synchronization.
 
     Args:
         G: (…, m, n), numpy or torch.
-
-    Returns:
-        The factors, of G's shape and kind.
 
     Example:
         >>> polar(np.array([[0.0, 2.0], [0.0, 0.0]])) + 0.0

@@ -151,13 +151,10 @@ measured(
 def unnormalized(
     tier: str, seed: int, *, problem: str, norm: str = "l2", others: Sequence[str] = OTHERS
 ) -> dict[str, float]:
-    """Gaps of θ ← θ − η(t) m, m the average of gradients, not normalized; 1 − r of the last step.
+    """Return gaps of θ ← θ − η(t) m, m the average of gradients, not normalized; 1 − r of the last step.
 
     At rates t^(−a) margins would grow like log t, and no run is long enough. At η = exp(t^0.8/20)/100 they grow like
     t^0.8, and ‖Δθ‖ like t^(0.8/L − 1), which is o(t^(1/L−1)): as long as the theorem's normalized steps may be.
-
-    Returns:
-        The numbers.
     """
     import torch
 

@@ -23,13 +23,10 @@ Blocks = Mapping[str, np.ndarray]
 
 
 def in_predictor(problem: Problem, theta: Blocks) -> tuple[Problem, dict[str, np.ndarray]]:
-    """The linear problem that a network's predictor solves, and the predictor β(θ).
+    """Return the linear problem that a network's predictor solves, and the predictor β(θ).
 
     Features are x itself; its discrete Fourier transform for convolutions, one row (Re, Im) a frequency, so that
     ``sumrow`` is ‖β̂‖₁; x xᵀ for quadratic units with a fixed head.
-
-    Returns:
-        The problem with the same samples, and β as its parameters.
     """
     import torch
 
@@ -229,13 +226,10 @@ for _row in ROWS:
 
 
 def balanced(problem: Problem, theta: Blocks, depth: int) -> tuple[Problem, dict[str, np.ndarray]]:
-    """The balanced network of another depth with the predictor of this diagonal or convolutional one.
+    """Return the balanced network of another depth with the predictor of this diagonal or convolutional one.
 
     Its factors have moduli |β|^(1/L), of the entries or of the Fourier transform; the first has their signs or phases.
     So ‖θ‖² = L ‖β‖_{2/L}^{2/L}, and KKT points of its ℓ2 problem are stationary points of min ‖β‖_{2/L}.
-
-    Returns:
-        The problem with that model, and its parameters.
     """
     from dataclasses import replace
 
@@ -254,13 +248,10 @@ def balanced(problem: Problem, theta: Blocks, depth: int) -> tuple[Problem, dict
 
 
 def quasi_norm(tier: str, seed: int, *, problem: str, depth: int, steps: int = 300_000) -> dict[str, float]:
-    """Γ of the predictor as a stationary point of ℓ_{2/L}, at the end, over a tenth; and that of ℓ_2 over it.
+    """Return Γ of the predictor as a stationary point of ℓ_{2/L}, at the end, over a tenth; and that of ℓ_2 over it.
 
     Where β has no more nonzero entries than active samples it is stationary for every L ≥ 2 at once: Γ of ℓ_1 is told
     for information.
-
-    Returns:
-        The numbers.
     """
     from maxmargin.models import problems
     from maxmargin.solvers.kkt.gap import kkt_gap

@@ -14,7 +14,7 @@ from maxmargin.verify.claims.record import Case, Control, at_least, at_most, mea
 
 
 def robust_problem(X: np.ndarray, y: np.ndarray, eps: float, dual: int) -> Any:
-    """The robust margins y⟨w, x⟩ − ε‖w‖, the worst over perturbations of size ε in the dual of ‖·‖.
+    """Return the robust margins y⟨w, x⟩ − ε‖w‖, the worst over perturbations of size ε in the dual of ‖·‖.
 
     Concave and homogeneous of degree 1. Labels are multiplied into the samples, so that all have the label +1.
 
@@ -23,9 +23,6 @@ def robust_problem(X: np.ndarray, y: np.ndarray, eps: float, dual: int) -> Any:
         y: Labels ±1.
         eps: Size of the perturbations.
         dual: 1 for perturbations in ℓ∞, 2 for ℓ2.
-
-    Returns:
-        The problem.
     """
     import torch
 
@@ -187,12 +184,9 @@ measured(
 def natural(
     tier: str, seed: int, *, metric: str = "fisher", reference: str = "fisher", n: int = 20, d: int = 6
 ) -> dict[str, float]:
-    """1 − margin/optimum under ‖w‖_F = √(wᵀFw), F = XᵀX/n, of steps w ← w − η F⁻¹∇ℒ/‖∇ℒ‖_{F⁻¹}, η = t^(−1/2)/10.
+    """Return 1 − margin/optimum under ‖w‖_F = √(wᵀFw), F = XᵀX/n, of steps w ← w − η F⁻¹∇ℒ/‖∇ℒ‖_{F⁻¹}, η = t^(−1/2)/10.
 
     The optimum is the ℓ2 margin problem of the data in the coordinates F^(1/2) w, solved with a certificate.
-
-    Returns:
-        The numbers.
     """
     import torch
 
