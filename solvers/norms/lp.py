@@ -146,12 +146,9 @@ def shrunk_length(v: Array, p: float, c: Array) -> Array:
 
 
 def crossing(f: Callable[[Array], Array], low: Array, high: Array) -> Array:
-    """Where the rising function f crosses 0 between ``low`` and ``high`` (the nearer end, if it does not).
+    """Return where the rising function f crosses 0 between ``low`` and ``high`` (the nearer end, if it does not).
 
     Brent's method in numpy; a fixed number of bisections in torch, for the sake of tracing and vmap.
-
-    Returns:
-        A scalar of the bracket's kind, to the last digits.
     """
     xp = array_namespace(low)
     if not isinstance(low, torch.Tensor):
@@ -184,12 +181,9 @@ def _project_l1(v: Array, radius: float, weights: Any) -> Array:
 
 
 def _project_root(v: Array, p: float, radius: float, weights: Any) -> Array:
-    """By a root: stationarity s + mu w² s^(p-1) = w v of s = w t / radius, and the mu ≥ 0 that makes ‖s‖_p = 1.
+    """Return t by a root: stationarity s + mu w² s^(p-1) = w v of s = w t / radius, and the mu ≥ 0 with ‖s‖_p = 1.
 
     mu = ‖(w v - s)/w²‖_q at the solution, since ‖s^(p-1)‖_q = 1: this brackets it.
-
-    Returns:
-        t, of v's shape.
     """
     xp = array_namespace(v)
     w = weights + xp.zeros_like(v)

@@ -196,13 +196,10 @@ def reference_of(problem: Problem, norm: Norm) -> MarginSolution:
 def fitted_slope(
     steps: np.ndarray, gap: np.ndarray, decades: float = 1.0
 ) -> tuple[float | None, tuple[float, float] | None]:
-    """Fit d log Γ / d log t over the last ``decades`` of steps, with a 95 % interval: medians over runs.
+    """Return d log Γ / d log t over the last ``decades`` of steps, and a 95 % interval: medians over runs; Nones with too few checkpoints.
 
     The interval is that of an ordinary regression, widened by the autocorrelation of its residuals (Γ is a smooth
     curve with waves, not independent noise).
-
-    Returns:
-        (slope, (low, high)), or (None, None) with fewer than four usable checkpoints.
     """
     late = steps >= max(1.0, steps[-1] / 10**decades)
     fits = []

@@ -13,11 +13,7 @@ from maxmargin.verify.thresholds.judging import RANDOM_STEPS
 
 
 def no_norm(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict]) -> NoNorm | None:
-    """Say why an optimizer that did not pass maximizes no norm's margin at all.
-
-    Returns:
-        A reason that shows on every problem; None where there is none: then norms have to be spoken of.
-    """
+    """Return why an optimizer maximizes no norm's margin at all, a reason that shows on every problem; or None."""
     for why, shows in _REASONS:
         if all(shows(m, v) for m, v in zip(found, verdicts, strict=True)):
             return why

@@ -295,12 +295,9 @@ measured(
 def on_network(
     tier: str, seed: int, *, problem: str, optimizer: str, norm: str, steps: int = 200_000, runs: int = 2
 ) -> dict[str, float]:
-    """Γ at the end, over what it was at a tenth, the least other Γ over it: the worst of the runs that separate.
+    """Return Γ at the end, over what it was at a tenth, the least other Γ over it: the worst of runs that separate.
 
     The theorem is of runs whose limit has a positive margin (T2): a run whose neurons die is none of them.
-
-    Returns:
-        The numbers; NaN where no run separates.
     """
     from maxmargin.verify.claims.measures import gaps, nearest, trained
 

@@ -48,13 +48,10 @@ def robust_problem(X: np.ndarray, y: np.ndarray, eps: float, dual: int) -> Any:
 def robust(
     tier: str, seed: int, *, optimizer: str, norm: str, dual: int, share: float = 0.5, trained_on: float | None = None
 ) -> dict[str, float]:
-    """1 − robust margin/optimum under a norm, over that at a tenth; and that of the plain margin's maximizer over it.
+    """Return 1 − robust margin/optimum, over that at a tenth; and that of the plain margin's maximizer over it.
 
     ε is ``share`` of the largest at which the data are robustly separable. The optimum is a convex program's; its upper
     bound is ‖Σ λ_i y_i x_i − ε s‖_* with λ in the simplex and ‖s‖ ≤ 1 in the perturbations' norm, a second program's.
-
-    Returns:
-        The numbers.
     """
     import cvxpy as cp
     import torch

@@ -192,12 +192,9 @@ class _Fold:
 
 
 def ranked(self: Lowering, x: Value, count: int, largest: bool) -> tuple[Value, Value]:
-    """The ``count`` largest or smallest numbers of a row, in order, and their places; of equal ones the first.
+    """Return the ``count`` largest or smallest numbers of a row, in order, and their places; of equal ones the first.
 
     By one walk for each of them: a row is looked at once in eight steps at most, and is some hundred numbers long.
-
-    Returns:
-        Numbers and integers (count,).
     """
     code, taken = self.code, self.space(x.shape, torch.bool)
     values, places = self.space((count,)), self.space((count,), torch.int64)
