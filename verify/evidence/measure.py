@@ -196,7 +196,7 @@ def reference_of(problem: Problem, norm: Norm) -> MarginSolution:
 def fitted_slope(
     steps: np.ndarray, gap: np.ndarray, decades: float = 1.0
 ) -> tuple[float | None, tuple[float, float] | None]:
-    """Return d log Γ / d log t over the last ``decades`` of steps, and a 95 % interval: medians over runs; Nones with too few checkpoints.
+    """Return d log Γ / d log t over the last ``decades`` of steps and its 95 % interval, medians over runs; or Nones.
 
     The interval is that of an ordinary regression, widened by the autocorrelation of its residuals (Γ is a smooth
     curve with waves, not independent noise).
