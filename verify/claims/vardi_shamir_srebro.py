@@ -60,11 +60,7 @@ measured(
     cases=(
         Case("F1: two-points@relu:h=2", problem="F1", start=RELU),
         Case("F2: diagonal, depth 2", problem="F2", start={"u1": [1.0, 0.0], "u2": [1.0, 0.0]}),
-        Case(
-            "F4: diagonal, depth 3",
-            problem="F4",
-            start={"u1": [1.0, 1.0], "u2": [1.0, 1.0], "u3": [1.0, 1.0]},
-        ),
+        Case("F4: diagonal, depth 3", problem="F4", start={"u1": [1.0, 1.0], "u2": [1.0, 1.0], "u3": [1.0, 1.0]}),
     ),
     conditions=(
         at_most("gap", 1e-3, refuted=1e-2),
@@ -86,11 +82,7 @@ measured(
     measure=reached,
     cases=(
         Case("F1′: two-points@relu2:h=2", problem="F1'", start=RELU, steps=400_000),
-        Case(
-            "F3: diagonal, depth 3",
-            problem="F3",
-            start={"u1": [1.0, 0.0], "u2": [1.0, 0.0], "u3": [1.0, 0.0]},
-        ),
+        Case("F3: diagonal, depth 3", problem="F3", start={"u1": [1.0, 0.0], "u2": [1.0, 0.0], "u3": [1.0, 0.0]}),
     ),
     conditions=(
         at_most("gap", 1e-3, refuted=1e-2),

@@ -74,11 +74,7 @@ measured(
             ("muon-signum", "hybrid", 0.3, {}),
         )
     ),
-    conditions=(
-        at_most("1 − r", 5e-2, refuted=0.15),
-        at_most("‖θ‖/N", 1.02),
-        at_most("|κ − 1|", 5e-2, refuted=0.2),
-    ),
+    conditions=(at_most("1 − r", 5e-2, refuted=0.15), at_most("‖θ‖/N", 1.02), at_most("|κ − 1|", 5e-2, refuted=0.2)),
     control=Control("another norm's descent", norm="l2"),
     hypotheses=(at_least("separated", 1.0),),
 )
@@ -262,9 +258,6 @@ measured(
     optimizers=("adam",),
     measure=unreached,
     cases=(Case("F2, (1, 0)", u=0.0),),
-    conditions=(
-        at_most("margin over the largest", 0.5, refuted=0.6),
-        at_most("the coordinate, over the largest", 0.0),
-    ),
+    conditions=(at_most("margin over the largest", 0.5, refuted=0.6), at_most("the coordinate, over the largest", 0.0)),
     control=Control("a start at which A1 is met", u=1e-3),
 )

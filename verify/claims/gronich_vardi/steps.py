@@ -66,11 +66,7 @@ measured(
     source=f"{SOURCE}: its schedule (LR-MSD) is not asked to be monotone",
     cases=tuple(
         Case(f"multiclass, {optimizer}", optimizer=optimizer, norm=norm, eta=eta)
-        for optimizer, norm, eta in (
-            ("signum", "linf", 0.02),
-            ("momentum-gd", "l2", 0.05),
-            ("muon", "spectral", 0.05),
-        )
+        for optimizer, norm, eta in (("signum", "linf", 0.02), ("momentum-gd", "l2", 0.05), ("muon", "spectral", 0.05))
     ),
     control=Control("another norm", norm="l2"),
     **BURSTS,
@@ -193,11 +189,7 @@ measured(
         Case("binary@relu2-fixed:h=8, L = 2", problem="binary@relu2-fixed:h=8"),
         Case("binary@relu2:h=8, L = 3", problem="binary@relu2:h=8"),
         # A deep linear network's layers are of rank one in the end, and then ℓ2 and spectral are one.
-        Case(
-            "binary@deep-linear:depth=4, L = 4",
-            problem="binary@deep-linear:depth=4,width=4",
-            others=("l2", "linf"),
-        ),
+        Case("binary@deep-linear:depth=4, L = 4", problem="binary@deep-linear:depth=4,width=4", others=("l2", "linf")),
     ),
     conditions=(*NETWORK_CLOSES, at_most("1 − r", 1e-2, refuted=0.1)),
     hypotheses=SEPARATED,

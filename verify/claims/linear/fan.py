@@ -46,11 +46,7 @@ measured(
     measure=correlated,
     cases=tuple(
         Case(f"10 classes, {optimizer}", optimizer=optimizer, own=own, steps=10_000, eta=eta, per=5)
-        for optimizer, own, eta in (
-            ("signum", "linf", 0.01),
-            ("momentum-gd", "l2", 0.05),
-            ("muon", "spectral", 0.02),
-        )
+        for optimizer, own, eta in (("signum", "linf", 0.01), ("momentum-gd", "l2", 0.05), ("muon", "spectral", 0.02))
     ),
     conditions=(at_least("correlation", 0.9, refuted=0.7), at_least("lead over the others", 0.0, refuted=-0.02)),
     control=Control("the optimum of another norm", against="spectral"),

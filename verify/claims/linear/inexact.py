@@ -11,11 +11,7 @@ from typing import Any
 from maxmargin.verify.claims.papers import OWN
 from maxmargin.verify.claims.record import Case, Control, at_least, at_most, measured
 
-COEFFICIENTS = {
-    "Jordan's": (3.4445, -4.7750, 2.0315),
-    "cubic": (1.5, -0.5, 0.0),
-    "quintic": (1.875, -1.25, 0.375),
-}
+COEFFICIENTS = {"Jordan's": (3.4445, -4.7750, 2.0315), "cubic": (1.5, -0.5, 0.0), "quintic": (1.875, -1.25, 0.375)}
 
 
 def inexact(

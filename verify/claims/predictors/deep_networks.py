@@ -216,13 +216,7 @@ ROWS: tuple[dict[str, Any], ...] = (
 )  # fmt: skip
 
 for _row in ROWS:
-    measured(
-        kind="limit direction",
-        measure=predictor_approaches,
-        conditions=CLOSES,
-        hypotheses=HYPOTHESES,
-        **_row,
-    )
+    measured(kind="limit direction", measure=predictor_approaches, conditions=CLOSES, hypotheses=HYPOTHESES, **_row)
 
 
 def balanced(problem: Problem, theta: Blocks, depth: int) -> tuple[Problem, dict[str, np.ndarray]]:

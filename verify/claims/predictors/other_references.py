@@ -110,10 +110,7 @@ measured(
         Case("gradient descent, linf perturbations", optimizer="ngd", norm="l2", dual=1),
         Case("sign descent, l2 perturbations", optimizer="sign-gd", norm="linf", dual=2),
     ),
-    conditions=(
-        at_most("gap", 1e-2, refuted=3e-2),
-        at_most("gap, end over a tenth", 0.6, refuted=0.9),
-    ),
+    conditions=(at_most("gap", 1e-2, refuted=3e-2), at_most("gap, end over a tenth", 0.6, refuted=0.9)),
     hypotheses=(at_least("separated", 1.0), at_most("certified gap of the reference", 1e-6)),
     control=Control("trained without perturbations", trained_on=0.0),
 )
