@@ -58,7 +58,7 @@ class Problem:
         note: str = "",
         classes: Sequence[Any] | None = None,
     ) -> Problem:
-        """Build from inputs X (n, features) and labels y (n,).
+        """Return the problem of inputs X (n, features) and labels y (n,).
 
         A binary model (one output) takes exactly two classes, the larger label is +1; a multiclass model
         takes as many classes as it has outputs, in sorted order.
@@ -70,9 +70,6 @@ class Problem:
             y: Labels, (n,): integers, text or ±1.
             note: Where the data come from.
             classes: All the classes, where y need not show every one of them (a single point has one label).
-
-        Returns:
-            The problem.
 
         Raises:
             DataError: X or y of the wrong shape or kind, NaN or infinite entries, a wrong number of classes.

@@ -64,16 +64,13 @@ def _not_shown(verdict: Verdict) -> NotShown:
 
 
 def check_claim(target: Any, claim: str | None = None, **kw: Any) -> Verdict:
-    """Check an optimizer and tell the gate.
+    """Return the verdict of a check, whatever it is, and tell the gate of it.
 
     Args:
         target: The class, the factory, ``module:attr``, ``file.py:attr`` or a name of ours.
         claim: The norm; None asks for one to be found.
         **kw: ``tier``, ``problems``, ``seed``, ``device`` and ``kwargs`` go to :func:`maxmargin.verify.check`;
             everything else to the optimizer, as ``--kw`` does.
-
-    Returns:
-        The verdict, whatever it is.
     """
     from maxmargin.verify.running.checking import check
 

@@ -47,15 +47,12 @@ class SecondRoute:
 
 
 def second_route(problem: Problem, norm: Norm, margin: float) -> SecondRoute:
-    """Compare a margin with the dual problem's value, within 20 s.
+    """Return a margin beside the dual problem's value, found within 20 s, or why there is none.
 
     Args:
         problem: A linear problem.
         norm: The norm.
         margin: The margin found by the first route.
-
-    Returns:
-        The comparison, or why there is none.
     """
     from cvxpy import SolverError
 

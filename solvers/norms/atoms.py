@@ -33,13 +33,10 @@ def reshaped(v: Any, shapes: Shapes) -> dict[str, Any]:
 
 
 def lp_atom(v: Any, p: float) -> Any:
-    """‖v‖_p of a cvxpy vector.
+    """Return ‖v‖_p of a cvxpy vector, convex, and nondecreasing where v ≥ 0.
 
     Exponents other than 1, 2 and inf become power cones (exact; Clarabel and SCS solve them), not the
     approximation by second-order cones that is cvxpy's default.
-
-    Returns:
-        A convex expression, nondecreasing where v ≥ 0.
     """
     import cvxpy as cp
 

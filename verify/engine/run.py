@@ -99,7 +99,7 @@ def run(
     snapshot: str | Path | None = None,
     every: float = 30.0,
 ) -> Trajectory:
-    """Train B runs at once and keep log-spaced checkpoints.
+    """Return the trajectory of B runs trained at once, with log-spaced checkpoints.
 
     Args:
         problem: One problem for all runs, or one a run (same model, same data shapes).
@@ -123,9 +123,6 @@ def run(
             as it would have without a break (same machine, same versions). It is written every ``every`` seconds,
             whenever an exception or Ctrl-C ends the run, and at its end.
         every: Seconds between two snapshots, at least; a killed process loses no more than that.
-
-    Returns:
-        The trajectory.
 
     Raises:
         EngineError: when starts and data do not fit together, or for an unknown loss.

@@ -66,9 +66,6 @@ def remarks(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict], tier:
         found: What was measured, one a problem.
         verdicts: The verdict on each.
         tier: ``quick`` or ``full``.
-
-    Returns:
-        Sentences.
     """
     notes = dict.fromkeys(text for m in found for text in m.exam.notes)
     return [

@@ -95,15 +95,12 @@ class Beside:
 
 
 def lay(first: Iterable[Move], second: Iterable[Move], tolerance: float) -> list[Beside]:
-    """Compare two sides' moves on one play.
+    """Return two sides' moves on one play compared, one entry a block.
 
     Args:
         first: One side's.
         second: The other's.
         tolerance: A relative difference of a block's step up to it is none.
-
-    Returns:
-        One entry a block.
     """
     found: list[Beside] = []
     for a, b in zip(first, second, strict=True):

@@ -64,16 +64,13 @@ class Fingerprint:
 
 
 def read(steps: Sequence[Step], coupling: float | None = None) -> Fingerprint | None:
-    """Read the fingerprint of steps.
+    """Return the fingerprint of steps; None where some block never moved.
 
     Args:
         steps: Gradients and updates.
         coupling: Power with which a block's step answers to the size of its own gradient (0 for a maximum over
             blocks, 1 for ℓ2), if a probe has measured it; at convergence the gradients' proportions stand still, and
             steps alone cannot tell.
-
-    Returns:
-        The fingerprint; None where some block never moved.
     """
     if not steps:
         return None

@@ -84,12 +84,9 @@ class BlockReading:
 
 
 def read_block(steps: Sequence[Step], name: str, candidates: tuple[str, ...]) -> BlockReading | None:
-    """Read one block's steps under each of the candidates, simplest first.
+    """Return a block's steps read under each candidate, simplest first; None where it never moved.
 
     Where none of them is followed exactly, ℓ_P norms whose power the steps have are candidates too.
-
-    Returns:
-        The reading; None where the block never moved.
     """
     seen = {candidate: under for candidate in candidates if (under := _under(steps, name, candidate)) is not None}
     if not seen:

@@ -77,14 +77,11 @@ class Level:
 
 
 def levels(logs: Mapping[str, np.ndarray], deficits: Mapping[str, float]) -> dict[str, Level]:
-    """Compare lengths with their mean over the blocks, step by step.
+    """Return block → its level: lengths compared with their mean over the blocks, step by step.
 
     Args:
         logs: Block → logarithm of a length at each step.
         deficits: Block → 1 − its alignment.
-
-    Returns:
-        Block → its level.
     """
     middle = np.mean(list(logs.values()), axis=0)
     worst = max(0.0, *deficits.values())
