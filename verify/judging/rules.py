@@ -61,6 +61,8 @@ def judge(f: Facts) -> Decision:
 def _judged(f: Facts) -> tuple[Outcome, tuple[Reason, ...]]:
     """The outcome and its reasons."""
     if (nothing := _not_measured(f)) is not None:
+        if f.elsewhere:
+            return Outcome.FAILS, (Reason.ELSEWHERE, nothing)  # what steps do was seen without any training
         return Outcome.INCONCLUSIVE, (nothing,)
     if against := _against(f):
         if f.unmet_by_the_run:

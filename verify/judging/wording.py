@@ -68,7 +68,9 @@ def remarks(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict], tier:
         tier: ``quick`` or ``full``.
     """
     notes = dict.fromkeys(text for m in found for text in m.exam.notes)
+    apart = dict.fromkeys(m.exam.about.unevenly for m in found if m.exam.about is not None and m.exam.about.uneven)
     return [
+        *(f"{text[0].upper()}{text[1:]}." for text in apart),
         *_diagnosis(found, verdicts),
         *_warnings(found),
         *notes,
@@ -189,7 +191,7 @@ def _warnings(found: Sequence[Measured]) -> list[str]:
         return []
     about = _worst(probes)
     out = []
-    if about.update_degree != about.update_degree:
+    if about.update_degree != about.update_degree and not about.uneven:
         out.append(
             "Its step is neither independent of the gradient's scale nor proportional to it "
             "(clipping, a floor, a cast): "

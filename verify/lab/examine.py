@@ -99,6 +99,8 @@ class Exam:
                 "reversed gradient makes the same ones: a decay is joined to the gradient, and in the end no margin "
                 "is maximized"
             )
+        if self.about is not None and self.about.uneven:
+            return f"{self.about.unevenly}: no one norm is followed"
         if self.large is None:
             return ""
         weighted = self.fingerprint is not None and self.fingerprint.weighted
@@ -314,7 +316,7 @@ def _at_large(large: LargeShapes) -> Iterator[Finding]:
 
 def _notes(subject: Subject, seen: Fingerprint | None) -> Iterator[str]:
     """The law behind weights that differ with a matrix's shape; what kind of preconditioner never forgets."""
-    if seen is not None and seen.weighted:
+    if seen is not None and seen.weighted and not subject.probe.uneven:  # else it is the gradient that weighs
         if isinstance(seen.norm, ParameterNorm):
             yield f"Blocks differ in weight: {seen.norm.name} is {seen.norm.spec} here."
         if (law := shape_law(subject.target, subject.seed)) is not None and law.name != "1":

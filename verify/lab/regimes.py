@@ -17,7 +17,7 @@ from maxmargin.models.blocks import Shapes
 from maxmargin.verify.blackbox.difference import difference, size
 from maxmargin.verify.blackbox.feeding import seeded
 from maxmargin.verify.blackbox.targets import Target, Units
-from maxmargin.verify.lab.harness.session import Session
+from maxmargin.verify.lab.harness.session import Degree, Session
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.thresholds.judging import INDEPENDENT
 from maxmargin.verify.thresholds.probe import EXACT_SCALE, OTHER_STEP, STEP_LOST
@@ -33,13 +33,13 @@ class Regimes:
             to 10 %.
         above: The optimizer in units in which gradients lie far above the floor.
         below: Far below.
-        degrees: Of the update above and below.
+        degrees: Of the update above and below; None where blocks differ.
     """
 
     floor: float
     above: Target
     below: Target
-    degrees: tuple[float, float]
+    degrees: tuple[float | None, float | None]
 
 
 def regimes(target: Target, shapes: Shapes, about: Probe, seed: int = 0) -> Regimes | None:
@@ -59,32 +59,33 @@ def regimes(target: Target, shapes: Shapes, about: Probe, seed: int = 0) -> Regi
     if about.random > INDEPENDENT or about.decay > 0 or about.value_dependence > INDEPENDENT:
         return None
     with seeded(0):
-        return _found(_Scales(target, shapes, seed))
+        return _found(_Scales(target, shapes, seed, tuple(about.uneven.values())))
 
 
 class _Scales:
     """Steps on gradients of every size, in powers of two of order one, each taken once."""
 
-    def __init__(self, target: Target, shapes: Shapes, seed: int) -> None:
+    def __init__(self, target: Target, shapes: Shapes, seed: int, uneven: tuple[float, ...]) -> None:
         self.target, self.session = target, Session(target, shapes, seed)
+        self.degrees: tuple[Degree, ...] = (0.0, 1.0, uneven) if uneven else (0.0, 1.0)
         self.lost = STEP_LOST * size(self.session.start)  # shorter steps are rounding of the weights
-        self._seen: dict[tuple[int, float], list[Tensor]] = {}
+        self._seen: dict[tuple[int, Degree], list[Tensor]] = {}
 
-    def at(self, k: int, degree: float) -> Sequence[Tensor]:
+    def at(self, k: int, degree: Degree) -> Sequence[Tensor]:
         """The last step on gradients times 2^k, at a learning rate that undoes 2^(k degree)."""
         if (k, degree) not in self._seen:
             self._seen[k, degree] = self.session.at_scale(2.0**k, degree)
         return self._seen[k, degree]
 
-    def degree(self, k: int) -> float | None:
-        """0 or 1, where steps at 2^k and at REGIME_STRIDE below obey that law to rounding; else None."""
-        for d in (0.0, 1.0):
+    def degree(self, k: int) -> Degree | None:
+        """0 or 1, or each block's, where steps at 2^k and at REGIME_STRIDE below obey that law to rounding."""
+        for d in self.degrees:
             large, small = self.at(k, d), self.at(k - REGIME_STRIDE, d)
             if min(size(large), size(small)) > self.lost and difference(large, small) <= EXACT_SCALE:
                 return d
         return None
 
-    def like(self, k: int, end: tuple[int, float]) -> bool:
+    def like(self, k: int, end: tuple[int, Degree]) -> bool:
         """Whether steps at 2^k are those of an end, to 10 %."""
         return difference(self.at(end[0], end[1]), self.at(k, end[1])) <= OTHER_STEP
 
@@ -105,16 +106,21 @@ def _found(scales: _Scales) -> Regimes | None:
         floor=scales.session.norm * 2.0**top,
         above=_in_units(scales.target, max(0, top + REGIME_FAR), above[1]),
         below=_in_units(scales.target, top - REGIME_FAR, below[1]),
-        degrees=(above[1], below[1]),
+        degrees=(_of_all(above[1]), _of_all(below[1])),
     )
 
 
-def _in_units(target: Target, gain: int, degree: float) -> Target:
+def _in_units(target: Target, gain: int, degree: Degree) -> Target:
     """The target on gradients times 2^gain, at a learning rate that undoes what this does to its steps."""
-    return replace(target, units=Units(gain, round(-gain * degree)))
+    d = 0.0 if isinstance(degree, tuple) else degree
+    return replace(target, units=Units(gain, round(-gain * d)))
 
 
-def _end(scales: _Scales, sizes: range, other: tuple[int, float] | None = None) -> tuple[int, float] | None:
+def _of_all(degree: Degree) -> float | None:
+    return None if isinstance(degree, tuple) else degree
+
+
+def _end(scales: _Scales, sizes: range, other: tuple[int, Degree] | None = None) -> tuple[int, Degree] | None:
     """The first size at which steps obey a power law to rounding, and are not the other end's; with its degree."""
     for k in sizes:
         if (d := scales.degree(k)) is not None and (other is None or not scales.like(k, other)):
@@ -122,7 +128,7 @@ def _end(scales: _Scales, sizes: range, other: tuple[int, float] | None = None) 
     return None
 
 
-def _crossing(scales: _Scales, above: tuple[int, float], below: tuple[int, float]) -> int:
+def _crossing(scales: _Scales, above: tuple[int, Degree], below: tuple[int, Degree]) -> int:
     """The largest k, of gradients times 2^k, at which steps are no longer those above; by bisection."""
     high, low = above[0], below[0]
     while high - low > 1:

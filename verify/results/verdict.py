@@ -284,7 +284,7 @@ class Regime(Struct, frozen=True):
     Attributes:
         above: The gradient's norm (ℓ2) above which it is this optimizer; None where there is no bound.
         below: Likewise, below which.
-        degree: d in Δθ(c g) = c^d Δθ(g).
+        degree: d in Δθ(c g) = c^d Δθ(g); None where blocks differ in it.
         outcome: On its norm, or its part of the claim.
         norm: The norm that was identified or confirmed; None if none was.
         claim: Its part of the claim, or None.
@@ -295,7 +295,7 @@ class Regime(Struct, frozen=True):
 
     above: float | None
     below: float | None
-    degree: float
+    degree: float | None
     outcome: Outcome
     norm: str | None
     claim: str | None = None

@@ -18,6 +18,8 @@ from maxmargin.verify.blackbox.targets import Target, TargetError
 from maxmargin.verify.thresholds.probe import FIRST_MOVE, WARM_STEPS
 
 Change = Callable[[int, Tensor], Tensor]
+Degree = float | tuple[float, ...]
+"""d in Δθ(c g) = c^d Δθ(g), of all blocks or of each; NaN where there is none."""
 
 
 def last_step(handle: Handle, gradients: Iterable[Sequence[Tensor]]) -> list[Tensor]:
@@ -97,12 +99,20 @@ class Session:
 
         return handle, last_step(handle, map(fed, self.gradients))
 
-    def at_scale(self, c: float, degree: float, *, start_factor: float = 1.0) -> list[Tensor]:
+    def at_scale(self, c: float, degree: Degree, *, start_factor: float = 1.0) -> list[Tensor]:
         """The last step on c·g, at a learning rate that should undo |c|^degree, so that rounding does not grow.
+
+        Args:
+            c: The factor of all gradients.
+            degree: Of all blocks, or of each: a block is then taken from the run at its own learning rate.
+            start_factor: Of the weights.
 
         Returns:
             The step; not finite where the optimizer fails at that scale.
         """
+        if isinstance(degree, tuple):
+            steps = {d: self.at_scale(c, d, start_factor=start_factor) for d in set(degree)}
+            return [steps[d][i] for i, d in enumerate(degree)]
         try:
             return self.run(c, lr=abs(c) ** -degree, start_factor=start_factor)[1]
         except TargetError:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from maxmargin.verify.blackbox.difference import difference, size
 from maxmargin.verify.blackbox.targets import Target, TargetError
-from maxmargin.verify.lab.harness.session import Session
+from maxmargin.verify.lab.harness.session import Degree, Session
 from maxmargin.verify.thresholds.probe import (
     EXACT_SCALE,
     FED_DEEPEST,
@@ -38,13 +38,13 @@ from maxmargin.verify.thresholds.probe import (
 )
 
 
-def floor_of(session: Session, update: Sequence[Tensor], degree: float) -> tuple[float, float]:
+def floor_of(session: Session, update: Sequence[Tensor], degree: Degree) -> tuple[float, float]:
     """Find the floor, and how deep it was looked for.
 
     Args:
         session: The target's.
         update: Its last warm step.
-        degree: Of its update.
+        degree: Of its update, or of each block.
 
     Returns:
         The largest gradient norm, to a factor of 2, at which the update has changed by 10 % (0 if none was found); and
@@ -60,7 +60,7 @@ def floor_of(session: Session, update: Sequence[Tensor], degree: float) -> tuple
     return floor, depth
 
 
-def weights_below(session: Session, update: Sequence[Tensor], floor: float, degree: float) -> tuple[float, bool]:
+def weights_below(session: Session, update: Sequence[Tensor], floor: float, degree: Degree) -> tuple[float, bool]:
     """What the weights have to do with steps at the floor and below, where an eps would look at gradients alone.
 
     Args:
@@ -86,12 +86,12 @@ def weights_below(session: Session, update: Sequence[Tensor], floor: float, degr
     return difference(here, tripled), seen and alone
 
 
-def _fed(session: Session, update: Sequence[Tensor], degree: float) -> tuple[float, float]:
+def _fed(session: Session, update: Sequence[Tensor], degree: Degree) -> tuple[float, float]:
     def changed(k: int) -> bool:
         return difference(update, session.at_scale(2.0**-k, degree)) > OTHER_STEP
 
     deepest = FED_DEEPEST
-    if session.open().rate.knob.outside and degree > 0:
+    if session.open().rate.knob.outside and not isinstance(degree, tuple) and degree > 0:
         # No learning rate makes up for steps that shrink with the gradient: look no further than weights can hold.
         deepest = int(log2(max(1.0, size(update) / (STEP_LOST * size(session.start)))) / degree)
     rungs = [k for k in (*range(0, FED_USUAL + 1, 5), *range(FED_USUAL + 40, FED_DEEPEST + 1, 40)) if k <= deepest]
@@ -114,7 +114,7 @@ def _fed(session: Session, update: Sequence[Tensor], degree: float) -> tuple[flo
     return session.norm * 2.0**-other, session.norm * 2.0**-same
 
 
-def _underflows(session: Session, k: int, degree: float) -> bool:
+def _underflows(session: Session, k: int, degree: Degree) -> bool:
     """Whether a little below the steps are gone, or not finite, where an eps would leave some."""
     below = session.at_scale(2.0 ** -(k + UNDERFLOWN), degree)
     return any(not bool(torch.isfinite(b).all()) or not bool(b.any()) for b in below)
@@ -132,7 +132,7 @@ def _tiny(target: Target) -> Iterator[tuple[str, float]]:
             yield name, value
 
 
-def _raised(session: Session, name: str, value: float, degree: float) -> float:
+def _raised(session: Session, name: str, value: float, degree: Degree) -> float:
     """The floor that a tiny number of the constructor makes, from what larger ones in its place make; 0 for none."""
 
     def floor_with(number: float) -> float:

@@ -8,7 +8,7 @@ together, exactly, whenever the gradient drifts out of range. An eps shows up as
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf, isfinite, log2, nan
 from typing import Any
 
@@ -36,6 +36,8 @@ class Probe(Habits):
     Attributes:
         update_degree: d in Δθ(c g) = c^d Δθ(g): 0 scale invariant, 1 like SGD; NaN if no power law fits.
         state_degrees: Degree of each state leaf; NaN where no power law fits.
+        uneven: d of each block by name, where it is 0 of some and 1 of others: as gradients vanish, the latter stand
+            still beside the former. Empty otherwise.
         defect: Relative error of that scaling at c = 2^-20.
         floor: Gradient norm below which the update departs from it by more than 10 %; 0 if none was found.
         depth: The smallest gradient norm at which it was seen not to; inf where it was not looked for.
@@ -75,11 +77,21 @@ class Probe(Habits):
     own_schedule: float = 0.0
     trust: float = 0.0
     ruled: float = 0.0
+    uneven: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def findings(self) -> tuple[str, ...]:
         """Its remarks in words."""
         return tuple(r.text for r in self.remarks)
+
+    @property
+    def unevenly(self) -> str:
+        """How blocks differ in what the gradient's size does to their steps, in words."""
+        fixed, shrink = (", ".join(k for k, d in self.uneven.items() if d == power) for power in (0.0, 1.0))
+        return (
+            f"its steps on {fixed} are as long whatever the gradient's size, on {shrink} they shrink with it: as "
+            f"gradients vanish {shrink} stands still beside {fixed}"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the degrees of the state, whose paths are the optimizer's own."""
@@ -139,8 +151,11 @@ def _probe(session: Session) -> Probe:
         path: _degree(small[path].value, leaf.value, c) if path in small else nan for path, leaf in large.items()
     }
     update_degree, defect = _update_degree(session, update, c)
-    floor, depth = floor_of(session, update, update_degree)
-    at_floor, ruled = weights_below(session, update, floor, update_degree)
+    apart = () if defect <= EXACT_SCALE or handle.rate.knob.outside else _apart(session, update, c)
+    if apart:
+        update_degree, defect = nan, inf
+    floor, depth = floor_of(session, update, apart or update_degree)
+    at_floor, ruled = weights_below(session, update, floor, apart or update_degree)
     lag, memory, stays = remembered(session, degrees)
     random = max(difference(update, session.run(seed=s)[1]) for s in (0, 1))
     lr_error = difference([2 * u for u in session.at_rate(1.0)], session.at_rate(2.0)) if handle.has_lr else nan
@@ -157,6 +172,7 @@ def _probe(session: Session) -> Probe:
         stays=stays,
         decay=handle.weight_decay(),
         value_dependence=max(difference(update, session.run(start_factor=3.0)[1]), at_floor),
+        uneven=dict(zip(session.shapes, apart, strict=False)),
         ruled=floor if ruled and handle.weight_decay() == 0 else 0.0,
         random=random,
         step_per_lr=size(update) / session.rate,
@@ -183,6 +199,18 @@ def _update_degree(session: Session, update: Sequence[Tensor], c: float) -> tupl
     )
     best = min(near, key=lambda d: near[d])
     return (best, fits[best]) if near[best] < POWER_FITS else (nan, inf)
+
+
+def _apart(session: Session, update: Sequence[Tensor], c: float) -> tuple[float, ...]:
+    """0 or 1 for each block, whichever its steps obey by themselves at c and half-way; () unless both are found."""
+    steps = {d: [session.at_scale(scale, d) for scale in (c, c**0.5)] for d in (0.0, 1.0)}
+
+    def power(i: int) -> float:
+        fits = (d for d, seen in steps.items() if all(difference([update[i]], [s[i]]) <= OTHER_STEP for s in seen))
+        return next(fits, nan)
+
+    found = tuple(power(i) for i, block in enumerate(update))
+    return found if set(found) == {0.0, 1.0} else ()
 
 
 def _power(large: Sequence[Tensor], small: Sequence[Tensor], c: float) -> float:
