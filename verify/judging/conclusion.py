@@ -90,13 +90,16 @@ def nearest_norm(found: Sequence[Measured]) -> Norm:
 def conclude(
     found: Sequence[Measured], verdicts: Sequence[ProblemVerdict], *, claim: str | None, tier: str = "quick"
 ) -> Conclusion:
-    """Return what the problems' verdicts say together.
+    """Put the problems' verdicts together.
 
     Args:
         found: What was measured, one a problem.
         verdicts: The verdict on each, for the norm named in it (of one family).
         claim: The norm that the user claimed; None if the verdicts' norm was found.
         tier: How hard it was tried.
+
+    Returns:
+        The conclusion.
     """
     # Where weights differ with the shapes, a problem of one block may know the norm by a plainer name.
     name = next((v.norm for v in verdicts if v.norm.startswith(WEIGHTED)), verdicts[0].norm)

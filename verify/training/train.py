@@ -62,7 +62,7 @@ class Training:
     def run(
         self, problem: Problem, *, seed: int, device: str, share: float = 1.0, progress: StepProgress | None = None
     ) -> Trajectory:
-        """Return the trajectory, trained from the snapshot where there is one of this very run, else from the start.
+        """Train, from the snapshot where there is one of this very run, from the start otherwise.
 
         Args:
             problem: The problem.
@@ -70,6 +70,9 @@ class Training:
             device: ``auto``, ``cpu`` or ``cuda``, for the engine.
             share: Of the steps.
             progress: Called with (steps done, steps) as it trains.
+
+        Returns:
+            The trajectory.
         """
         steps = int(share * self.steps)
         start = starts(problem, self.runs, seed=seed, scale=self.scale)
