@@ -88,7 +88,7 @@ class Standing:
     Attributes:
         problem: The verdict on the problem.
         norm: The norm that the whole verdict is about, or its form on this problem's blocks ("weighted spectral" for
-            spectral); where the verdict is about none, the one that the problem was judged for; None without any.
+            spectral), which is the one that the problem was judged for; None without any.
     """
 
     problem: ProblemVerdict
@@ -97,8 +97,9 @@ class Standing:
     @classmethod
     def of(cls, verdict: Verdict, problem: ProblemVerdict) -> Standing:
         """Choose the norm."""
-        mine = verdict.about is None or family(problem.norm) == family(verdict.about)
-        return cls(problem, problem.norm or None if mine else verdict.about)
+        about = verdict.about
+        theirs = about is not None and about in problem.evidence and family(problem.norm) != family(about)
+        return cls(problem, about if theirs else problem.norm or None)
 
     @property
     def own(self) -> NormEvidence | None:

@@ -77,6 +77,18 @@ def test_a_problem_is_shown_under_the_norm_it_was_judged_for_if_that_is_the_clai
     assert shown.gap == first["evidence"][norm]["kkt_gap_range"][1]
 
 
+def test_a_norm_that_a_problem_has_another_name_for_is_shown_as_judged(stored: Stored) -> None:
+    folder = stored(claims=1)
+    payload = json.loads((folder / "results.json").read_text())
+    payload["claims"][0] |= {"norm": "weighted hybrid", "claim": "weighted hybrid"}
+    payload["claims"][0]["problems"][0]["norm"] = "spectral"  # a matrix alone: no evidence under the joint name
+    (folder / "results.json").write_text(json.dumps(payload))
+    claim = load(folder).claims[0]
+    shown = Standing.of(claim, claim.problems[0])
+    assert shown.norm == "spectral"
+    assert shown.gap is not None
+
+
 def test_the_ratio_to_a_gap_of_zero_is_infinite(stored: Stored) -> None:
     folder = stored(claims=1)
     payload = json.loads((folder / "results.json").read_text())

@@ -61,11 +61,12 @@ RUINOUS = frozenset(
         Kind.RULE,
         Kind.DROPPED,
         Kind.CROSSTALK,
+        Kind.CENTRED,
         Kind.WEIGHTS,
         Kind.RANDOM,
     }
 )
-"""Faults that are to be repaired; what they leave of a margin is not what an author promises."""
+"""Faults that are to be repaired, and gradients that move nothing: what they leave of a margin is up to the data."""
 
 
 def late_alignment(found: Measured, norm: str) -> float:

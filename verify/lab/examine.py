@@ -20,6 +20,7 @@ from maxmargin.verify.lab.norm.large_shapes import LargeShapes, large_shapes
 from maxmargin.verify.lab.norm.layerwise import Layers, layers
 from maxmargin.verify.lab.norm.preconditioners import preconditioners
 from maxmargin.verify.lab.norm.reading import Step
+from maxmargin.verify.lab.norm.same_shapes import mixed_up
 from maxmargin.verify.lab.norm.shape_law import shape_law
 from maxmargin.verify.lab.norm.subject import Subject
 from maxmargin.verify.lab.norm.weights import told_by_weights
@@ -59,6 +60,7 @@ class Exam:
         layers: Each block's rule, where steps were seen to depend on the weights as by a trust ratio.
         twin: The engine's recursion that the optimizer was proved to follow, if any.
         large: What it does at realistic shapes; None for the engine's own optimizers, whose rules know no shapes.
+        mixed: What mixes up parameters of one shape, in words; "" for nothing.
         findings: What is wrong with its steps, seen from the norm that is claimed or nearest.
         nonfinite: A step that is not finite on gradients that are, with a program that shows it, if one was found.
         notes: What is worth knowing of it whether or not something is wrong, in sentences.
@@ -76,6 +78,7 @@ class Exam:
     layers: Layers | None = None
     twin: Twin | None = None
     large: LargeShapes | None = None
+    mixed: str = ""
     findings: tuple[Finding, ...] = ()
     nonfinite: NonFinite | None = None
     notes: tuple[str, ...] = ()
@@ -101,6 +104,8 @@ class Exam:
             )
         if self.about is not None and self.about.uneven:
             return f"{self.about.unevenly}: no one norm is followed"
+        if self.mixed:
+            return self.mixed
         if self.large is None:
             return ""
         weighted = self.fingerprint is not None and self.fingerprint.weighted
@@ -131,6 +136,7 @@ class Laboratory:
         self._whole: Laboratory | None = None
         self._code: tuple[tuple[DeadKnob, ...], CodePaths] | None = None
         self._large: LargeShapes | None = None
+        self._mixed: str | None = None
         self._zero: str | None = None
         self._broken: dict[tuple[tuple[str, tuple[int, ...]], ...], NonFinite | None] = {}
 
@@ -141,14 +147,22 @@ class Laboratory:
 
     @property
     def large(self) -> LargeShapes:
-        """The black box at realistic shapes, which are no problem's."""
-        if self._whole is not None:
-            return self._whole.large
+        """The black box at realistic shapes, which are no problem's, in its own units or those of its regime."""
         if self._large is None:
             degree = next((subject.probe.update_degree for subject in self._subjects.values()), 0.0)
             with one_thread():
                 self._large = large_shapes(self.target, self.seed, degree)
         return self._large
+
+    @property
+    def mixed(self) -> str:
+        """What mixes up parameters of one shape, asked once."""
+        if self._whole is not None:
+            return self._whole.mixed
+        if self._mixed is None:
+            with one_thread():
+                self._mixed = mixed_up(self.target, self.seed)
+        return self._mixed
 
     def broken(self, shapes: Shapes) -> NonFinite | None:
         """A step of the black box that is not finite, on gradients as it is given them in its own units."""
@@ -178,6 +192,7 @@ class Laboratory:
         try:
             _ = self.on(PROBLEMS[0]).probe
         except TargetError as refusal:
+            self._subjects.clear()  # nothing is asked again on shapes that it refuses
             try:
                 _ = self.on(MATRIX_PROBLEMS[0]).probe
             except TargetError:
@@ -255,7 +270,7 @@ class Laboratory:
         free, self.switched_off = without_decay(self.target, shapes[0])
         prepared = begun(in_stride(free, shapes, self.seed), shapes, self.seed)
         if prepared is not self.target:
-            self.target, self._subjects, self._large = prepared, {}, None
+            self.target, self._subjects, self._large, self._mixed = prepared, {}, None, None
 
     def _fingerprint(self, name: str) -> Fingerprint | None:
         subject, native = self.on(name), self.target.native
@@ -278,7 +293,7 @@ class Laboratory:
         expected = claim or nearest
         findings: tuple[Finding, ...] = ()
         if about is not None and expected is not None:
-            findings = (*diagnose(subject, expected, about.floor), *_at_large(self.large))
+            findings = (*diagnose(subject, expected, about.floor), *_at_large(self.large), *_mixed(self.mixed))
         suspect = () if seen is None else (seen.norm,)
         broken, found = None, Search()
         if about is not None:
@@ -301,6 +316,7 @@ class Laboratory:
             notes=() if about is None else (*_notes(subject, seen), self.large.text, *self.on_zero(subject.shapes)),
             scope=() if about is None else tuple(_scope(about, found.twin)),
             large=None if about is None else self.large,
+            mixed="" if about is None else self.mixed,
             candidates=tuple({**suspects, **({} if nearest is None else {nearest.name: nearest})}.values()),
             claimed=() if expected is None else (expected,),
         )
@@ -312,6 +328,12 @@ def _at_large(large: LargeShapes) -> Iterator[Finding]:
         yield Finding.of(Kind.OTHER_SHAPES, "", b.alignment - b.own[0], "{says}", says=b.text, at=b.size)
     if large.unlike:
         yield Finding.of(Kind.OTHER_SHAPES, "", 0.0, "{says}", says=large.unlike, at="")
+
+
+def _mixed(says: str) -> Iterator[Finding]:
+    """What parameters of one shape do to each other."""
+    if says:
+        yield Finding.of(Kind.CROSSTALK, "", 1.0, "{says}", says=says)
 
 
 def _notes(subject: Subject, seen: Fingerprint | None) -> Iterator[str]:

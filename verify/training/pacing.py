@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sys import float_info
+
 from maxmargin.verify.engine.schedules import Paced
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.thresholds.training import FIRST_STEP, IDLE, RATE_FLOOR, RATE_GROWTH, SEEN_AFTER, SPEED_FORGETS
@@ -39,5 +41,5 @@ class Controller:
         if self.factor:
             wanted = min(wanted, self.factor * RATE_GROWTH)
         self.largest = max(wanted, self.largest)
-        self.factor = max(wanted, RATE_FLOOR * self.largest)
+        self.factor = max(wanted, RATE_FLOOR * self.largest, float_info.min)  # steps may be near the largest float
         return self.factor

@@ -13,7 +13,9 @@ from maxmargin.verify.lab.harness.session import Session
 from maxmargin.verify.lab.probe.probes import probe
 from maxmargin.verify.lab.regimes import regimes
 from maxmargin.verify.lab.twin.search import find_twin
-from tests.toys import Momentum, SignDescent
+from maxmargin.verify.results.verdict import Outcome
+from maxmargin.verify.running.checking import check
+from tests.toys import Descent, Momentum, SignDescent
 
 SHAPES = {"W": (4, 3), "a": (3,)}
 
@@ -104,3 +106,20 @@ def test_units_change_what_an_optimizer_sees_and_nothing_else():
 def test_a_target_keeps_its_units_in_another_process():
     target = replace(load("torch.optim:SGD", {"momentum": 0.9}), units=Units(-60, 60))
     assert pickle.loads(pickle.dumps(target)).units == Units(-60, 60)
+
+
+class OtherWhereLarge(Descent):
+    """Gradient descent; of gradients above 1 a step of length 1, and the sign of what has more than 100 entries."""
+
+    def direction(self, p, state):
+        if p.grad.norm() <= 1:
+            return p.grad
+        return p.grad.sign() if p.numel() > 100 else p.grad / p.grad.norm()
+
+
+def test_realistic_shapes_are_seen_in_each_regimes_own_units(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    above, below = check(OtherWhereLarge, problems=["multiclass"]).regimes
+    assert above.outcome is Outcome.FAILS
+    assert any("at all shapes" in reason for reason in above.problems[0].reasons)
+    assert below.problems[0].outcome is Outcome.HOLDS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import exp, log
+from math import exp, inf, log
 
 import numpy as np
 import pytest
@@ -461,6 +461,13 @@ def test_a_networks_step_is_capped_at_a_share_of_its_weights():
     for t in np.flatnonzero(got.steps >= 40):
         length, step = (np.sqrt(sum((b**2).sum() for b in got.at(t, 0, f).values())) for f in ("theta", "update"))
         assert 0.5 < step / (0.01 * length) < 1.1
+
+
+def test_steps_as_long_as_floats_go_leave_a_learning_rate_above_0():
+    controller = Controller(Paced(0.05), True, 1e308)
+    for step in range(1, 40):
+        assert controller.choose(step, 1.0) > 0
+        controller.saw(1e300, 0.0, inf)
 
 
 @pytest.mark.parametrize("waits", [0, 300])

@@ -23,7 +23,7 @@ import torch
 from maxmargin.models.blocks import Blocks, Shapes
 from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.blackbox.handle import Handle
-from maxmargin.verify.blackbox.learning_rate import GROUPS_LR
+from maxmargin.verify.blackbox.learning_rate import GROUPS_LR, parts_of
 from maxmargin.verify.blackbox.targets import Target, TargetError
 from maxmargin.verify.lab.harness.session import last_step
 from maxmargin.verify.lab.norm.reading import SIMPLEST, tie
@@ -345,7 +345,8 @@ def _views(g: np.ndarray, u: np.ndarray) -> Iterator[tuple[tuple[str, str], Norm
 def _kinds(handle: Handle, shape: tuple[int, ...]) -> Iterator[str]:
     """What the tensors of an optimizer's state are, beside the block that they belong to."""
     rows, columns = shape[0], prod(shape[1:])
-    for tensor in _tensors(list(handle.optimizer.state.values())):
+    states = (getattr(part, "state", None) for part in parts_of(handle.optimizer))
+    for tensor in _tensors([kept for state in states if isinstance(state, Mapping) for kept in state.values()]):
         of = tuple(tensor.shape)
         if prod(of) <= 1:
             continue

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf, isfinite, log2, nan
+from math import inf, isfinite, isnan, log2, nan
 from typing import Any
 
 import torch
@@ -144,16 +144,17 @@ def _probe(session: Session) -> Probe:
     handle, update = session.run()
     # Where no learning rate makes up for steps that shrink with the gradient, these must not be lost in the weights.
     c = 2.0**-8 if handle.rate.knob.outside else 2.0**-20
-    scaled_handle, _ = session.run(c)
+    update_degree, defect = _update_degree(session, update, c)
+    apart = () if defect <= EXACT_SCALE or handle.rate.knob.outside else _apart(session, update, c)
+    if apart:
+        update_degree, defect = nan, inf
+    # At the rate that undoes the scale, as a long run rescales: weights that a state keeps (Lookahead's) stay alike.
+    scaled_handle, _ = session.run(c, lr=1.0 if isnan(update_degree) else c**-update_degree)
     large = {leaf.path: leaf for leaf in handle.leaves()}
     small = {leaf.path: leaf for leaf in scaled_handle.leaves()}
     degrees = {
         path: _degree(small[path].value, leaf.value, c) if path in small else nan for path, leaf in large.items()
     }
-    update_degree, defect = _update_degree(session, update, c)
-    apart = () if defect <= EXACT_SCALE or handle.rate.knob.outside else _apart(session, update, c)
-    if apart:
-        update_degree, defect = nan, inf
     floor, depth = floor_of(session, update, apart or update_degree)
     at_floor, ruled = weights_below(session, update, floor, apart or update_degree)
     lag, memory, stays = remembered(session, degrees)
