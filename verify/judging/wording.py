@@ -11,6 +11,7 @@ from maxmargin.verify.lab.faults.finding import Finding
 from maxmargin.verify.lab.harness.sentence import Sentence
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.lab.twin.search import Twin
+from maxmargin.verify.progress.report import span
 from maxmargin.verify.results.verdict import Factor, Hypothesis, Outcome, ProblemVerdict
 from maxmargin.verify.thresholds.judging import FINDINGS, INDEPENDENT
 from maxmargin.verify.thresholds.probe import BLURRED, EXACT_SCALE, OTHER_STEP
@@ -138,18 +139,8 @@ def _budget(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict], tier:
         advice = f"--tier full takes {m.full_steps:.1e}{enough}"
     return [
         f"{memory}{'t' if memory else 'T'}o decide, {v.problem} needs about {needed:.1e} steps "
-        f"(it had {v.steps:.1e}), some {_duration(seconds)} here; {advice}."
+        f"(it had {v.steps:.1e}), some {span(seconds)} here; {advice}."
     ]
-
-
-def _duration(seconds: float) -> str:
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 90
-        else f"{seconds / 60:.0f} min"
-        if seconds < 5400
-        else f"{seconds / 3600:.1f} h"
-    )
 
 
 def stand_in(found: Sequence[Measured]) -> list[str]:

@@ -72,16 +72,17 @@ class StepRate:
         self._last = now
         start, first = self._first
         rate = (done - first) / (now - start)
-        left = f", {_span((steps - done) / rate)} left" if rate > 0 and done >= TOLD_FROM * steps else ""
+        left = f", {span((steps - done) / rate)} left" if rate > 0 and done >= TOLD_FROM * steps else ""
         text = f"{self._what}: step {done:,} of {steps:,}, {rate:,.0f}/s{left}"
         self._report(self._before + done / steps, self._total, text)
 
 
-def _span(seconds: float) -> str:
-    """Seconds, or minutes and hours where these say more."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+def span(seconds: float) -> str:
+    """Seconds, or minutes, hours, days and years where these say more."""
+    units = (("s", 1.0, 100.0), ("min", 60.0, 6000.0), ("h", 3600.0, 2e5), ("days", 86400.0, 5e7))
+    name, unit, _ = next((u for u in units if seconds < u[2]), ("years", 3.156e7, 0.0))
+    digits = 1 if name == "h" else 0
+    return f"{seconds / unit:,.{digits}f} {name}"
 
 
 @final
@@ -113,9 +114,9 @@ class SparseLines:
         self._last = now
         share = f" ({100 * done / total:.0f} %)" if total > 0 else ""
         spent = now - self._start
-        left = f", {_span(spent * (total - done) / done)} left" if TOLD_FROM * total <= done < total else ""
+        left = f", {span(spent * (total - done) / done)} left" if TOLD_FROM * total <= done < total else ""
         more = f": {text}" if text else ""
-        line = f"{round(done, 2):g} of {total:g}{share}, {_span(spent)}{left}{more}"
+        line = f"{round(done, 2):g} of {total:g}{share}, {span(spent)}{left}{more}"
         print(line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…", file=self._stream, flush=True)
 
 

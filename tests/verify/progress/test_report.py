@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from maxmargin.verify.progress.report import SparseLines, StepRate, reporting
+from maxmargin.verify.progress.report import SparseLines, StepRate, reporting, span
 
 
 class Terminal(io.StringIO):
@@ -99,3 +99,11 @@ def test_an_interrupt_restores_the_terminal_and_goes_on_up(terminal: Terminal) -
     said = terminal.getvalue()
     assert said.rindex("\x1b[?25h") > said.rindex("\x1b[?25l"), "the cursor stays hidden"
     assert said.rindex("\x1b[2K") > said.rindex("half way"), "the bar stays on the screen"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(99, "99 s"), (200, "3 min"), (7000, "1.9 h"), (3e5, "3 days"), (2e10, "634 years"), (1e13, "316,857 years")],
+)
+def test_a_span_is_told_in_the_unit_that_says_most(seconds: float, text: str) -> None:
+    assert span(seconds) == text
