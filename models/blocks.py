@@ -49,10 +49,7 @@ def shapes_of(a: Blocks) -> dict[str, tuple[int, ...]]:
 
 
 def flatten(a: Blocks, shapes: Shapes) -> Array:
-    """One vector (…, p) of the blocks in the order of ``shapes``, each row-major; leading axes are kept.
-
-    Returns:
-        The vector, of the blocks' own kind.
+    """Return one vector (…, p) of the blocks in the order of ``shapes``, each row-major; leading axes are kept.
 
     Example:
         >>> flatten({"W": np.array([[1.0, 2.0], [3.0, 4.0]]), "a": np.array([5.0])}, {"W": (2, 2), "a": (1,)})
@@ -94,11 +91,7 @@ def as_torch(a: Blocks, device: torch.device | str = "cpu") -> dict[str, torch.T
 
 
 def check_shapes(a: Blocks, shapes: Shapes) -> None:
-    """Raise unless ``a`` has the named blocks with these shapes.
-
-    Raises:
-        BlockError: saying which block came, and which was needed.
-    """
+    """Raise unless ``a`` has the named blocks with these shapes."""
     if list(a) != list(shapes) and set(a) != set(shapes):
         raise BlockError(f"parameters have blocks {sorted(a)}, the model needs {sorted(shapes)}")
     for name, shape in shapes.items():

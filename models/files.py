@@ -100,14 +100,7 @@ def checked(path: str, X: np.ndarray, y: np.ndarray) -> Data:
 
 
 def _classes(path: str, y: np.ndarray) -> np.ndarray:
-    """Labels as integers or text.
-
-    Returns:
-        The labels, (n,).
-
-    Raises:
-        DataError: for a label that is missing, or a real number that is no class.
-    """
+    """Labels (n,) as integers or text; refused where one is missing, or a real number that is no class."""
     if y.dtype.kind == "b":
         return y.astype(np.int64)
     if y.dtype.kind not in "iufSU":
@@ -118,14 +111,7 @@ def _classes(path: str, y: np.ndarray) -> np.ndarray:
 
 
 def _whole(path: str, labels: list[Decimal]) -> np.ndarray:
-    """Whole numbers as integers, exactly; as text where one is beyond 64 bits, so that no two of them are merged.
-
-    Returns:
-        The labels, (n,).
-
-    Raises:
-        DataError: for one that is no whole number.
-    """
+    """Whole numbers (n,) as integers, exactly; as text where one is beyond 64 bits, so that no two are merged."""
     for i, label in enumerate(labels):
         if not label.is_finite() or label != label.to_integral_value():
             raise DataError(f"{path}: y[{i}] is {float(label):g}; labels are classes, integers or text")

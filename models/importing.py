@@ -19,15 +19,12 @@ SHOWN = 12  # names that a message lists
 
 
 def find(spec: str, kind: str, error: type[InputError]) -> Any:
-    """The object that ``spec`` names; the current directory is searched last, a file's folder too.
+    """Return the object that ``spec`` names; the current directory is searched last, a file's folder too.
 
     Args:
         spec: ``module:attr`` or ``path/to/file.py:attr``; attr may be dotted.
         kind: What it is to be, for messages and the name of a file's module.
         error: What is raised.
-
-    Returns:
-        The object.
 
     Raises:
         InputError: of the class ``error``: what was not found, and what there is.
@@ -86,11 +83,7 @@ def without_colon(spec: str, kind: str, error: type[InputError]) -> str:
 
 
 def where(error: BaseException) -> str:
-    """The place in the user's own code where an error arose, the innermost that is in no library.
-
-    Returns:
-        `` (mine.py, line 12, in step)``; empty where no frame is the user's.
-    """
+    """The innermost place outside any library where an error arose, `` (mine.py, line 12, in step)``; may be empty."""
     libraries = (*_OURS, os.path.dirname(os.__file__))
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = str(Path(frame.filename).resolve())

@@ -39,9 +39,9 @@ class HomogeneousModel(ABC):
         return True
 
     @property
-    @abstractmethod
     def degree(self) -> float:
-        """Degree of homogeneity L in all parameters together; an int where it is whole."""
+        """Degree of homogeneity L in all parameters together, the blocks' sum; an int where it is whole."""
+        return sum((self.block_degrees or {}).values())
 
     @property
     @abstractmethod
@@ -59,22 +59,19 @@ class HomogeneousModel(ABC):
         return self.inputs
 
     @property
-    @abstractmethod
     def block_degrees(self) -> Mapping[str, float] | None:
-        """Degree d_k in each block alone, summing to ``degree``; None where the blocks add, not multiply."""
+        """Degree d_k in each block alone, by default 1, summing to ``degree``; None where the blocks add."""
+        return dict.fromkeys(self.shapes, 1)
 
     @abstractmethod
     def scores(self, theta: Mapping[str, Tensor], X: Tensor) -> Tensor:
         """f(θ; x) for each row of X (n, features): shape (n, outputs)."""
 
     def pullback(self, theta: Mapping[str, Tensor], X: Tensor, c: Tensor) -> dict[str, Tensor]:
-        """Σ c[i, o] ∇_θ f_o(θ; x_i), one array a block, for c of shape (n, outputs).
+        """Return Σ c[i, o] ∇_θ f_o(θ; x_i), one array a block, for c of shape (n, outputs).
 
         The default differentiates ``scores``; a model overrides it with the closed form where speed asks for
         it (:func:`maxmargin.models.checks.check_homogeneity` compares the two).
-
-        Returns:
-            One array a block, of the block's shape.
         """
         vjp = torch.func.vjp(lambda t: self.scores(t, X), dict(theta))[1]
         return dict(vjp(c)[0])

@@ -88,7 +88,7 @@ def append_to_path(folder: str) -> None:
 
 
 def run_file(path: Path, kind: str) -> ModuleType:
-    """Import a user's file under a name of its own: two files of one name are two modules.
+    """Return the module of a user's file, under a name of its own: two files of one name are two modules.
 
     A file that is a plugin is imported once, whatever else it is used as. What lies beside it may be imported too, as
     late as in an optimizer's step.
@@ -96,9 +96,6 @@ def run_file(path: Path, kind: str) -> ModuleType:
     Args:
         path: An existing ``.py`` file.
         kind: What it is, for the module's name.
-
-    Returns:
-        The module.
     """
     where = path.resolve()
     if where in _files:

@@ -58,7 +58,7 @@ class Problem:
         note: str = "",
         classes: Sequence[Any] | None = None,
     ) -> Problem:
-        """Build from inputs X (n, features) and labels y (n,).
+        """Return the problem of inputs X (n, features) and labels y (n,).
 
         A binary model (one output) takes exactly two classes, the larger label is +1; a multiclass model
         takes as many classes as it has outputs, in sorted order.
@@ -70,9 +70,6 @@ class Problem:
             y: Labels, (n,): integers, text or ±1.
             note: Where the data come from.
             classes: All the classes, where y need not show every one of them (a single point has one label).
-
-        Returns:
-            The problem.
 
         Raises:
             DataError: X or y of the wrong shape or kind, NaN or infinite entries, a wrong number of classes.
@@ -184,14 +181,7 @@ class Problem:
 
 
 def _as_inputs(name: str, X: Any) -> np.ndarray:
-    """X as a float64 array that nobody else holds.
-
-    Returns:
-        The copy.
-
-    Raises:
-        DataError: where the entries are not real numbers.
-    """
+    """X as a float64 array that nobody else holds; refused where entries are not real numbers."""
     given = np.asarray(X)
     if given.dtype.kind not in "biuf":
         raise DataError(f"{name}: X has entries of type {given.dtype}; needed are real numbers")
@@ -199,14 +189,7 @@ def _as_inputs(name: str, X: Any) -> np.ndarray:
 
 
 def _contrasts(name: str, model: HomogeneousModel, y: np.ndarray, classes: Sequence[Any] | None) -> Tensor:
-    """The rows that turn scores into margins.
-
-    Returns:
-        Contrasts, (n, c, outputs).
-
-    Raises:
-        DataError: a number of classes that is not the model's, or labels that are no classes.
-    """
+    """The rows (n, c, outputs) that turn scores into margins; refused for classes that are not the model's."""
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         raise DataError(f"{name}: y[{int(np.argmin(np.isfinite(y)))}] is not finite; labels must be")
     if y.dtype.kind not in "biufSU":

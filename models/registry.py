@@ -84,10 +84,7 @@ class Row:
         return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
     def read(self, text: str) -> dict[str, Any]:
-        """The options in ``option=value,option=value``, each as the type of its default.
-
-        Returns:
-            Option name → value, of those given.
+        """Return the options in ``option=value,option=value``, each as the type of its default.
 
         Raises:
             ProblemError: an unknown option, a value of the wrong type, or text that is not ``option=value``.
@@ -177,25 +174,14 @@ def _add(registry: dict[str, Row], row: Row) -> None:
 
 
 def look_up(registry: Mapping[str, Row], kind: str, name: str) -> Row:
-    """The row called ``name``.
-
-    Returns:
-        The row.
-
-    Raises:
-        ProblemError: naming the nearest registered names.
-    """
+    """The row called ``name``; of an unknown one the error names the nearest registered names."""
     if name not in registry:
         raise ProblemError(f"unknown {kind} {name!r}{suggest(name, registry)}; known: {', '.join(sorted(registry))}")
     return registry[name]
 
 
 def two_classes(model: str, data: Data) -> None:
-    """Raise unless the data have two classes.
-
-    Raises:
-        ProblemError: saying how many they have.
-    """
+    """Raise unless the data have two classes."""
     if data.classes != 2:
         raise ProblemError(
             f"model {model!r} is for two classes, the data have {data.classes}; "
@@ -204,21 +190,14 @@ def two_classes(model: str, data: Data) -> None:
 
 
 def at_least(name: str, least: int, **values: int) -> None:
-    """Raise unless every value is at least ``least``.
-
-    Raises:
-        ProblemError: naming the option and its value.
-    """
+    """Raise unless every value is at least ``least``."""
     for option, value in values.items():
         if value < least:
             raise ProblemError(f"{name}: {option}={value}; needed is {option} >= {least}")
 
 
 def suggest(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
-    """``" — did you mean 'x'?"`` when something known is close, else nothing.
-
-    Returns:
-        Text to follow the name in a message.
+    """Return ``" — did you mean 'x'?"`` when something known is close, else nothing.
 
     Example:
         >>> suggest("diagnoal", ["diagonal", "linear"])

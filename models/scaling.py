@@ -80,7 +80,7 @@ def blame(
     X: Tensor,
     scores: Callable[[Theta], Tensor],
 ) -> Blamed:
-    """Name the parameters, or the part, that break a module's homogeneity.
+    """Return the parameters, or the part, that break a module's homogeneity.
 
     The parts without parts of their own are looked at in the order in which they are called, what goes into one before
     what comes out. Where that is no power of the scale, the parameters there are tried at 0: one is to blame if a power
@@ -92,9 +92,6 @@ def blame(
         draws: Random parameters.
         X: Inputs as the module takes them.
         scores: The module's scores, of parameters as blocks.
-
-    Returns:
-        What was found.
     """
     gone: list[str] = []
     while True:

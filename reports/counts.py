@@ -9,7 +9,7 @@ CONFIDENCE = 0.95
 
 
 def at_most(seen: int, tried: int) -> float:
-    """Return the one-sided 95 % bound above a rate, exact for independent cases.
+    """Return the one-sided 95 % bound above a rate, exact for independent cases; 1 where it happened in all.
 
     The largest rate at which no more than ``seen`` of ``tried`` would still happen in 5 % of such samples (Clopper and
     Pearson, Biometrika 26, 1934): the 95 % quantile of Beta(seen + 1, tried − seen).
@@ -17,9 +17,6 @@ def at_most(seen: int, tried: int) -> float:
     Args:
         seen: How often it happened.
         tried: In how many cases.
-
-    Returns:
-        The bound, 1 where it happened in all.
 
     Raises:
         ValueError: for counts that cannot be.

@@ -39,10 +39,7 @@ class Source:
 
 
 def source(path: str | Path) -> Source:
-    """Read a folder of results, or one JSON file as ``--json`` writes it, whose arrays are not at hand.
-
-    Returns:
-        The results, checked.
+    """Return the results, checked, of a folder, or of one JSON file as ``--json`` writes it, without arrays.
 
     Raises:
         ReportError: when it is missing, damaged or of another schema.
@@ -57,10 +54,7 @@ def source(path: str | Path) -> Source:
 
 
 def load(directory: str | Path) -> Campaign | CheckVerdict:
-    """Read ``directory/results.json``.
-
-    Returns:
-        The results, checked; the arrays are read later, one problem at a time.
+    """Return ``directory/results.json``, checked; the arrays are read later, one problem at a time.
 
     Raises:
         ReportError: when it is missing, damaged or of another schema.

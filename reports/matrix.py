@@ -134,19 +134,12 @@ def of_norms(first: str, lines: Iterable[Line]) -> Matrix:
     lines = list(lines)
     judged = [family(s.norm) for line in lines for s, _ in line.standings if s.norm]
     columns = tuple(dict.fromkeys([*CANDIDATES, *sorted(judged)]))
-    rows = tuple(
-        Row(
-            line.name,
-            line.detail,
-            f"#{line.anchor}",
-            f"row-{line.anchor}",
-            line.outcome,
-            line.verdict.about,
-            tuple(_of_norm(norm, line) for norm in columns),
-        )
-        for line in lines
-    )
-    return Matrix(first, columns, rows)
+    return Matrix(first, columns, tuple(_row(line, tuple(_of_norm(norm, line) for norm in columns)) for line in lines))
+
+
+def _row(line: Line, cells: tuple[Cell, ...], rest: tuple[Cell, ...] = ()) -> Row:
+    anchors = f"#{line.anchor}", f"row-{line.anchor}"
+    return Row(line.name, line.detail, *anchors, line.outcome, line.verdict.about, cells, rest)
 
 
 def _of_norm(norm: str, line: Line) -> Cell:
@@ -176,18 +169,7 @@ def of_problems(lines: Iterable[Line]) -> Matrix:
         cells = {s.problem.problem: _of_problem(s, href) for s, href in line.standings}
         rest = tuple(cell for name, cell in cells.items() if name not in columns)
         shared = tuple(cells.get(name, Cell(name, State.UNTRIED)) for name in columns)
-        rows.append(
-            Row(
-                line.name,
-                line.detail,
-                f"#{line.anchor}",
-                f"row-{line.anchor}",
-                line.outcome,
-                line.verdict.about,
-                shared,
-                rest,
-            )
-        )
+        rows.append(_row(line, shared, rest))
     return Matrix("Claim", columns, tuple(rows), of_norms=False)
 
 

@@ -226,10 +226,7 @@ class MutantTable(Struct, frozen=True):
 
     @classmethod
     def load(cls, path: Path) -> MutantTable:
-        """Read and check a file.
-
-        Returns:
-            The table.
+        """Return the checked table of a file.
 
         Raises:
             ReportError: when the file is missing, damaged, of another schema, or its summary is not that of its rows.

@@ -23,13 +23,10 @@ FLOOR = 1e-12
 
 
 def page(verdict: CheckVerdict) -> str:
-    """The page that ``check --html`` writes.
+    """Return the page that ``check --html`` writes.
 
     Args:
         verdict: The verdict, with its curves where it has them in memory.
-
-    Returns:
-        The HTML of the page, which loads nothing.
     """
     with tempfile.TemporaryDirectory(prefix="maxmargin-") as folder:
         store = Store.at(folder)

@@ -136,10 +136,7 @@ class ThirdPartyTable(Struct, frozen=True):
 
     @classmethod
     def load(cls, path: Path) -> ThirdPartyTable:
-        """Read and check a file.
-
-        Returns:
-            The table.
+        """Return the checked table of a file.
 
         Raises:
             ReportError: when the file is missing, damaged or of another schema.

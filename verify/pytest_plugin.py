@@ -64,16 +64,13 @@ def _not_shown(verdict: Verdict) -> NotShown:
 
 
 def check_claim(target: Any, claim: str | None = None, **kw: Any) -> Verdict:
-    """Check an optimizer and tell the gate.
+    """Return the verdict of a check, whatever it is, and tell the gate of it.
 
     Args:
         target: The class, the factory, ``module:attr``, ``file.py:attr`` or a name of ours.
         claim: The norm; None asks for one to be found.
         **kw: ``tier``, ``problems``, ``seed``, ``device`` and ``kwargs`` go to :func:`maxmargin.verify.check`;
             everything else to the optimizer, as ``--kw`` does.
-
-    Returns:
-        The verdict, whatever it is.
     """
     from maxmargin.verify.running.checking import check
 
@@ -84,14 +81,7 @@ def check_claim(target: Any, claim: str | None = None, **kw: Any) -> Verdict:
 
 
 def _record(verdict: Verdict) -> Verdict:
-    """Tell the gate of a verdict of the running test.
-
-    Returns:
-        The verdict.
-
-    Raises:
-        TypeError: when it is none.
-    """
+    """Tell the gate of a verdict of the running test, and return it."""
     from maxmargin.verify.results.verdict import Verdict
 
     if not isinstance(verdict, Verdict):
@@ -128,10 +118,7 @@ class _Check:
     options: Mapping[str, Any] = field(repr=False)
 
     def __call__(self, optimizer: Any) -> Verdict:
-        """Check it.
-
-        Returns:
-            The verdict, when the claim holds.
+        """Return the verdict, when the claim holds.
 
         Raises:
             NotShown: when it fails or nothing can be concluded.
@@ -204,14 +191,7 @@ def parametrize_with_claims(
 
 
 def _checks(entry: Any, options: Mapping[str, Any]) -> Iterator[tuple[Any, _Check]]:
-    """The checks of one entry of :func:`parametrize_with_claims`.
-
-    Yields:
-        The target and its check.
-
-    Raises:
-        ValueError: when the entry is neither a target nor a tuple of the right parts.
-    """
+    """The targets of one entry of :func:`parametrize_with_claims`, and their checks."""
     parts = entry if isinstance(entry, tuple) else (entry, None)
     target, claims, kwargs = (*parts, None, None)[:3]
     claims = claims if isinstance(claims, list) else [claims]

@@ -49,14 +49,7 @@ def first_of_each(groups: Sequence[Sequence[int]], per: int) -> tuple[np.ndarray
     listed=[":classes=3-5,per=20@linear"],
 )
 def digits(*, classes: str = "0-1", per: int = 15) -> Data:
-    """Some of the ten digits against each other.
-
-    Returns:
-        The digits named, ``classes=3-5``, with the digit itself as label.
-
-    Raises:
-        ProblemError: for fewer than two digits, one named twice, or something that is no digit.
-    """
+    """Some of the ten digits against each other, ``classes=3-5``, each labelled by itself; two at least, each once."""
     wanted = classes.split("-")
     if len(wanted) < 2 or len(set(wanted)) < len(wanted) or not set(wanted) <= set("0123456789"):
         raise ProblemError(f"digits: classes={classes!r}; needed are two or more different digits, as in 3-5")

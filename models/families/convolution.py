@@ -35,18 +35,8 @@ class LinearConvolution(HomogeneousModel):
 
     @property
     @override
-    def degree(self) -> int:
-        return self.depth
-
-    @property
-    @override
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {f"w{layer}": (self.inputs,) for layer in range(1, self.depth + 1)}
-
-    @property
-    @override
-    def block_degrees(self) -> Mapping[str, int]:
-        return dict.fromkeys(self.shapes, 1)
 
     @override
     def scores(self, theta: Mapping[str, Tensor], X: Tensor) -> Tensor:
@@ -80,14 +70,7 @@ def convolve(u: Tensor, w: Tensor) -> Tensor:
 
 @family("conv", "linear network of full-width circular convolutions, beta = w1 * ... * wL, L = depth (two classes)")
 def conv(data: Data, *, depth: int = 2) -> HomogeneousModel:
-    """The convolutional network of the given depth.
-
-    Returns:
-        The model.
-
-    Raises:
-        ProblemError: for a depth below 2 (the model ``linear`` is depth 1), or more than two classes.
-    """
+    """The convolutional network of the given depth, 2 at least (the model ``linear`` is depth 1)."""
     two_classes("conv", data)
     at_least("conv", 2, depth=depth)
     return LinearConvolution(data.features, depth)

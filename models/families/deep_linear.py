@@ -31,18 +31,8 @@ class DeepLinear(HomogeneousModel):
 
     @property
     @override
-    def degree(self) -> int:
-        return len(self.widths) + 1
-
-    @property
-    @override
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {**_matrices(self.inputs, self.widths), "a": (self.widths[-1],)}
-
-    @property
-    @override
-    def block_degrees(self) -> Mapping[str, int]:
-        return dict.fromkeys(self.shapes, 1)
 
     @override
     def scores(self, theta: Mapping[str, Tensor], X: Tensor) -> Tensor:
@@ -54,7 +44,7 @@ class DeepLinear(HomogeneousModel):
 
     @override
     def pullback(self, theta: Mapping[str, Tensor], X: Tensor, c: Tensor) -> dict[str, Tensor]:
-        depth = self.degree
+        depth = len(self.widths) + 1
         forward = [c[:, 0] @ X]  # Σ c_i W_l ⋯ W_1 x_i
         for layer in range(1, depth):
             forward.append(theta[f"W{layer}"] @ forward[-1])
@@ -84,29 +74,19 @@ class DeepLinearMulticlass(HomogeneousModel):
 
     @property
     @override
-    def degree(self) -> int:
-        return len(self.widths) + 1
-
-    @property
-    @override
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return _matrices(self.inputs, (*self.widths, self.classes))
 
-    @property
-    @override
-    def block_degrees(self) -> Mapping[str, int]:
-        return dict.fromkeys(self.shapes, 1)
-
     @override
     def scores(self, theta: Mapping[str, Tensor], X: Tensor) -> Tensor:
-        product = theta[f"W{self.degree}"]
-        for layer in range(self.degree - 1, 0, -1):
+        product = theta[f"W{len(self.widths) + 1}"]
+        for layer in range(len(self.widths), 0, -1):
             product = product @ theta[f"W{layer}"]
         return X @ product.T
 
     @override
     def pullback(self, theta: Mapping[str, Tensor], X: Tensor, c: Tensor) -> dict[str, Tensor]:
-        depth = self.degree
+        depth = len(self.widths) + 1
         forward = [X.T @ c]  # Σ (W_l ⋯ W_1 x_i) c_iᵀ, one column a class
         for layer in range(1, depth):
             forward.append(theta[f"W{layer}"] @ forward[-1])
@@ -125,14 +105,7 @@ def _matrices(inputs: int, widths: tuple[int, ...]) -> dict[str, tuple[int, ...]
 
 @family("deep-linear", "linear layers, L = depth; a vector head `a` for two classes, matrices only for more")
 def deep_linear(data: Data, *, depth: int = 2, width: int = 4) -> HomogeneousModel:
-    """The deep linear network with depth − 1 hidden layers of the same width.
-
-    Returns:
-        :class:`DeepLinear` for two classes, :class:`DeepLinearMulticlass` for more.
-
-    Raises:
-        ProblemError: for a depth below 2 (the model ``linear`` is depth 1) or a width below 1.
-    """
+    """The network with depth − 1 hidden layers of the same width; depth 2 at least (``linear`` is depth 1)."""
     at_least("deep-linear", 2, depth=depth)
     at_least("deep-linear", 1, width=width)
     widths = (width,) * (depth - 1)

@@ -32,18 +32,8 @@ class Diagonal(HomogeneousModel):
 
     @property
     @override
-    def degree(self) -> int:
-        return self.depth
-
-    @property
-    @override
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {f"u{layer}": (self.inputs,) for layer in range(1, self.depth + 1)}
-
-    @property
-    @override
-    def block_degrees(self) -> Mapping[str, int]:
-        return dict.fromkeys(self.shapes, 1)
 
     @override
     def scores(self, theta: Mapping[str, Tensor], X: Tensor) -> Tensor:
@@ -66,14 +56,7 @@ class Diagonal(HomogeneousModel):
 
 @family("diagonal", "diagonal linear network, beta = u1 * ... * uL, L = depth (two classes)")
 def diagonal(data: Data, *, depth: int = 2) -> HomogeneousModel:
-    """The diagonal network of the given depth.
-
-    Returns:
-        The model.
-
-    Raises:
-        ProblemError: for a depth below 2 (the model ``linear`` is depth 1), or more than two classes.
-    """
+    """The diagonal network of the given depth, 2 at least (the model ``linear`` is depth 1)."""
     two_classes("diagonal", data)
     at_least("diagonal", 2, depth=depth)
     return Diagonal(data.features, depth)

@@ -23,8 +23,6 @@ class MulticlassLinear(HomogeneousModel):
     inputs: int
     name: ClassVar[str] = "linear"
     linear: ClassVar[bool] = True
-    degree: ClassVar[int] = 1
-    block_degrees: ClassVar[Mapping[str, int]] = {"W": 1}
 
     @property
     @override

@@ -60,9 +60,32 @@ class Unit:
 RELU, RELU2, SQUARE = Unit(1), Unit(2), Unit(2, rectified=False)
 
 
+class OfUnits(HomogeneousModel):
+    """A model of units σ; where it has layers, f = ⟨a, h⟩ or V h of the last one's h = σ(W h) from x on."""
+
+    unit: Unit
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The matrices' names, from the input on."""
+        return ("W",)
+
+    @property
+    @override
+    def smooth(self) -> bool:
+        return self.unit.power > 1
+
+    @override
+    def scores(self, theta: Mapping[str, Tensor], X: Tensor) -> Tensor:
+        h = X
+        for name in self.layers:
+            h = self.unit.value(self.unit.base(h @ theta[name].T))
+        return (h @ theta["a"]).unsqueeze(-1) if self.outputs == 1 else h @ theta["V"].T
+
+
 @final
 @dataclass(frozen=True)
-class Network(HomogeneousModel):
+class Network(OfUnits):
     """f(θ; x) = ⟨a, σ(W_K ⋯ σ(W_1 x))⟩ for two classes, V σ(W_K ⋯ σ(W_1 x)) for more: no biases.
 
     Blocks ``W`` (hidden, inputs) and ``a`` (hidden,), or ``V`` (classes, hidden); ``W1``, ``W2``, … with more layers.
@@ -85,23 +108,13 @@ class Network(HomogeneousModel):
         return self.unit.name if len(self.widths) == 1 else "deep-relu"
 
     @property
-    @override
-    def smooth(self) -> bool:
-        return self.unit.power > 1
-
-    @property
-    @override
-    def degree(self) -> float:
-        return sum(self.block_degrees.values())
-
-    @property
     def hidden(self) -> int:
         """Neurons of the last hidden layer."""
         return self.widths[-1]
 
     @property
+    @override
     def layers(self) -> tuple[str, ...]:
-        """The matrices' names, from the input on."""
         count = len(self.widths)
         return ("W",) if count == 1 else tuple(f"W{i + 1}" for i in range(count))
 
@@ -130,13 +143,6 @@ class Network(HomogeneousModel):
         return {name: block.abs() if name in self.layers[1:] else block for name, block in theta.items()}
 
     @override
-    def scores(self, theta: Mapping[str, Tensor], X: Tensor) -> Tensor:
-        h = X
-        for name in self.layers:
-            h = self.unit.value(self.unit.base(h @ theta[name].T))
-        return (h @ theta["a"]).unsqueeze(-1) if self.classes == 1 else h @ theta["V"].T
-
-    @override
     def pullback(self, theta: Mapping[str, Tensor], X: Tensor, c: Tensor) -> dict[str, Tensor]:
         unit, q, into, bases = self.unit, self.unit.power, [X], []
         for name in self.layers:
@@ -160,7 +166,7 @@ class Network(HomogeneousModel):
 
 @final
 @dataclass(frozen=True)
-class FixedHead(HomogeneousModel):
+class FixedHead(OfUnits):
     """Binary, f(W; x) = Σ_{j < p} σ(w_j·x) − Σ_{j >= p} σ(w_j·x): one block ``W`` (hidden, inputs), L = q.
 
     Attributes:
@@ -179,16 +185,6 @@ class FixedHead(HomogeneousModel):
     @override
     def name(self) -> str:
         return f"{self.unit.name}-fixed"
-
-    @property
-    @override
-    def smooth(self) -> bool:
-        return self.unit.power > 1
-
-    @property
-    @override
-    def degree(self) -> float:
-        return self.unit.power
 
     @property
     @override
@@ -227,14 +223,7 @@ def _fixed(data: Data, h: int, unit: Unit) -> FixedHead:
 
 
 def rectified(name: str, q: float) -> Unit:
-    """The unit z₊^q, q a whole number where it is one, so that degrees are.
-
-    Returns:
-        The unit.
-
-    Raises:
-        ProblemError: for a power below 1, or one that is no number.
-    """
+    """The unit z₊^q, q >= 1, a whole number where it is one, so that degrees are."""
     if not 1 <= q < float("inf"):
         raise ProblemError(f"{name}: q={q}; needed is q >= 1")
     return Unit(int(q) if q == int(q) else q)

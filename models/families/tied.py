@@ -9,14 +9,14 @@ from typing import ClassVar, final
 from torch import Tensor
 from typing_extensions import override
 
-from maxmargin.models.families.networks import RELU2, Unit, rectified
+from maxmargin.models.families.networks import RELU2, OfUnits, Unit, rectified
 from maxmargin.models.model import HomogeneousModel
 from maxmargin.models.registry import Data, at_least, family
 
 
 @final
 @dataclass(frozen=True)
-class Tied(HomogeneousModel):
+class Tied(OfUnits):
     """Blocks ``W`` (inputs, inputs), used ``uses`` times, and the head ``a`` (inputs,), or ``V`` (classes, inputs).
 
     The gradient of W is the sum of those of its uses; its degree is q + q² + ….
@@ -36,16 +36,6 @@ class Tied(HomogeneousModel):
 
     @property
     @override
-    def smooth(self) -> bool:
-        return self.unit.power > 1
-
-    @property
-    @override
-    def degree(self) -> float:
-        return sum(self.block_degrees.values())
-
-    @property
-    @override
     def shapes(self) -> dict[str, tuple[int, ...]]:
         head = {"a": (self.inputs,)} if self.classes == 1 else {"V": (self.classes, self.inputs)}
         return {"W": (self.inputs, self.inputs), **head}
@@ -55,12 +45,10 @@ class Tied(HomogeneousModel):
     def block_degrees(self) -> Mapping[str, float]:
         return {"W": sum(self.unit.power ** (i + 1) for i in range(self.uses)), list(self.shapes)[1]: 1}
 
+    @property
     @override
-    def scores(self, theta: Mapping[str, Tensor], X: Tensor) -> Tensor:
-        h = X
-        for _ in range(self.uses):
-            h = self.unit.value(self.unit.base(h @ theta["W"].T))
-        return (h @ theta["a"]).unsqueeze(-1) if self.classes == 1 else h @ theta["V"].T
+    def layers(self) -> tuple[str, ...]:
+        return ("W",) * self.uses
 
     @override
     def pullback(self, theta: Mapping[str, Tensor], X: Tensor, c: Tensor) -> dict[str, Tensor]:
@@ -82,13 +70,6 @@ class Tied(HomogeneousModel):
 
 @family("tied", "depth layers of units max(z, 0)^q, the hidden ones sharing one matrix (L = 7 for depth 3, q = 2)")
 def tied(data: Data, *, depth: int = 3, q: float = 2.0) -> HomogeneousModel:
-    """The network of depth − 1 hidden layers that share their weights; they are as wide as the input.
-
-    Returns:
-        The model.
-
-    Raises:
-        ProblemError: for a depth below 3 (with one hidden layer nothing is shared), or a power below 1.
-    """
+    """The network of depth − 1 hidden layers, two at least, that share their weights and are as wide as the input."""
     at_least("tied", 3, depth=depth)
     return Tied(data.features, depth - 1, rectified("tied", q), 1 if data.classes == 2 else data.classes)

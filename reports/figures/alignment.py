@@ -13,11 +13,7 @@ from maxmargin.reports.figures.panel import Axis, Drawing, Panel
 
 
 def alignment_figure(curves: Curves, norm: str | None, title: str, style: Mapping[str, NormStyle]) -> Drawing:
-    """Draw one curve a norm; arguments as those of :func:`~maxmargin.reports.figures.gap.gap_figure`.
-
-    Returns:
-        The drawing.
-    """
+    """Draw one curve a norm; arguments as those of :func:`~maxmargin.reports.figures.gap.gap_figure`."""
     bands = ordered(curves.alignment, norm)
     low = min([0.0, *(float(band.low.min()) for band in bands.values())])
     values = (-1.0, -0.5, 0.0, 0.25, 0.5, 0.75, 1.0) if low < 0 else (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -16,10 +16,7 @@ def known(value: float | None) -> float | None:
 
 
 def num(value: float | None, digits: int = 2) -> str:
-    """A number for people; – where nothing was measured.
-
-    Returns:
-        The text.
+    """Return a number for people; – where nothing was measured.
 
     Example:
         >>> num(0.0123), num(0.00123), num(-2e-5), num(12345.6), num(1.0), num(None)
@@ -35,10 +32,7 @@ def num(value: float | None, digits: int = 2) -> str:
 
 
 def prose(text: str) -> str:
-    """A stored sentence with its numbers in the page's format; one with a program in it stays as it is.
-
-    Returns:
-        The text.
+    """Return a stored sentence with its numbers in the page's format; one with a program in it stays as it is.
 
     Example:
         >>> prose("KKT gap 1.4e-04 under l2, another at 8.2e-02 after 3e+05 steps")
@@ -71,10 +65,7 @@ def ratio(value: float | None) -> str:
 
 
 def angle(distance: float | None) -> str:
-    """The angle between two directions whose unit vectors lie so far apart (ℓ2), in degrees.
-
-    Returns:
-        The text.
+    """Return the angle between two directions whose unit vectors lie so far apart (ℓ2), in degrees.
 
     Example:
         >>> angle(2 ** 0.5), angle(1e-3), angle(None)

@@ -68,10 +68,7 @@ class NormStyle:
 
 
 def styles(norms: Iterable[str]) -> dict[str, NormStyle]:
-    """A style for each norm; members of one family (``schatten:1.5``, ``schatten:3``) share the color, not the dash.
-
-    Returns:
-        name → style, in the order of the names.
+    """Return a style for each norm; members of a family (``schatten:1.5``, ``schatten:3``) share color, not dash.
 
     Example:
         >>> [(name, s.color.variable, s.dash) for name, s in styles(["l2", "schatten:3", "schatten:1.5"]).items()]

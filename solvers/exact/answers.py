@@ -14,14 +14,11 @@ if TYPE_CHECKING:
 
 
 def answers(problem: Problem, norm: str | None = None) -> tuple[Stated, ...]:
-    """The points that theory states exactly.
+    """Return the points that theory states exactly, global optima first; there are none for most problems.
 
     Args:
         problem: Any problem: what it is counts, not its name.
         norm: Under this norm alone; None: under every norm.
-
-    Returns:
-        The records, global optima first; empty for most problems.
 
     Example:
         >>> from maxmargin.models import problems

@@ -48,11 +48,7 @@ class Ring:
 
 
 def trace(model: HomogeneousModel, samples: int = 1) -> torch.fx.GraphModule:
-    """The tensor operations of ``model.scores`` on ``samples`` inputs, as torch performs them.
-
-    Returns:
-        The traced graph.
-    """
+    """The graph of the tensor operations of ``model.scores`` on ``samples`` inputs, as torch performs them."""
     from torch.fx.experimental.proxy_tensor import make_fx
 
     names = list(model.shapes)
@@ -112,14 +108,7 @@ def scores(
 
 
 def margins(problem: Problem, theta: Mapping[str, Any], ring: Ring) -> Objects:
-    """All margins m_i(θ) in ``ring``, the data taken as the exact rationals that their floats are.
-
-    Returns:
-        Object array (n_margins,), in the order of :meth:`Problem.margins`.
-
-    Raises:
-        Untranslatable: as :func:`scores`.
-    """
+    """All margins m_i(θ) in ``ring``, (n_margins,), the data taken as the exact rationals that their floats are."""
     f = scores(problem.model, theta, _constants(problem.X, ring), ring)
     contrasts = _constants(problem.contrasts, ring)
     return np.concatenate([contrast @ row for contrast, row in zip(contrasts, f, strict=True)])
@@ -182,26 +171,6 @@ def _power(ring: Ring, x: Objects, exponent: float) -> Objects:
     return filled([ring.power(z, rational(exponent)) for z in x.ravel()], x.shape)
 
 
-def _prod(x: Objects, dim: int | None = None, keepdim: bool = False, **_: Any) -> Any:
-    return np.prod(x, axis=dim, keepdims=keepdim)
-
-
-def _sum(x: Objects, dim: Any = None, keepdim: bool = False, **_: Any) -> Any:
-    return np.sum(x, axis=_dims(dim) or None, keepdims=keepdim)
-
-
-def _slice(x: Objects, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Objects:
-    return x[(slice(None),) * (dim % x.ndim) + (slice(start, end, step),)]
-
-
-def _select(x: Objects, dim: int, index: int) -> Objects:
-    return x[(slice(None),) * (dim % x.ndim) + (index,)]
-
-
-def _swap(x: Objects, dims: tuple[int, int]) -> Objects:
-    return np.swapaxes(x, *dims)
-
-
 # Operations that need nothing from the ring but + and ·. Names are torch's own (aten).
 _PLAIN: dict[str, Callable[..., Any]] = {
     "mm": np.matmul,
@@ -210,7 +179,7 @@ _PLAIN: dict[str, Callable[..., Any]] = {
     "dot": np.matmul,
     "t": np.transpose,
     "permute": np.transpose,
-    "transpose": lambda x, a, b: _swap(x, (a, b)),
+    "transpose": np.swapaxes,
     "view": lambda x, shape: x.reshape(shape),
     "_unsafe_view": lambda x, shape: x.reshape(shape),
     "reshape": lambda x, shape: x.reshape(shape),
@@ -220,14 +189,16 @@ _PLAIN: dict[str, Callable[..., Any]] = {
     "unsqueeze": np.expand_dims,
     "squeeze": lambda x, dim=None: np.squeeze(x, axis=_dims(dim)),
     "squeeze_": lambda x, dim=None: np.squeeze(x, axis=_dims(dim)),  # inside torch's own matmul, on a fresh result
-    "select": _select,
-    "slice": _slice,
+    "select": lambda x, dim, index: x[(slice(None),) * (dim % x.ndim) + (index,)],
+    "slice": lambda x, dim=0, start=None, end=None, step=1: x[
+        (slice(None),) * (dim % x.ndim) + (slice(start, end, step),)
+    ],
     "cat": lambda parts, dim=0: np.concatenate(parts, axis=dim),
     "stack": lambda parts, dim=0: np.stack(parts, axis=dim),
     "neg": np.negative,
     "square": lambda x: x * x,
-    "prod": _prod,
-    "sum": _sum,
+    "prod": lambda x, dim=None, keepdim=False, **_: np.prod(x, axis=dim, keepdims=keepdim),
+    "sum": lambda x, dim=None, keepdim=False, **_: np.sum(x, axis=_dims(dim) or None, keepdims=keepdim),
     "clone": lambda x, **_: x,
     "detach": lambda x: x,
     "alias": lambda x: x,

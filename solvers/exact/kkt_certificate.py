@@ -159,10 +159,7 @@ def verify_kkt(
 
 
 def exact_sign(value: Any) -> int:
-    """The sign of an algebraic number, decided: zero is proved by the minimal polynomial, not by digits.
-
-    Returns:
-        −1, 0 or 1.
+    """Return the sign of an algebraic number, decided: zero is proved by the minimal polynomial, not by digits.
 
     Example:
         >>> exact_sign(sp.sqrt(2) + sp.sqrt(3) - sp.sqrt(5 + 2 * sp.sqrt(6)))

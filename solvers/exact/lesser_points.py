@@ -111,11 +111,7 @@ _TABLE: tuple[tuple[str, HomogeneousModel, list[list[Any]], tuple[Row, ...]], ..
 
 
 def lesser_points(problem: Problem) -> Iterator[Stated]:
-    """The points of F1–F4 that theory states for this problem.
-
-    Yields:
-        The records, optima before the points that are none.
-    """
+    """The points of F1–F4 that theory states for this problem, optima before the points that are none."""
     points = positive_points(problem)
     for name, model, samples, rows in _TABLE:
         if problem.model == model and points == samples:

@@ -16,15 +16,12 @@ class CertifyError(InputError):
 
 
 def upper_norm(norm: Norm, shapes: Mapping[str, tuple[int, ...]], blocks: Mapping[str, arb_mat]) -> arb:
-    """A ball whose upper end is at least ‖blocks‖.
+    """Return a ball whose upper end is at least ‖blocks‖.
 
     Args:
         norm: The norm.
         shapes: The blocks' shapes.
         blocks: The blocks; a vector is a matrix of one row.
-
-    Returns:
-        The bound.
 
     Raises:
         CertifyError: a block norm without a proved bound.

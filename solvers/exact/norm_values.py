@@ -18,14 +18,11 @@ ExactBlocks = Mapping[str, Any]
 
 
 def exact_value(norm: str | Norm, theta: ExactBlocks) -> sp.Expr:
-    """‖θ‖ as an exact number.
+    """Return ‖θ‖ as an exact number.
 
     Args:
         norm: Of entrywise or Schatten blocks with exponents 1, 2 or inf, joined by 1, 2 or inf.
         theta: The blocks, exact entries.
-
-    Returns:
-        The number.
 
     Raises:
         NormError: a norm whose exact value is not known here, or singular values that sympy finds no radicals for.
@@ -38,14 +35,7 @@ def exact_value(norm: str | Norm, theta: ExactBlocks) -> sp.Expr:
 
 
 def exact_dual(norm: str | Norm, G: ExactBlocks) -> sp.Expr:
-    """‖G‖_* as an exact number.
-
-    Returns:
-        The number.
-
-    Raises:
-        NormError: as :func:`exact_value`.
-    """
+    """‖G‖_* as an exact number; errors as of :func:`exact_value`."""
     return _norm(get_norm(norm), G, dual=True)
 
 

@@ -51,11 +51,7 @@ class Family:
 
 
 def stated_optima(problem: Problem) -> Iterator[Stated]:
-    """The global optima that theory states for this problem, one a norm.
-
-    Yields:
-        The records; none for a problem of no known family.
-    """
+    """The global optima that theory states for this problem, one a norm; none for a problem of no known family."""
     # A model derived from one of these may compute something else.
     family = _family(problem.model, problem) if type(problem.model) in _family.registry else None
     if family is not None:

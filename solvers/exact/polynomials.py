@@ -147,15 +147,12 @@ class Margins:
 
 
 def margin_polynomials(problem: Problem, pattern: Sequence[bool] = ()) -> Margins:
-    """The margins as polynomials, by running the model's own code.
+    """Return the margins as polynomials, by running the model's own code.
 
     Args:
         problem: The problem; the data are taken as the exact rationals that their floats are.
         pattern: For every relu entry in the order in which the code meets them (:func:`activation_signs`), whether
             it is open.
-
-    Returns:
-        The polynomials.
 
     Raises:
         ValueError: a pattern of the wrong length.

@@ -78,7 +78,7 @@ def fix_rotations(system: System, shapes: blk.Shapes) -> None:
     fields = [A for A in _rotations(shapes) if _identity(system, A)]
     theta = np.array(system.values[: blk.size(shapes)])
     velocity = np.array([[_velocity(A, theta).get(j, 0.0) for j in moving] for A in fields])
-    chosen = _independent(velocity)
+    chosen = _pivots(velocity.T)  # a maximal set of linearly independent rows
     if not chosen:
         return
     columns = _pivots(velocity[chosen])
@@ -199,11 +199,6 @@ def _velocity(field: Field, theta: np.ndarray) -> dict[int, float]:
     for j, k, c in field:
         out[j] = out.get(j, 0.0) + c * theta[k]
     return out
-
-
-def _independent(rows: np.ndarray) -> list[int]:
-    """Indices of a maximal set of linearly independent rows, by pivoted elimination."""
-    return _pivots(rows.T)
 
 
 def _pivots(rows: np.ndarray) -> list[int]:

@@ -14,17 +14,10 @@ from maxmargin.models.problem import Problem
 from maxmargin.solvers.norms import Norm
 
 
-def descend(
-    problem: Problem,
-    norm: Norm,
-    theta: dict[str, Tensor],
-    *,
-    steps: int,
-    pace: float = 0.2,
-) -> dict[str, Tensor]:
+def descend(problem: Problem, norm: Norm, theta: dict[str, Tensor], *, steps: int) -> dict[str, Tensor]:
     """Normalized steepest descent on the exponential loss, θ ← θ + η lmo(∇ loss), for a batch of starts.
 
-    The step is paced: no margin changes by more than ``pace`` · (1 + t/1000)^−0.2 to first order, and θ by no more
+    The step is paced: no margin changes by more than 0.2 (1 + t/1000)^−0.2 to first order, and θ by no more
     than 2 % of its length. Only the softmax weights of the margins enter, so that nothing underflows.
 
     Args:
@@ -32,7 +25,6 @@ def descend(
         norm: The norm whose lmo is stepped along.
         theta: The starts, each block (runs, *shape).
         steps: How many.
-        pace: Largest change of a margin in a step, at the first.
 
     Returns:
         The ends, each block (runs, *shape).
@@ -51,22 +43,13 @@ def descend(
     least = lengths(theta)  # a run that shrinks towards 0 would otherwise never leave it
     for t in range(steps):
         down, change = directions(theta)
-        paced = pace * (1 + t / 1000) ** -0.2 / change.clamp_min(1e-300)
+        paced = 0.2 * (1 + t / 1000) ** -0.2 / change.clamp_min(1e-300)
         eta = torch.minimum(paced, 0.02 * torch.maximum(lengths(theta), least))
         theta = {name: theta[name] + eta.reshape(-1, *(1,) * (u.ndim - 1)) * u for name, u in down.items()}
     return theta
 
 
-def small_starts(problem: Problem, seeds: range, scale: float = 0.02) -> dict[str, Tensor]:
-    """The model's own initialisations, stacked: each block (runs, *shape).
-
-    Args:
-        problem: The problem.
-        seeds: One run a seed.
-        scale: Small, since a direction forgets its start like ‖θ₀‖/‖θ‖.
-
-    Returns:
-        The batch that :func:`descend` takes.
-    """
-    runs = [problem.model.init(seed, scale) for seed in seeds]
+def small_starts(problem: Problem, seeds: range) -> dict[str, Tensor]:
+    """The model's own initialisations, stacked, one a seed: each block (runs, *shape), as :func:`descend` takes it."""
+    runs = [problem.model.init(seed, 0.02) for seed in seeds]  # small: a start is forgotten like ‖θ₀‖/‖θ‖
     return {name: torch.stack([run[name] for run in runs]) for name in problem.shapes}

@@ -99,13 +99,10 @@ class GapEvaluator:
         self._fixed = None if reference is None else _of_reference(reference, problem)
 
     def __call__(self, theta: Mapping[str, Any]) -> KKTGap:
-        """Γ(θ).
+        """Return Γ(θ) and its certificate.
 
         Args:
             theta: Parameters, numpy or torch; only the direction counts.
-
-        Returns:
-            The gap and its certificate.
 
         Raises:
             KKTError: θ is zero, not finite or of the wrong shape, or the model breaks Euler's identity.
@@ -156,7 +153,7 @@ class GapEvaluator:
 
 
 def kkt_gap(problem: Any, theta: Mapping[str, Any], norm: Norm | str) -> KKTGap:
-    """Γ(θ) with optimal multipliers; see :class:`GapEvaluator` for many θ.
+    """Return Γ(θ) with optimal multipliers, and its certificate; see :class:`GapEvaluator` for many θ.
 
     Γ is in [0, 1]. It is 0 iff θ is a KKT direction, and 1.0 by definition where q(θ) ≤ 0: θ does not separate.
 
@@ -165,9 +162,6 @@ def kkt_gap(problem: Any, theta: Mapping[str, Any], norm: Norm | str) -> KKTGap:
         theta: Parameters, numpy or torch, by block (a module's by name: ``dict(net.named_parameters())``); only the
             direction counts.
         norm: Any norm with a solver, or its name.
-
-    Returns:
-        The gap and its certificate.
     """
     found = problems.of(problem)
     blocks = {name: theta[name].reshape(shape) for name, shape in found.shapes.items() if name in theta}
@@ -175,14 +169,7 @@ def kkt_gap(problem: Any, theta: Mapping[str, Any], norm: Norm | str) -> KKTGap:
 
 
 def _unit(problem: Problem, theta: Mapping[str, Any], norm: Norm) -> tuple[dict[str, np.ndarray], float]:
-    """θ / ‖θ‖ in numpy, and ‖θ‖.
-
-    Returns:
-        Both.
-
-    Raises:
-        KKTError: θ is zero or not finite.
-    """
+    """θ / ‖θ‖ in numpy, and ‖θ‖; refused where θ is zero or not finite."""
     blocks = as_numpy(theta)
     check_shapes(blocks, problem.shapes)
     bad = [name for name, block in blocks.items() if not np.isfinite(block).all()]

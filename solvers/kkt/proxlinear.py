@@ -62,11 +62,7 @@ class ProxLinear:
 
     @classmethod
     def build(cls, problem: Problem, norm: Norm) -> ProxLinear | None:
-        """The program, or None for a norm without a convex expression (``schatten:3``).
-
-        Returns:
-            The program.
-        """
+        """The program, or None for a norm without a convex expression (``schatten:3``)."""
         try:
             return cls(problem, norm)
         except NormError:
@@ -95,11 +91,7 @@ class ProxLinear:
         return self._d.value, promised, lam / lam.sum()
 
     def run(self, theta: Array, *, steps: int = 60, c: float = 100.0, tol: float = 1e-7) -> Ascent | None:
-        """Steps from θ until one is shorter than ``tol`` ‖θ‖₂.
-
-        Returns:
-            The end, or None if the first program already failed.
-        """
+        """The end of steps from θ until one is shorter than ``tol`` ‖θ‖₂; None if the first program already failed."""
         theta = theta / self._length(theta)
         margins, jacobian = self._at(theta)
         end = None

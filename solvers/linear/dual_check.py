@@ -47,15 +47,12 @@ class SecondRoute:
 
 
 def second_route(problem: Problem, norm: Norm, margin: float) -> SecondRoute:
-    """Compare a margin with the dual problem's value, within 20 s.
+    """Return a margin beside the dual problem's value, found within 20 s, or why there is none.
 
     Args:
         problem: A linear problem.
         norm: The norm.
         margin: The margin found by the first route.
-
-    Returns:
-        The comparison, or why there is none.
     """
     from cvxpy import SolverError
 
@@ -66,14 +63,13 @@ def second_route(problem: Problem, norm: Norm, margin: float) -> SecondRoute:
     return SecondRoute(value, abs(value / margin - 1))
 
 
-def margin_by_duality(problem: Problem, norm: Norm, solver: str = "CLARABEL", **settings: float) -> float:
+def margin_by_duality(problem: Problem, norm: Norm, **settings: float) -> float:
     """The optimal margin of a linear problem as the optimal value of the dual problem.
 
     Args:
         problem: A linear problem.
         norm: A norm whose dual has a cvxpy atom.
-        solver: cvxpy's name of a solver that can handle the dual norm's cones.
-        settings: The solver's own, such as Clarabel's ``time_limit`` in seconds.
+        settings: Clarabel's own, such as its ``time_limit`` in seconds.
 
     Returns:
         The value, to the solver's tolerance (not certified: this is a comparison, not a reference).
@@ -98,9 +94,9 @@ def margin_by_duality(problem: Problem, norm: Norm, solver: str = "CLARABEL", **
     with warnings.catch_warnings():
         # An "inaccurate" status is no reason to stop: the value is compared, not trusted.
         warnings.simplefilter("ignore", UserWarning)
-        value = dual.solve(solver=solver, **settings)
+        value = dual.solve(solver="CLARABEL", **settings)
     if value is None or not math.isfinite(value) or dual.status not in (cp.OPTIMAL, cp.OPTIMAL_INACCURATE):
         raise MarginError(
-            f"{problem.name} under {norm.name}: {solver} gave {value} for the dual problem ({dual.status})"
+            f"{problem.name} under {norm.name}: CLARABEL gave {value} for the dual problem ({dual.status})"
         )
     return float(value)

@@ -124,11 +124,7 @@ def _upper(A: np.ndarray, lam: np.ndarray, problem: Problem, norm: Norm) -> floa
 
 
 def _check_exact(problem: Problem, A: np.ndarray) -> None:
-    """Raise unless every gradient entry is 0 or ± a data entry, so that computing the gradients rounded nothing.
-
-    Raises:
-        CertifyError: for a linear model with other gradients.
-    """
+    """Raise unless every gradient entry is 0 or ± a data entry, so that computing the gradients rounded nothing."""
     data = np.unique(np.abs(problem.X.detach().cpu().numpy()))
     if not np.isin(np.abs(A), np.append(data, 0.0)).all():
         raise CertifyError(

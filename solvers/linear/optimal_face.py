@@ -20,8 +20,6 @@ from maxmargin.solvers.norms import Norm
 from maxmargin.solvers.routes.conic import compile_ball
 from maxmargin.solvers.routes.saddle import inner_solver
 
-__all__ = ["FacePoint", "distance_to_face", "nearest_on_face"]
-
 THICKNESS = 1e-9
 """Share of γ* by which the face is thickened: an exactly optimal set has no interior for a solver to work in."""
 
@@ -44,12 +42,11 @@ class FacePoint:
     margin_ratio: float
 
 
-def distance_to_face(problem: Problem, theta: Mapping[str, Any], norm: Norm, solution: MarginSolution) -> float:
-    """The distance from the direction θ / ‖θ‖ to the set of all optimal solutions.
+def nearest_on_face(problem: Problem, theta: Mapping[str, Any], norm: Norm, solution: MarginSolution) -> FacePoint:
+    """The ℓ2 projection of θ / ‖θ‖ onto the face of optimal solutions.
 
-    Relative and ℓ2: min ‖θ' − θ̂‖_2 / ‖θ̂‖_2 over the face, with θ̂ = θ / ‖θ‖. The face is thickened by 1e-9 of the
-    margin. Where the unit ball is curved that moves points by up to √(2e-9) ≈ 5e-5, which is the resolution; for ℓ2
-    the optimum is a single point and the distance to it is exact.
+    The face is thickened by 1e-9 of the margin. Where the unit ball is curved that moves points by up to √(2e-9) ≈
+    5e-5, which is the resolution; for ℓ2 the optimum is a single point and the distance to it is exact.
 
     Args:
         problem: A linear problem.
@@ -58,16 +55,7 @@ def distance_to_face(problem: Problem, theta: Mapping[str, Any], norm: Norm, sol
         solution: Its solution, from :func:`maxmargin.solvers.linear.optimum.solve_margin`.
 
     Returns:
-        The distance.
-    """
-    return nearest_on_face(problem, theta, norm, solution).distance
-
-
-def nearest_on_face(problem: Problem, theta: Mapping[str, Any], norm: Norm, solution: MarginSolution) -> FacePoint:
-    """The ℓ2 projection of θ / ‖θ‖ onto the face of optimal solutions; arguments as :func:`distance_to_face`.
-
-    Returns:
-        The point.
+        The point, and its relative ℓ2 distance min ‖θ' − θ̂‖_2 / ‖θ̂‖_2 from θ̂ = θ / ‖θ‖.
 
     Raises:
         MarginError: the projection found no point of the face.

@@ -51,7 +51,7 @@ class MarginSolution:
 
 
 def solve_margin(problem: Problem, norm: Norm, *, tol: float = 1e-9) -> MarginSolution:
-    """The maximal margin of a linear model and its multipliers.
+    """Return the maximal margin of a linear model and its multipliers.
 
     Solvers are tried in turn (:data:`maxmargin.solvers.routes.saddle.ROUTES`) until the gap that we compute from their
     (θ, λ) is at most ``tol``; the smallest is kept. No solver's status is read.
@@ -60,9 +60,6 @@ def solve_margin(problem: Problem, norm: Norm, *, tol: float = 1e-9) -> MarginSo
         problem: A problem whose model is linear.
         norm: Any norm with a solver: all with a cvxpy atom.
         tol: The relative gap that is wanted; the solution says which one was reached, at most 1e-6.
-
-    Returns:
-        The solution.
 
     Raises:
         NotSeparable: no θ has positive margins; the error carries the proof.
@@ -97,10 +94,7 @@ def solve_margin(problem: Problem, norm: Norm, *, tol: float = 1e-9) -> MarginSo
 
 
 def gradients(problem: Problem) -> np.ndarray:
-    """All g_i of a linear problem as the rows of A (n_margins, p); m(θ) = A θ.
-
-    Returns:
-        A, float64.
+    """Return all g_i of a linear problem as the rows of A (n_margins, p), float64; m(θ) = A θ.
 
     Raises:
         MarginError: the model is not linear, so the gradients depend on θ.

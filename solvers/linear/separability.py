@@ -111,13 +111,10 @@ def conflict(A: np.ndarray) -> Conflict:
 
 
 def exact_combination(A: np.ndarray, lam: np.ndarray) -> np.ndarray | None:
-    """λ ≥ 0 on (part of) the support with Σ λ_i a_i = 0 exactly, in rationals, rounded to floats in the simplex.
+    """Return λ ≥ 0 (n,) on part of the support with Σ λ_i a_i = 0 exactly, in rationals, rounded to floats; or None.
 
     The floats of A are taken as the rationals that they are. Only a support on which the answer is unique is
     tried: that is what a vertex of the linear program has.
-
-    Returns:
-        λ (n,), or None where there is none on this support.
     """
     support = np.flatnonzero(lam > 1e-9 * lam.max())
     if len(support) > A.shape[1] + 1:

@@ -18,7 +18,7 @@ _CLOSED: dict[BlockNorm, float] = {Entrywise(1.0): 1.0, Entrywise(2.0): 2.0, Ent
 
 
 def project_blocks(rows: Mapping[str, Row], p: float, radius: float) -> dict[str, Array]:
-    """The nearest blocks to the given ones with ‖(w_k ‖θ_k‖_k)_k‖_p ≤ radius, to a few eps of their size.
+    """Return the nearest blocks to the given ones with ‖(w_k ‖θ_k‖_k)_k‖_p ≤ radius, to a few eps of their size.
 
     - p = inf: each block onto radius / w_k.
     - Every block an ℓ_p of magnitudes with the blocks' own p (l1, l2, nuclear, sumrow, schatten:P, …): all
@@ -35,9 +35,6 @@ def project_blocks(rows: Mapping[str, Row], p: float, radius: float) -> dict[str
         rows: Norm, weight and array of each block.
         p: Exponent of the aggregation.
         radius: Positive.
-
-    Returns:
-        The blocks.
     """
     if math.isinf(p):
         return {name: norm.project(x, radius / w) for name, (norm, w, x) in rows.items()}
@@ -56,11 +53,7 @@ def project_blocks(rows: Mapping[str, Row], p: float, radius: float) -> dict[str
 
 
 def _core(norm: BlockNorm, x: Array) -> tuple[BlockNorm, Array, Rebuild]:
-    """The same projection on magnitudes where the norm has them: one decomposition serves every iteration.
-
-    Returns:
-        Norm, array, and the map back.
-    """
+    """Norm, array and way back for magnitudes where the norm has them: one decomposition serves every iteration."""
     if isinstance(norm, GaugeNorm):
         v, rebuild = norm.split(x)
         return Entrywise(norm.p), v, rebuild
@@ -106,21 +99,13 @@ def _shared(rows: dict[str, Row], p: float, radius: float) -> dict[str, Array]:
 
 
 def _lengths(rows: dict[str, Row], p: float, nu: Array, radius: float) -> Array:
-    """The w_k ‖θ_k‖_k / radius of every block at the multiplier nu (in units where the radius is 1).
-
-    Returns:
-        One axis, a block an entry.
-    """
+    """The w_k ‖θ_k‖_k / radius of every block at the multiplier nu (in units where the radius is 1)."""
     parts = [_length(norm, w, x, p, nu, radius) for norm, w, x in rows.values()]
     return array_namespace(*parts).stack(parts)
 
 
 def _length(norm: BlockNorm, w: float, x: Array, p: float, nu: Array, radius: float) -> Array:
-    """The s = w ‖θ‖ / radius with ‖x − θ‖_* / w = nu s^(p−1): the left side falls in s, the right one rises.
-
-    Returns:
-        A scalar.
-    """
+    """Return the s = w ‖θ‖ / radius with ‖x − θ‖_* / w = nu s^(p−1): the left side falls in s, the right one rises."""
     if p == 1:
         return norm.value(x - norm.dual_norm.project(x, nu * w)) * w / radius
     if p == 2 and norm in _CLOSED:

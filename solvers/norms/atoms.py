@@ -14,22 +14,14 @@ from maxmargin.models.blocks import Shapes
 
 
 def vector(x: Any) -> Any:
-    """All entries of a cvxpy expression as a vector, row-major.
-
-    Returns:
-        An expression of one axis.
-    """
+    """All entries of a cvxpy expression as a vector, row-major."""
     import cvxpy as cp
 
     return x if x.ndim == 1 else cp.vec(x, order="C")
 
 
 def reshaped(v: Any, shapes: Shapes) -> dict[str, Any]:
-    """The blocks of a cvxpy vector, row-major.
-
-    Returns:
-        An expression a block.
-    """
+    """The blocks of a cvxpy vector, row-major."""
     import cvxpy as cp
 
     blocks, start = {}, 0
@@ -41,13 +33,10 @@ def reshaped(v: Any, shapes: Shapes) -> dict[str, Any]:
 
 
 def lp_atom(v: Any, p: float) -> Any:
-    """‖v‖_p of a cvxpy vector.
+    """Return ‖v‖_p of a cvxpy vector, convex, and nondecreasing where v ≥ 0.
 
     Exponents other than 1, 2 and inf become power cones (exact; Clarabel and SCS solve them), not the
     approximation by second-order cones that is cvxpy's default.
-
-    Returns:
-        A convex expression, nondecreasing where v ≥ 0.
     """
     import cvxpy as cp
 

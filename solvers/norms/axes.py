@@ -103,11 +103,7 @@ class Columns(_Lines):
 
 
 def row_norms(x: Array) -> tuple[Array, Array]:
-    """The ℓ2 norms of a matrix's rows, and the rows divided by them (zero rows stay zero).
-
-    Returns:
-        Norms (m,) and unit rows (m, n).
-    """
+    """The ℓ2 norms (m,) of a matrix's rows, and the rows divided by them (m, n); zero rows stay zero."""
     xp = array_namespace(x)
     top = lp.nonzero(xp.max(xp.abs(x), axis=1, keepdims=True))
     y = x / top

@@ -79,19 +79,11 @@ class BlockNorm(ABC):
         """
 
     def dual(self, G: Array) -> Array:
-        """The dual norm ‖G‖_*.
-
-        Returns:
-            A scalar of the array's kind.
-        """
+        """The dual norm ‖G‖_*, a scalar of the array's kind."""
         return self.dual_norm.value(G)
 
     def normal_cone_residual(self, x: Array, H: Array) -> Array:
-        """How far H is from the normal cone of the ball at x; see :func:`cone_residual`.
-
-        Returns:
-            A scalar of the arrays' kind, in [0, 2].
-        """
+        """How far H is from the normal cone of the ball at x, in [0, 2]; see :func:`cone_residual`."""
         norm, dual = self.value(x), self.dual(H)
         return cone_residual((H / lp.nonzero(dual) * (x / lp.nonzero(norm))).sum(), dual)
 
@@ -100,13 +92,10 @@ class BlockNorm(ABC):
         return None
 
     def upper_bound(self, W: arb_mat) -> arb | None:
-        """A proved upper bound of ‖W‖ in ball arithmetic, or None where none is known.
+        """Return a proved upper bound of ‖W‖ in ball arithmetic, or None where none is known.
 
         Args:
             W: The block, a vector as one row.
-
-        Returns:
-            A ball whose upper end bounds ‖W‖.
         """
         return None
 
@@ -196,32 +185,21 @@ class GaugeNorm(Family):
 
 
 def cone_residual(cosine: Array, dual: Array) -> Array:
-    """1 − ⟨H, x⟩ / (‖H‖_* ‖x‖), of the quotient ``cosine`` and of ‖H‖_*; scale free, in [0, 2].
+    """Return 1 − ⟨H, x⟩ / (‖H‖_* ‖x‖), of the quotient ``cosine`` and of ‖H‖_*; scale free, in [0, 2].
 
     Zero iff H lies in the normal cone of the ball at x, that is iff H is a nonnegative multiple of a subgradient
     of the norm at x. H = 0 lies in every cone (0); at x = 0 every other H is outside (1).
-
-    Returns:
-        A scalar of the arrays' kind.
     """
     return (1 - cosine) * array_namespace(dual).astype(dual > 0, dual.dtype)
 
 
 def number(x: float) -> str:
-    """The shortest text that reads back as x.
-
-    Returns:
-        The text: ``2`` for 2.0, ``0.1`` for 0.1, ``inf``.
-    """
+    """The shortest text that reads back as x: ``2`` for 2.0, ``0.1`` for 0.1, ``inf``."""
     return str(int(x)) if math.isfinite(x) and x == int(x) and abs(x) < 1e15 else repr(float(x))
 
 
 def matrix_only(x: Array, family: str) -> None:
-    """Raise unless x is a vector or a matrix.
-
-    Raises:
-        NormError: an array of another number of axes.
-    """
+    """Raise unless x is a vector or a matrix."""
     if len(x.shape) not in (1, 2):
         raise NormError(
             f"{family} norms take a vector or a matrix, a block of shape {tuple(x.shape)} came; "

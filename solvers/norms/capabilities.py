@@ -55,11 +55,7 @@ def capabilities(
 
 
 def table(rows: Iterable[Capability]) -> str:
-    """The rows as a Markdown table, norms × quantities, each cell its rung and residual.
-
-    Returns:
-        Lines joined by newlines.
-    """
+    """The rows as a Markdown table, norms × quantities, each cell its rung and residual."""
     cells: dict[str, dict[str, str]] = {}
     for row in rows:
         number = "" if np.isnan(row.residual) else f", {row.residual:.0e}"
@@ -100,11 +96,7 @@ def _measure(norm: Norm, shapes: Mapping[str, tuple[int, ...]], seed: int) -> li
 
 
 def _points(shapes: Mapping[str, tuple[int, ...]], seed: int) -> list[Blocks]:
-    """Normal entries; rank one; ties and zeros.
-
-    Returns:
-        Parameters, none of them zero.
-    """
+    """Parameters that are not zero: normal entries; rank one; ties and zeros."""
     rng = np.random.default_rng(seed)
     normal = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
     thin = {name: np.ones(shape) * rng.standard_normal(shape[-1:]) for name, shape in shapes.items()}

@@ -74,11 +74,7 @@ def get_block_norm(spec: str | BlockNorm) -> BlockNorm:
 
 
 def unknown(spec: str, name: str, more: Iterable[str] = ()) -> str:
-    """What to say of a name that nobody registered, with the nearest known one.
-
-    Returns:
-        The text.
-    """
+    """What to say of a name that nobody registered, with the nearest known one."""
     shown = [*MEMBERS, *more, *(f"{family}:P" for family in FAMILIES)]
     near = difflib.get_close_matches(name, [known.partition(":")[0] for known in shown], n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ";"

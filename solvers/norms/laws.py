@@ -45,11 +45,7 @@ class Sample:
 
     @classmethod
     def random(cls, shapes: Mapping[str, tuple[int, ...]], seed: int, radius: float = 0.5) -> Sample:
-        """Normal entries.
-
-        Returns:
-            The sample.
-        """
+        """Normal entries."""
         rng = np.random.default_rng(seed)
         theta, eta, G = ({n: rng.standard_normal(s) for n, s in shapes.items()} for _ in range(3))
         return cls(theta, eta, G, radius)

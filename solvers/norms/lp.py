@@ -24,10 +24,7 @@ NEWTONS = 25
 
 
 def conjugate(p: float) -> float:
-    """The dual exponent q, 1/p + 1/q = 1.
-
-    Returns:
-        q in [1, inf].
+    """Return the dual exponent q, 1/p + 1/q = 1.
 
     Example:
         >>> conjugate(1.5), conjugate(1.0), conjugate(math.inf)
@@ -39,13 +36,10 @@ def conjugate(p: float) -> float:
 
 
 def sign(x: Array, factor: float = 1.0) -> Array:
-    """The sign of each entry (0 for 0, NaN for NaN), times ±1.
+    """Return the sign of each entry (0 for 0, NaN for NaN), times ±1.
 
     ``torch.sign`` makes NaN a 0, a standstill that looks like a choice; ``array_api_compat``'s mends that by a mask,
     which vmap refuses. Clamping a huge multiple costs the same and hides nothing (subnormal entries get a part of ±1).
-
-    Returns:
-        −1, 0 or 1, of x's shape.
     """
     if isinstance(x, torch.Tensor):
         return (x * (factor * torch.finfo(x.dtype).max)).clamp(-1, 1)
@@ -53,21 +47,13 @@ def sign(x: Array, factor: float = 1.0) -> Array:
 
 
 def nonzero(x: Array) -> Array:
-    """X ≥ 0, raised to the smallest normal number where it is less: a divisor that leaves 0 at 0.
-
-    Returns:
-        An array of x's shape.
-    """
+    """X ≥ 0, raised to the smallest normal number where it is less: a divisor that leaves 0 at 0."""
     tiny = float(array_namespace(x).finfo(x.dtype).smallest_normal)
     return x.clamp(min=tiny) if isinstance(x, torch.Tensor) else np.maximum(x, tiny)
 
 
 def peak(x: Array) -> Array:
-    """The largest |entry| (never 0): what an array is divided by before its entries are squared.
-
-    Returns:
-        A positive scalar of the array's kind.
-    """
+    """The largest |entry|, a positive scalar: what an array is divided by before its entries are squared."""
     xp = array_namespace(x)
     return nonzero(xp.max(xp.abs(x)))  # ten times faster than torch's vector_norm of order inf
 
@@ -90,11 +76,7 @@ def value(v: Array, p: float) -> Array:
 
 
 def unit(x: Array) -> Array:
-    """X / ‖x‖_2, and 0 for x = 0.
-
-    Returns:
-        An array of x's shape.
-    """
+    """X / ‖x‖_2, and 0 for x = 0."""
     y = x / peak(x)
     return y / nonzero(array_namespace(x).linalg.vector_norm(y))
 
@@ -120,7 +102,7 @@ def maximiser(v: Array, p: float) -> Array:
 
 
 def project(v: Array, p: float, radius: float, weights: Any = 1.0) -> Array:
-    """The nearest t ≥ 0 to v ≥ 0 with ‖weights · t‖_p ≤ radius.
+    """Return the nearest t ≥ 0 to v ≥ 0 with ‖weights · t‖_p ≤ radius.
 
     Closed form for p = inf (a clamp) and p = 2 with equal weights (a scale); by sorting for p = 1 (Held, Wolfe &
     Crowder 1974; Duchi et al. 2008, here with weights and with the threshold measured from the top, so that a
@@ -131,9 +113,6 @@ def project(v: Array, p: float, radius: float, weights: Any = 1.0) -> Array:
         p: Exponent, 1 ≤ p ≤ inf.
         radius: Positive.
         weights: A positive number, or an array of v's shape.
-
-    Returns:
-        An array of v's shape.
     """
     xp = array_namespace(v)
     if math.isinf(p):
@@ -149,15 +128,12 @@ def project(v: Array, p: float, radius: float, weights: Any = 1.0) -> Array:
 
 
 def shrunk_length(v: Array, p: float, c: Array) -> Array:
-    """‖t‖_p at the minimiser t of ½‖t − v‖² + ½c‖t‖_p², where ‖v − t‖_q = c‖t‖_p, for p = 1, 2 or inf.
+    """Return ‖t‖_p at the minimiser t of ½‖t − v‖² + ½c‖t‖_p², where ‖v − t‖_q = c‖t‖_p, for p = 1, 2 or inf.
 
     Args:
         v: Nonnegative, one axis.
         p: 1, 2 or inf.
         c: Nonnegative scalar.
-
-    Returns:
-        A scalar.
     """
     xp = array_namespace(v)
     if p == 2:
@@ -170,12 +146,9 @@ def shrunk_length(v: Array, p: float, c: Array) -> Array:
 
 
 def crossing(f: Callable[[Array], Array], low: Array, high: Array) -> Array:
-    """Where the rising function f crosses 0 between ``low`` and ``high`` (the nearer end, if it does not).
+    """Return where the rising function f crosses 0 between ``low`` and ``high`` (the nearer end, if it does not).
 
     Brent's method in numpy; a fixed number of bisections in torch, for the sake of tracing and vmap.
-
-    Returns:
-        A scalar of the bracket's kind, to the last digits.
     """
     xp = array_namespace(low)
     if not isinstance(low, torch.Tensor):
@@ -208,12 +181,9 @@ def _project_l1(v: Array, radius: float, weights: Any) -> Array:
 
 
 def _project_root(v: Array, p: float, radius: float, weights: Any) -> Array:
-    """By a root: stationarity s + mu w² s^(p-1) = w v of s = w t / radius, and the mu ≥ 0 that makes ‖s‖_p = 1.
+    """Return t by a root: stationarity s + mu w² s^(p-1) = w v of s = w t / radius, and the mu ≥ 0 with ‖s‖_p = 1.
 
     mu = ‖(w v - s)/w²‖_q at the solution, since ‖s^(p-1)‖_q = 1: this brackets it.
-
-    Returns:
-        t, of v's shape.
     """
     xp = array_namespace(v)
     w = weights + xp.zeros_like(v)

@@ -69,11 +69,7 @@ class Norm(ABC):
         """The norm as a convex cvxpy expression of cvxpy expressions of the blocks' shapes."""
 
     def normal_cone_residual(self, theta: Blocks, H: Blocks) -> Array:
-        """How far H is from the normal cone of the ball at θ: 1 − ⟨H, θ⟩ / (‖H‖_* ‖θ‖).
-
-        Returns:
-            A scalar of the arrays' kind, in [0, 2], zero iff H lies in the cone; see :func:`cone_residual`.
-        """
+        """1 − ⟨H, θ⟩ / (‖H‖_* ‖θ‖), zero iff H lies in the ball's normal cone at θ; see :func:`cone_residual`."""
         norm, dual = self.value(theta), self.dual(H)
         unit = {name: block / lp.nonzero(norm) for name, block in theta.items()}
         cosine = inner({name: block / lp.nonzero(dual) for name, block in H.items()}, unit)
@@ -157,11 +153,7 @@ class ParameterNorm(Norm):
 
     @classmethod
     def uniform(cls, norm: BlockNorm, aggregation: float | None = None, name: str = "") -> ParameterNorm:
-        """The same norm for every block, joined by its own exponent unless another is given.
-
-        Returns:
-            The norm, called like the block norm.
-        """
+        """The same norm for every block, joined by its own exponent unless another is given, and called like it."""
         return cls((Rule("*", norm),), norm.aggregation if aggregation is None else aggregation, name)
 
     @property

@@ -30,11 +30,7 @@ WHOLE: dict[str, Whole] = {}
 
 
 def register_whole(name: str, argument: str) -> Callable[[_Make], _Make]:
-    """Decorator of a function of one optional number that returns a norm: makes ``name`` and ``name:NUMBER`` known.
-
-    Returns:
-        The decorator, which hands the function back.
-    """
+    """Decorator of a function of one optional number that returns a norm: makes ``name`` and ``name:NUMBER`` known."""
 
     def decorate(make: _Make) -> _Make:
         if name in WHOLE or name in MEMBERS:

@@ -124,14 +124,11 @@ class Schatten(GaugeNorm):
 
 
 def _majorized(x: Any, p: float) -> Any:
-    """Min ‖t‖_p over t whose partial sums are at least the Ky Fan norms of x, which is ‖σ(x)‖_p.
+    """Return min ‖t‖_p over t whose partial sums are at least the Ky Fan norms of x, which is ‖σ(x)‖_p.
 
     Source: Ben-Tal & Nemirovski, Lectures on Modern Convex Optimization (2001), Proposition 4.2.2 (weak
     majorization, Fan's dominance theorem). The sum of the k largest singular values is that of the k largest
     eigenvalues of [[0, x], [xᵀ, 0]]. The inner problem is solved (by Clarabel) only where a value is asked for.
-
-    Returns:
-        A convex cvxpy expression (semidefinite and power cones).
     """
     import cvxpy as cp
     from cvxpy.transforms.partial_optimize import partial_optimize
@@ -160,10 +157,6 @@ def _normalized(x: Array) -> tuple[Array, Array, Array]:
 
 
 def _single(x: Any) -> bool:
-    """Whether x has one singular value by its shape alone.
-
-    Returns:
-        True for vectors and for matrices of one row or column.
-    """
+    """Whether x has one singular value by its shape alone: vectors, and matrices of one row or column."""
     matrix_only(x, "schatten")
     return len(x.shape) == 1 or 1 in x.shape

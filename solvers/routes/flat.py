@@ -33,11 +33,7 @@ class FlatNorm:
 
     @classmethod
     def of(cls, norm: Norm, shapes: Mapping[str, tuple[int, ...]]) -> FlatNorm:
-        """Build from a problem's shapes.
-
-        Returns:
-            The flat norm; equal norms and shapes give equal (and hashable) flat norms.
-        """
+        """Build from a problem's shapes; equal norms and shapes give equal (and hashable) flat norms."""
         return cls(norm, tuple((name, tuple(shape)) for name, shape in shapes.items()))
 
     @cached_property
@@ -67,13 +63,10 @@ class FlatNorm:
         return float(self.norm.dual(self.blocks(vector)))
 
     def weights(self, p: float) -> np.ndarray | None:
-        """The positive d (p,) with ‖θ‖ = ‖d θ‖_p for all θ, or None if the norm is no such weighted ℓ_p.
+        """Return the positive d (p,) with ‖θ‖ = ‖d θ‖_p for all θ, or None if the norm is no such weighted ℓ_p.
 
         Found by evaluation, not by name, so that every way of writing the same norm finds the same fast solver.
         Probing cannot prove an identity; nothing rests on it, since every bound is recomputed with the norm itself.
-
-        Returns:
-            The weights, or None.
 
         Example:
             >>> from maxmargin.solvers.norms import get_norm

@@ -54,10 +54,7 @@ class NearestInMetric(Route):
 
 
 def nearest(B: np.ndarray) -> Pair:
-    """The point of least ℓ2 norm in the convex hull of the rows of B (n, p), and its λ.
-
-    Returns:
-        θ (p,) and λ (n,).
+    """Return the point θ (p,) of least ℓ2 norm in the convex hull of the rows of B (n, p), and its λ (n,).
 
     Raises:
         RouteError: the numbers broke down.

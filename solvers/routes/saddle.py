@@ -73,11 +73,7 @@ Done = Callable[[Bounds], bool]
 
 
 def within(tol: float) -> Done:
-    """Stop once the relative gap is at most ``tol``.
-
-    Returns:
-        The predicate.
-    """
+    """The predicate that stops once the relative gap is at most ``tol``."""
     return lambda bounds: bounds.gap <= tol
 
 
@@ -204,11 +200,7 @@ def _cached(flat: FlatNorm) -> InnerSolver:
 
 
 def inner_solver(norm: Norm, shapes: Mapping[str, tuple[int, ...]]) -> InnerSolver:
-    """The solver for a norm and shapes, kept from call to call.
-
-    Returns:
-        The solver.
-    """
+    """The solver for a norm and shapes, kept from call to call."""
     return _cached(FlatNorm.of(norm, shapes))
 
 

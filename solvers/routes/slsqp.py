@@ -18,12 +18,9 @@ OPTIONS = {"ftol": 1e-15, "maxiter": 300}  # at the default ftol SLSQP leaves KK
 
 
 def slsqp(problem: Problem, norm: Norm, start: Blocks) -> dict[str, Array] | None:
-    """SLSQP from ``start`` (all margins positive), in u = d·θ for a norm ‖θ‖ = ‖d θ‖_p.
+    """Return θ by SLSQP from ``start`` (all margins positive), in u = d·θ for a norm ‖θ‖ = ‖d θ‖_p; or None.
 
     For p = 2 it is min ½‖u‖² subject to m_i ≥ 1, for p = inf it is max t subject to m_i ≥ t, −1 ≤ u ≤ 1.
-
-    Returns:
-        θ, to be judged by the caller; None if the norm is neither, or no finite point came out.
     """
     flat = FlatNorm.of(norm, problem.shapes)
     for p, solve in ((2.0, _euclidean), (np.inf, _box)):

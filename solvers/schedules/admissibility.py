@@ -113,10 +113,7 @@ FAMILIES: Mapping[str, Mapping[str, Condition]] = {
 
 
 def power_law(a: float | Fraction | sp.Expr, eta0: float | sp.Expr = 1) -> sp.Expr:
-    """η₀ t^{−a} with exact exponents: 0.8 is read as 4/5.
-
-    Returns:
-        The schedule in the symbol ``t``.
+    """Return η₀ t^{−a} in the symbol ``t``, with exact exponents: 0.8 is read as 4/5.
 
     Example:
         >>> power_law(0.8)

@@ -17,27 +17,13 @@ class LagError(ValueError):
 
 
 def momentum_lag(r: float, c1: float) -> float:
-    """m/g = c₁/(c₁ − r) in continuous time, dm/dt = c₁(g − m), g ∝ e^{−rt}.
-
-    Returns:
-        The ratio.
-
-    Raises:
-        LagError: r ≥ c₁, where the oldest gradient dominates for ever.
-    """
+    """m/g = c₁/(c₁ − r) in continuous time, dm/dt = c₁(g − m), g ∝ e^{−rt}, for r < c₁."""
     _below(r, c1, "c1")
     return c1 / (c1 - r)
 
 
 def adam_lag(r: float, c1: float, c2: float) -> float:
-    """κ = c₁/(c₁ − r) · √((c₂ − 2r)/c₂), Adam's step length in continuous time.
-
-    Returns:
-        The ratio.
-
-    Raises:
-        LagError: r ≥ c₁ or 2r ≥ c₂.
-    """
+    """κ = c₁/(c₁ − r) · √((c₂ − 2r)/c₂), Adam's step length in continuous time, for r < c₁ and 2r < c₂."""
     _below(2 * r, c2, "c2")
     return momentum_lag(r, c1) * sqrt((c2 - 2 * r) / c2)
 
@@ -60,14 +46,7 @@ def momentum_lag_discrete(r: float, b1: float) -> float:
 
 
 def adam_lag_discrete(r: float, b1: float, b2: float) -> float:
-    """κ = (1 − β₁)/(1 − β₁ e^r) · √((1 − β₂ e^{2r})/(1 − β₂)), Adam's step length in steps.
-
-    Returns:
-        The ratio.
-
-    Raises:
-        LagError: β₁ e^r ≥ 1 or β₂ e^{2r} ≥ 1.
-    """
+    """κ = (1 − β₁)/(1 − β₁ e^r) · √((1 − β₂ e^{2r})/(1 − β₂)), Adam's step length, for β₁ e^r, β₂ e^{2r} < 1."""
     _below(b2 * exp(2 * r), 1.0, "1 (for b2·e^(2r))")
     return momentum_lag_discrete(r, b1) * sqrt((1 - b2 * exp(2 * r)) / (1 - b2))
 

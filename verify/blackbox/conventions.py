@@ -63,20 +63,8 @@ def _is_matrix(p: torch.nn.Parameter) -> bool:
     return p.ndim >= 2
 
 
-def _plain(params: Params, names: Sequence[str], options: Mapping[str, Any]) -> Arguments:
-    return (list(params),), dict(options)
-
-
 def _by_keyword(keyword: str) -> Convention:
     return Convention(f"parameters as {keyword}=", lambda p, n, kw: ((), {**kw, keyword: list(p)}))
-
-
-def _named(params: Params, names: Sequence[str], options: Mapping[str, Any]) -> Arguments:
-    return (list(zip(names, params, strict=True)),), dict(options)
-
-
-def _groups(params: Params, names: Sequence[str], options: Mapping[str, Any]) -> Arguments:
-    return ([{"params": [p]} for p in params],), dict(options)
 
 
 def module_of(params: Params, names: Sequence[str]) -> torch.nn.Module:
@@ -91,10 +79,6 @@ def module_of(params: Params, names: Sequence[str]) -> torch.nn.Module:
             place = place.get_submodule(folder)
         place.register_parameter(last, p)
     return root
-
-
-def _module(params: Params, names: Sequence[str], options: Mapping[str, Any]) -> Arguments:
-    return (module_of(params, names),), dict(options)
 
 
 def _with_module(keyword: str, main: str) -> Convention:
@@ -136,8 +120,10 @@ def flagged(flag: str, where: str = "constructor") -> Convention:
     return Convention(f"groups flagged {flag}{ending[where]}", arrange)
 
 
-SPLIT = Convention("groups", _groups)
-PLAIN = Convention("parameters", _plain)
+PLAIN = Convention("parameters", lambda params, names, options: ((list(params),), dict(options)))
+NAMED = Convention("named parameters", lambda p, names, kw: ((list(zip(names, p, strict=True)),), dict(kw)))
+MODULE = Convention("module", lambda params, names, options: ((module_of(params, names),), dict(options)))
+SPLIT = Convention("groups", lambda params, names, options: (([{"params": [p]} for p in params],), dict(options)))
 
 
 def conventions(factory: Callable[..., Any], options: Mapping[str, Any]) -> list[Convention]:
@@ -156,17 +142,17 @@ def conventions(factory: Callable[..., Any], options: Mapping[str, Any]) -> list
         main = next(a for a in lists if a != rest)
         found.append(_two_lists(main, rest))
     if first.startswith("named"):
-        found.append(Convention("named parameters", _named))
+        found.append(NAMED)
     main = next((a for a in free if a in PARAMETERS), "params")
     module = next((a for a in free if a in MODULES), None)
     if module == first:
-        found.append(Convention("module", _module))
+        found.append(MODULE)
     if module is not None and main in free:
         found.append(_with_module(module, main))
     found.append(PLAIN)
     if main in free[1:]:
         found.append(_by_keyword(main))
-    found += [Convention("named parameters", _named), SPLIT]
+    found += [NAMED, SPLIT]
     unique = {c.name: c for c in found}
     return list(unique.values())
 
@@ -192,4 +178,4 @@ def with_flags(errors: Sequence[BaseException], options: Mapping[str, Any]) -> I
         if options:
             yield flagged(key, "groups")
             yield flagged(key, "matrices")
-    yield Convention("module", _module)
+    yield MODULE

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from maxmargin.verify.claims.papers import BN, CRAWSHAW, GV
-from maxmargin.verify.claims.record import Case, Control, Measured, Paper, at_most, register
+from maxmargin.verify.claims.record import Case, Control, Paper, at_most, measured
 
 
 def same(
@@ -70,18 +70,16 @@ ROWS: dict[str, tuple[Paper, str, str, dict[str, int], dict[str, Any], Control]]
 }
 
 for _id, (_paper, _statement, _formula, _problems, _params, _control) in ROWS.items():
-    register(
-        Measured(
-            id=_id,
-            paper=_paper.key,
-            kind="identity",
-            statement=_statement,
-            formula=_formula,
-            source=_paper.name,
-            optimizers=tuple(dict.fromkeys((str(_params["a"]), str(_params["b"])))),
-            measure=same,
-            cases=tuple(Case(p, problem=p, steps=steps, **_params) for p, steps in _problems.items()),
-            conditions=(at_most("distance", 1e-9, refuted=1e-4),),
-            control=_control,
-        )
+    measured(
+        id=_id,
+        paper=_paper.key,
+        kind="identity",
+        statement=_statement,
+        formula=_formula,
+        source=_paper.name,
+        optimizers=tuple(dict.fromkeys((str(_params["a"]), str(_params["b"])))),
+        measure=same,
+        cases=tuple(Case(p, problem=p, steps=steps, **_params) for p, steps in _problems.items()),
+        conditions=(at_most("distance", 1e-9, refuted=1e-4),),
+        control=_control,
     )

@@ -19,14 +19,11 @@ def network(problem: str, quick: int, full: int, decay: float = 0.2, scale: floa
 def common(
     patience: float = 1.0, decay: float = 0.2, network_decay: float | None = None, network_scale: float = 0.002
 ) -> tuple[Plan, ...]:
-    """The common problems; an optimizer with a longer memory goes slower, and has ``patience`` times the steps.
+    """Return the common problems; an optimizer with a longer memory goes slower, and has ``patience`` times the steps.
 
     On a network, what a weight moved the wrong way at the start is a deficit that only ‖θ‖ ~ t^((1−decay)/L) makes
     small. A smaller start helps (a quarter off the gap of sign-like steps for a tenth, which at 2 % growth a step costs
     100 steps), and so does a slower decay of the pace.
-
-    Returns:
-        One plan a problem.
     """
     fall = decay if network_decay is None else network_decay
     return (

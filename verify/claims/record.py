@@ -8,15 +8,16 @@ control for which these conditions must not hold.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec
 
 from maxmargin.models.errors import InputError
 from maxmargin.verify.results.outcome import Outcome
 from maxmargin.verify.thresholds.table import Bounds
 
+P = ParamSpec("P")
 TIERS = ("quick", "full")
 Kind = Literal["limit direction", "bound", "rate", "monotone", "identity", "counterexample", "edge"]
 Numbers = Mapping[str, Any]
@@ -187,7 +188,7 @@ class Claim:
         return self.control or ("linf" if self.norm == "l2" else "l2")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measured:
     """A claim that numbers decide.
 
@@ -198,7 +199,7 @@ class Measured:
         statement: In a sentence.
         formula: The same in symbols.
         source: Paper and theorem.
-        optimizers: Names of ``maxmargin list optimizers`` that it is about.
+        optimizers: Names of ``maxmargin list optimizers`` that it is about; by default those of its cases.
         measure: ``measure(tier, seed, **case parameters) -> Numbers``; pure.
         cases: Where it is measured.
         conditions: All must be met.
@@ -218,7 +219,7 @@ class Measured:
     statement: str
     formula: str
     source: str
-    optimizers: tuple[str, ...]
+    optimizers: tuple[str, ...] = ()
     measure: Callable[..., Numbers]
     cases: tuple[Case, ...]
     conditions: tuple[Condition, ...]
@@ -233,6 +234,8 @@ class Measured:
             raise ClaimError(f"claim {self.id!r} has no {'conditions' if self.cases else 'cases'}")
         if len({case.name for case in self.cases}) < len(self.cases):
             raise ClaimError(f"claim {self.id!r} has two cases of one name")
+        own = dict.fromkeys(case.params["optimizer"] for case in self.cases if "optimizer" in case.params)
+        object.__setattr__(self, "optimizers", self.optimizers or tuple(own))
 
     @property
     def spoiled(self) -> Case:
@@ -247,10 +250,7 @@ PAPERS: dict[str, Paper] = {"other": Paper("other", "Other sources", "")}
 
 
 def paper(key: str, name: str, title: str) -> Paper:
-    """Make a paper known.
-
-    Returns:
-        The paper.
+    """Return the paper, made known.
 
     Raises:
         ClaimError: when another one has this key.
@@ -262,10 +262,7 @@ def paper(key: str, name: str, title: str) -> Paper:
 
 
 def register(claim: Record) -> Record:
-    """Make a claim known to ``maxmargin list claims``, ``maxmargin verify`` and the theory gate.
-
-    Returns:
-        The claim.
+    """Return the claim, made known to ``maxmargin list claims``, ``maxmargin verify`` and the theory gate.
 
     Raises:
         ClaimError: when there is one of this id, or no such paper.
@@ -278,13 +275,15 @@ def register(claim: Record) -> Record:
     return claim
 
 
-def table(claim: Measured, rows: Mapping[str, Mapping[str, Any]]) -> Sequence[Record]:
-    """Register one claim a row: ``claim`` with the row's fields changed, its id followed by the row's name.
+def _registered(make: Callable[P, Record]) -> Callable[P, Record]:
+    def made(*args: P.args, **fields: P.kwargs) -> Record:
+        return register(make(*args, **fields))
 
-    Returns:
-        The claims.
-    """
-    return [register(replace(claim, id=f"{claim.id}-{name}", **row)) for name, row in rows.items()]
+    return made
+
+
+claim, measured = _registered(Claim), _registered(Measured)
+"""A record of that kind, made and registered."""
 
 
 def held_against(claim: Record, optimizer: str) -> Record:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from maxmargin.verify.claims.papers import GV, JT, LL, TG
-from maxmargin.verify.claims.record import Case, Control, Measured, at_least, at_most, register, within
+from maxmargin.verify.claims.record import Case, Control, at_least, at_most, measured, within
 
 
 def _log_loss(problem: Any, path: Any, run: int = 0) -> np.ndarray:
@@ -43,25 +43,23 @@ def soft(
     }
 
 
-register(
-    Measured(
-        id="tg-soft-margin",
-        paper=TG.key,
-        kind="monotone",
-        statement="Once the data are separated, small steps of steepest descent never lower their norm's soft margin.",
-        formula="d/dt [ −log ℒ(θ) / ‖θ‖ᴸ ] ≥ 0 once ℒ(θ) < 1",
-        source=f"{TG.name}, theorem on the algorithm-specific margin; {LL.name} for ℓ2",
-        optimizers=("steepest", "ngd", "sign-gd", "spectral-gd", "coordinate-descent"),
-        measure=soft,
-        cases=tuple(
-            Case(f"{problem}, {norm}", problem=problem, norm=norm)
-            for problem in ("binary@relu2:h=8", "multiclass@linear")
-            for norm in ("l2", "linf", "spectral", "l1", "entrywise:3")
-        ),
-        conditions=(at_most("largest fall", 1e-6, refuted=1e-4), at_least("rise", 0.1)),
-        control=Control("the soft margin of another norm", norm="linf", steps_of="l1"),
-        hypotheses=(at_least("checkpoints", 100),),
-    )
+measured(
+    id="tg-soft-margin",
+    paper=TG.key,
+    kind="monotone",
+    statement="Once the data are separated, small steps of steepest descent never lower their norm's soft margin.",
+    formula="d/dt [ −log ℒ(θ) / ‖θ‖ᴸ ] ≥ 0 once ℒ(θ) < 1",
+    source=f"{TG.name}, theorem on the algorithm-specific margin; {LL.name} for ℓ2",
+    optimizers=("steepest", "ngd", "sign-gd", "spectral-gd", "coordinate-descent"),
+    measure=soft,
+    cases=tuple(
+        Case(f"{problem}, {norm}", problem=problem, norm=norm)
+        for problem in ("binary@relu2:h=8", "multiclass@linear")
+        for norm in ("l2", "linf", "spectral", "l1", "entrywise:3")
+    ),
+    conditions=(at_most("largest fall", 1e-6, refuted=1e-4), at_least("rise", 0.1)),
+    control=Control("the soft margin of another norm", norm="linf", steps_of="l1"),
+    hypotheses=(at_least("checkpoints", 100),),
 )
 
 
@@ -86,27 +84,25 @@ def soft_flow(tier: str, seed: int, *, problem: str, norm: str, until: float, of
     }
 
 
-register(
-    Measured(
-        id="tg-soft-margin-flow",
-        paper=TG.key,
-        kind="monotone",
-        statement="Along the flow of steepest descent its norm's soft margin never falls once the data are separated.",
-        formula="d/dN [ −log ℒ(θ) / ‖θ‖ᴸ ] ≥ 0 once ℒ(θ) < 1",
-        source=f"{TG.name}, theorem on the algorithm-specific margin",
-        optimizers=("steepest",),
-        measure=soft_flow,
-        cases=(
-            Case("binary@linear, linf", problem="binary@linear", norm="linf", until=100.0),
-            Case("binary@linear, l2", problem="binary@linear", norm="l2", until=100.0),
-            Case("multiclass@linear, spectral", problem="multiclass@linear", norm="spectral", until=60.0),
-            Case("binary@relu2:h=4, l2", problem="binary@relu2:h=4", norm="l2", until=20.0),
-        ),
-        # The integrator's relative error is 1e-4.
-        conditions=(at_most("largest fall", 1e-4, refuted=1e-3), at_least("rise", 0.1)),
-        control=Control("a degree that the model does not have, L + 1", off=1),
-        hypotheses=(at_least("checkpoints", 20),),
-    )
+measured(
+    id="tg-soft-margin-flow",
+    paper=TG.key,
+    kind="monotone",
+    statement="Along the flow of steepest descent its norm's soft margin never falls once the data are separated.",
+    formula="d/dN [ −log ℒ(θ) / ‖θ‖ᴸ ] ≥ 0 once ℒ(θ) < 1",
+    source=f"{TG.name}, theorem on the algorithm-specific margin",
+    optimizers=("steepest",),
+    measure=soft_flow,
+    cases=(
+        Case("binary@linear, linf", problem="binary@linear", norm="linf", until=100.0),
+        Case("binary@linear, l2", problem="binary@linear", norm="l2", until=100.0),
+        Case("multiclass@linear, spectral", problem="multiclass@linear", norm="spectral", until=60.0),
+        Case("binary@relu2:h=4, l2", problem="binary@relu2:h=4", norm="l2", until=20.0),
+    ),
+    # The integrator's relative error is 1e-4.
+    conditions=(at_most("largest fall", 1e-4, refuted=1e-3), at_least("rise", 0.1)),
+    control=Control("a degree that the model does not have, L + 1", off=1),
+    hypotheses=(at_least("checkpoints", 20),),
 )
 
 
@@ -129,29 +125,27 @@ def rates(tier: str, seed: int, *, problem: str, degree: int, optimizer: str = "
     }
 
 
-register(
-    Measured(
-        id="ll-rates",
-        paper=LL.key,
-        kind="rate",
-        statement="Along gradient flow the norm is of order (log t)^(1/L), the loss of order 1/(t (log t)^(2−2/L)).",
-        formula="‖θ‖ = Θ((log t)^(1/L)),  ℒ = Θ(1/(t (log t)^(2−2/L)))",
-        source=f"{LL.name}, theorem on rates",
-        optimizers=("ngd",),
-        measure=rates,
-        cases=(
-            Case("multiclass@linear", problem="multiclass@linear", degree=1),
-            Case("binary@diagonal:depth=2", problem="binary@diagonal:depth=2", degree=2),
-            Case("binary@relu2:h=8", problem="binary@relu2:h=8", degree=3),
-            Case("binary@deep-linear:depth=4", problem="binary@deep-linear:depth=4,width=4", degree=4),
-        ),
-        conditions=(
-            within("exponent of the norm, times L", 0.95, 1.05),
-            within("exponent of loss · t, less theory's", -0.1, 0.1),
-        ),
-        control=Control("the exponents of degree 2", degree=2),
-        hypotheses=(at_least("log t", 100.0),),
-    )
+measured(
+    id="ll-rates",
+    paper=LL.key,
+    kind="rate",
+    statement="Along gradient flow the norm is of order (log t)^(1/L), the loss of order 1/(t (log t)^(2−2/L)).",
+    formula="‖θ‖ = Θ((log t)^(1/L)),  ℒ = Θ(1/(t (log t)^(2−2/L)))",
+    source=f"{LL.name}, theorem on rates",
+    optimizers=("ngd",),
+    measure=rates,
+    cases=(
+        Case("multiclass@linear", problem="multiclass@linear", degree=1),
+        Case("binary@diagonal:depth=2", problem="binary@diagonal:depth=2", degree=2),
+        Case("binary@relu2:h=8", problem="binary@relu2:h=8", degree=3),
+        Case("binary@deep-linear:depth=4", problem="binary@deep-linear:depth=4,width=4", degree=4),
+    ),
+    conditions=(
+        within("exponent of the norm, times L", 0.95, 1.05),
+        within("exponent of loss · t, less theory's", -0.1, 0.1),
+    ),
+    control=Control("the exponents of degree 2", degree=2),
+    hypotheses=(at_least("log t", 100.0),),
 )
 
 
@@ -178,29 +172,26 @@ def aligned(tier: str, seed: int, *, problem: str, optimizer: str) -> dict[str, 
     }
 
 
-register(
-    Measured(
-        id="jt-alignment",
-        paper=JT.key,
-        kind="limit direction",
-        statement="Under gradient descent the weights align with the loss's gradient, and layers share ‖θ‖² as d_k/L.",
-        formula="⟨θ, −∇ℒ⟩/(‖θ‖‖∇ℒ‖) → 1,  ‖W_k‖²/‖θ‖² → d_k/L",
-        source=f"{JT.name}, theorem on alignment; the shares: Euler's identity",
-        optimizers=("ngd", "momentum-gd"),
-        measure=aligned,
-        cases=(
-            Case("binary@relu2:h=8, ngd", problem="binary@relu2:h=8", optimizer="ngd"),
-            Case("binary@relu2:h=8, momentum", problem="binary@relu2:h=8", optimizer="momentum-gd"),
-            Case("binary@deep-linear:depth=3", problem="binary@deep-linear:depth=3,width=4", optimizer="ngd"),
-        ),
-        conditions=(
-            at_most("1 − cos", 1e-2, refuted=5e-2),
-            at_most("1 − cos, end over a tenth", 0.7, refuted=0.95),
-            at_most("error of the layers' shares", 1e-2, refuted=5e-2),
-        ),
-        control=Control("signs of the gradient", optimizer="sign-gd"),
-        hypotheses=(at_least("separated", 1.0),),
-    )
+measured(
+    id="jt-alignment",
+    paper=JT.key,
+    kind="limit direction",
+    statement="Under gradient descent the weights align with the loss's gradient, and layers share ‖θ‖² as d_k/L.",
+    formula="⟨θ, −∇ℒ⟩/(‖θ‖‖∇ℒ‖) → 1,  ‖W_k‖²/‖θ‖² → d_k/L",
+    source=f"{JT.name}, theorem on alignment; the shares: Euler's identity",
+    measure=aligned,
+    cases=(
+        Case("binary@relu2:h=8, ngd", problem="binary@relu2:h=8", optimizer="ngd"),
+        Case("binary@relu2:h=8, momentum", problem="binary@relu2:h=8", optimizer="momentum-gd"),
+        Case("binary@deep-linear:depth=3", problem="binary@deep-linear:depth=3,width=4", optimizer="ngd"),
+    ),
+    conditions=(
+        at_most("1 − cos", 1e-2, refuted=5e-2),
+        at_most("1 − cos, end over a tenth", 0.7, refuted=0.95),
+        at_most("error of the layers' shares", 1e-2, refuted=5e-2),
+    ),
+    control=Control("signs of the gradient", optimizer="sign-gd"),
+    hypotheses=(at_least("separated", 1.0),),
 )
 
 
@@ -218,22 +209,19 @@ def equal_layers(tier: str, seed: int, *, problem: str, optimizer: str, norm: st
     }
 
 
-register(
-    Measured(
-        id="gv-equal-layers",
-        paper=GV.key,
-        kind="identity",
-        statement="At KKT directions of the ℓ∞ and the max-spectral problem all layers have the same norm.",
-        formula="max|W_j| = max|W_k|,  ‖W_j‖_sp = ‖W_k‖_sp",
-        source=f"{GV.name}, KKT conditions of the problem; by Euler's identity no layer's multiplier vanishes",
-        optimizers=("signum", "muon"),
-        measure=equal_layers,
-        cases=(
-            Case("binary@relu2:h=8, signum", problem="binary@relu2:h=8", optimizer="signum", norm="linf"),
-            Case("binary@relu2:h=8, muon", problem="binary@relu2:h=8", optimizer="muon", norm="spectral"),
-        ),
-        conditions=(at_most("largest layer over smallest, less 1", 2e-2, refuted=0.1),),
-        control=Control("gradient descent in ℓ2, whose layers are as √2 to 1", optimizer="ngd", norm="l2"),
-        hypotheses=(at_least("separated", 1.0),),
-    )
+measured(
+    id="gv-equal-layers",
+    paper=GV.key,
+    kind="identity",
+    statement="At KKT directions of the ℓ∞ and the max-spectral problem all layers have the same norm.",
+    formula="max|W_j| = max|W_k|,  ‖W_j‖_sp = ‖W_k‖_sp",
+    source=f"{GV.name}, KKT conditions of the problem; by Euler's identity no layer's multiplier vanishes",
+    measure=equal_layers,
+    cases=(
+        Case("binary@relu2:h=8, signum", problem="binary@relu2:h=8", optimizer="signum", norm="linf"),
+        Case("binary@relu2:h=8, muon", problem="binary@relu2:h=8", optimizer="muon", norm="spectral"),
+    ),
+    conditions=(at_most("largest layer over smallest, less 1", 2e-2, refuted=0.1),),
+    control=Control("gradient descent in ℓ2, whose layers are as √2 to 1", optimizer="ngd", norm="l2"),
+    hypotheses=(at_least("separated", 1.0),),
 )

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from maxmargin.verify.claims.papers import LL, TG
 from maxmargin.verify.claims.plans import common
-from maxmargin.verify.claims.record import Claim, register
+from maxmargin.verify.claims.record import claim
 
-register(
-    Claim(
-        "ngd-l2",
-        "ngd",
-        "l2",
-        "Normalized gradient descent approaches a KKT direction of the l2 margin problem.",
-        f"{LL.name}; {TG.name}",
-        common(),
-        paper=LL.key,
-    )
+claim(
+    "ngd-l2",
+    "ngd",
+    "l2",
+    "Normalized gradient descent approaches a KKT direction of the l2 margin problem.",
+    f"{LL.name}; {TG.name}",
+    common(),
+    paper=LL.key,
 )

@@ -37,10 +37,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def key_value(text: str) -> tuple[str, Any]:
-    """One ``--kw``: NAME=VALUE, the value a Python literal, or else text.
-
-    Returns:
-        The name and the value.
+    """Return name and value of one ``--kw``: NAME=VALUE, the value a Python literal, or else text.
 
     Example:
         >>> key_value("betas=(0.9,0.95)"), key_value("foreach=False"), key_value("mode=fast")

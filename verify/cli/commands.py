@@ -41,11 +41,7 @@ REPORT = "maxmargin-report"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command that was asked for.
-
-    Returns:
-        The exit status.
-    """
+    """Run the command that was asked for, and return its exit status."""
     plugins.add(*args.plugin)
     COMMAND.set(shlex.join(["maxmargin", *args.argv]))
     out = Output(sys.stderr if args.json == "-" else results(), args.quiet)

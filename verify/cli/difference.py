@@ -38,13 +38,10 @@ class Change:
 
 
 def load(path: Path) -> tuple[Verdict, ...]:
-    """The verdicts in a JSON file of ``check`` or ``verify``, or in a folder with a ``results.json``.
+    """Return the verdicts in a JSON file of ``check`` or ``verify``, or in a folder with a ``results.json``.
 
     Args:
         path: The file or folder.
-
-    Returns:
-        The verdicts.
 
     Raises:
         ReportError: it is none.
@@ -61,14 +58,11 @@ def load(path: Path) -> tuple[Verdict, ...]:
 
 
 def changes(before: Sequence[Verdict], after: Sequence[Verdict]) -> list[Change]:
-    """What changed from one result to another, what is worse first.
+    """Return what changed from one result to another, what is worse first.
 
     Args:
         before: The older verdicts.
         after: The newer ones. One alone on either side is compared with the other, whatever they are called.
-
-    Returns:
-        The changes.
     """
     old, new = _named(before), _named(after)
     if len(old) == len(new) == 1:

@@ -88,11 +88,7 @@ def _terminate(*_: Any) -> NoReturn:
 
 
 def _failed(error: Exception, args: argparse.Namespace) -> int:
-    """Tell bad input, with its message, from a fault of the program, with its traceback.
-
-    Returns:
-        The exit status.
-    """
+    """The exit status: bad input, with its message, is told from a fault of the program, with its traceback."""
     with suppress(Exception):  # a broken installation may lack what tells them apart
         from maxmargin.verify.cli import given
 

@@ -98,11 +98,7 @@ def _is_users(filename: Any, args: argparse.Namespace) -> bool:
 
 
 def report_input_error(error: Exception, args: argparse.Namespace) -> int:
-    """Say what is wrong on standard error, and in the JSON when it was asked for.
-
-    Returns:
-        The exit status.
-    """
+    """Say what is wrong on standard error, and in the JSON when it was asked for; return the exit status."""
     message = printable(str(error)).strip()
     print(f"maxmargin: error: {message}", file=sys.stderr)
     record: dict[str, Any] = {"schema": 1, "error": {"type": type(error).__name__, "message": message}}

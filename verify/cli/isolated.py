@@ -93,11 +93,7 @@ def _read(pipe: int) -> bytes:
 
 
 def _vanished(ended: int, call: Call | None) -> int:
-    """Say how a worker without a verdict ended, and where the optimizer was.
-
-    Returns:
-        The exit status.
-    """
+    """Say how a worker without a verdict ended, and where the optimizer was; return the exit status."""
     where = "" if call is None else f" {call.place}"
     if ended >= 0:
         print(

@@ -24,10 +24,7 @@ STYLES = {"HOLDS": "bold green", "FAILS": "bold red", "INCONCLUSIVE": "bold yell
 
 
 def printable(text: object) -> str:
-    r"""``text`` with control characters made visible: a target's name must not drive the terminal.
-
-    Returns:
-        Text that prints as one sees it.
+    r"""Return ``text`` with control characters made visible: a target's name must not drive the terminal.
 
     Example:
         >>> print(printable(f"a{chr(27)}[31mb"))
@@ -37,10 +34,7 @@ def printable(text: object) -> str:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A measured number in few characters; a dash where nothing was measured.
-
-    Returns:
-        The text.
+    """Return a measured number in few characters; a dash where nothing was measured.
 
     Example:
         >>> number(0.00123), number(12.3456), number(1234.5), number(None)

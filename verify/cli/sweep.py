@@ -13,14 +13,7 @@ from maxmargin.verify.results.store import write_atomically
 
 
 def sweep(args: argparse.Namespace, out: Output) -> int:
-    """``maxmargin sweep``.
-
-    Returns:
-        The exit status.
-
-    Raises:
-        CliError: there is nothing that writes the table.
-    """
+    """``maxmargin sweep``."""
     if importlib.util.find_spec("pyarrow") is None:
         raise CliError("a sweep's table is written by pyarrow: pip install 'maxmargin[sweep]'")
     from maxmargin.reports.heat import heat_map

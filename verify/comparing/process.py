@@ -30,13 +30,6 @@ class SideProcess:
     """
 
     def __init__(self, name: str, spec: str, kwargs: Mapping[str, Any]) -> None:
-        """Start it.
-
-        Args:
-            name: ``A`` or ``B``.
-            spec: The target.
-            kwargs: Its arguments.
-        """
         self.name, self.spec, self.kwargs = name, spec, dict(kwargs)
         self.about: dict[str, Any] = {}
         self._process = subprocess.Popen(

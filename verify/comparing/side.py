@@ -126,7 +126,7 @@ def main() -> None:
         try:
             if what == "load":
                 plugins.load()
-                side = Side(request["spec"], _thawed(request["kwargs"]))
+                side = Side(request["spec"], dict(ast.literal_eval(request["kwargs"])))  # in which tuples stay tuples
                 reply(done=side.about())
             else:
                 assert side is not None
@@ -146,8 +146,3 @@ def answer(side: Side, what: str, request: Mapping[str, Any], tell: Progress) ->
         for play in request["plays"]
     ]
     return side.play(tell=tell, **{**request, "plays": plays})
-
-
-def _thawed(text: str) -> dict[str, Any]:
-    """Arguments from the text of a Python literal, in which tuples stay tuples."""
-    return dict(ast.literal_eval(text))

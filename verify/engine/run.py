@@ -29,15 +29,15 @@ class EngineError(InputError):
     """Starts or data that the engine cannot batch."""
 
 
-def log_spaced(steps: int, count: int, first: int = CHUNK) -> list[int]:
-    """Return about ``count`` increasing multiples of 8 from ``first`` to ``steps``, evenly spaced in log t.
+def log_spaced(steps: int, count: int) -> list[int]:
+    """Return about ``count`` increasing multiples of 8 up to ``steps``, evenly spaced in log t.
 
     Example:
         >>> log_spaced(1000, 5)
         [8, 24, 88, 296, 1000]
     """
     last = max(CHUNK, steps // CHUNK * CHUNK)
-    points = np.geomspace(first, last, count)
+    points = np.geomspace(CHUNK, last, count)
     return sorted({round(p / CHUNK) * CHUNK for p in points} | {last})
 
 
@@ -99,7 +99,7 @@ def run(
     snapshot: str | Path | None = None,
     every: float = 30.0,
 ) -> Trajectory:
-    """Train B runs at once and keep log-spaced checkpoints.
+    """Return the trajectory of B runs trained at once, with log-spaced checkpoints.
 
     Args:
         problem: One problem for all runs, or one a run (same model, same data shapes).
@@ -123,9 +123,6 @@ def run(
             as it would have without a break (same machine, same versions). It is written every ``every`` seconds,
             whenever an exception or Ctrl-C ends the run, and at its end.
         every: Seconds between two snapshots, at least; a killed process loses no more than that.
-
-    Returns:
-        The trajectory.
 
     Raises:
         EngineError: when starts and data do not fit together, or for an unknown loss.

@@ -28,7 +28,7 @@ class Schedule(ABC):
 
     @abstractmethod
     def rate(self, step: int, speed: Tensor, length: Tensor, growth: Tensor | None = None) -> Tensor:
-        """η of each run.
+        """Return η of each run, (B,).
 
         Args:
             step: The step about to be taken, counted from 1.
@@ -36,9 +36,6 @@ class Schedule(ABC):
             length: (B,) ‖θ‖ in the optimizer's norm, per unit of the step's norm; inf where θ may start at 0.
             growth: (B,) change of the smallest margin per unit of η as θ keeps its direction,
                 L q(θ/‖θ‖) ‖θ‖^(L−1) times the step's norm; negative where the data are not separated yet.
-
-        Returns:
-            (B,) learning rates.
         """
 
 
@@ -61,30 +58,6 @@ class PowerLaw(Schedule):
     @override
     def rate(self, step: int, speed: Tensor, length: Tensor, growth: Tensor | None = None) -> Tensor:
         return self.eta * step**-self.a * torch.ones_like(speed)
-
-
-@dataclass(frozen=True)
-class PowerLaws(Schedule):
-    """A power law of its own for each run of a batch: η_b = eta_b · t^(−a_b)."""
-
-    eta: tuple[float, ...]
-    a: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.eta) != len(self.a):
-            raise ScheduleError(f"{len(self.eta)} eta and {len(self.a)} a; needed: one of each for every run")
-        for eta, a in zip(self.eta, self.a, strict=True):
-            PowerLaw(eta, a)
-
-    @property
-    @override
-    def needs_speed(self) -> bool:
-        return False
-
-    @override
-    def rate(self, step: int, speed: Tensor, length: Tensor, growth: Tensor | None = None) -> Tensor:
-        powers = [eta * step**-a for eta, a in zip(self.eta, self.a, strict=True)]
-        return torch.tensor(powers, dtype=speed.dtype, device=speed.device)
 
 
 @dataclass(frozen=True)
@@ -112,14 +85,11 @@ class Paced(Schedule):
 
     @classmethod
     def following(cls, lag_limit: float) -> Paced:
-        """The pace that an optimizer's moments can follow: twice its lag limit, at most 0.2.
+        """Return the pace that an optimizer's moments can follow: twice its lag limit, at most 0.2.
 
         The limit bounds the change of the weights that matter, those of the margins near the smallest. These change
         several times more slowly than the worst one, which is what the pace bounds; on easy data, where they do not,
         ``lead`` keeps them at half the pace, which is the limit.
-
-        Returns:
-            The schedule.
         """
         return cls(pace=min(0.2, 2.0 * lag_limit))
 

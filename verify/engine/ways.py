@@ -93,8 +93,7 @@ class Task:
     def rate(self, step: Any, speed: Tensor, length: Tensor, growth: Tensor) -> Tensor:
         """η from measurements in the norm of the pace."""
         unit = self.one.optimizer.step_norm
-        found = self.schedule.rate(step, speed * unit, length / unit, growth * unit)
-        return found[: self.runs] if found.ndim else found  # of a schedule for more runs, those of the first ones
+        return self.schedule.rate(step, speed * unit, length / unit, growth * unit)
 
 
 class Way(ABC):
@@ -244,23 +243,15 @@ class Native(Way):
         self.resume(0, self.start)
 
     def _traceable_rate(self) -> Any:
-        """The schedule as a function of tensors, or None where it has to be asked chunk by chunk.
-
-        Returns:
-            A function, or None.
-
-        Raises:
-            UnsupportedError: for a schedule that looks at the speed and at values.
-        """
+        """The schedule as a function of tensors; None where it looks at values and has to be asked chunk by chunk."""
         schedule = self.task.schedule
         try:
-            graph, _ = record(self.task.rate, *torch.ones(4, dtype=torch.float64).unbind())
+            record(self.task.rate, *torch.ones(4, dtype=torch.float64).unbind())
         except (UnsupportedError, TypeError, RuntimeError) as error:
             if schedule.needs_speed:
                 raise UnsupportedError(f"the rate of {type(schedule).__name__} ({error})") from error
             return None
-        single = graph.metas[graph.outputs[0].number].shape == ()
-        return self.task.rate if single else None  # a schedule of several runs gives several
+        return self.task.rate
 
     @property
     def coarsest(self) -> torch.dtype:

@@ -102,14 +102,11 @@ def _gaps(problem: Problem, norm: Norm, points: Sequence[Mapping[str, np.ndarray
 
 
 def coincide(problem: Problem, a: Norm, b: Norm) -> bool:
-    """Whether two norms are the same function on a problem's blocks up to a factor.
+    """Return whether two norms are the same function on a problem's blocks up to a factor.
 
     A factor changes neither gap nor alignment (without vectors, hybrid:2 is twice spectral). Norms that join norms of
     blocks by an ℓ_p are the same iff they are so on each block alone, with one factor, and where all blocks count
     alike, which shows how they are joined. Norms of one block are compared at random points.
-
-    Returns:
-        True or False.
     """
     rng = np.random.default_rng(0)
     ratios = []

@@ -56,7 +56,7 @@ def hypotheses_of(
     known: Known | None = None,
     left: Mapping[int, float] | None = None,
 ) -> dict[str, Hypothesis]:
-    """Every hypothesis that a trajectory can show, by name.
+    """Return every hypothesis that a trajectory can show, by name.
 
     Judged, of the kind ``theorem``: ``separated`` (T1: the data are fitted; where fewer than half of several runs are,
     or only one, that is not known of the optimizer), ``finite steps`` (where one was not: its number; its run ends
@@ -79,9 +79,6 @@ def hypotheses_of(
         norm: The optimizer's norm, in which lengths are measured.
         known: What is known beforehand.
         left: How far each measured run's direction ends from the point of the norm's own that it approaches, if known.
-
-    Returns:
-        name → Hypothesis.
     """
     known = known or Known()
     good = trajectory.separated
@@ -154,13 +151,10 @@ def _unit(trajectory: Trajectory, t: int, run: int) -> np.ndarray:
 
 
 def _path(trajectory: Trajectory, runs: np.ndarray) -> dict[str, Hypothesis]:
-    """How far θ/‖θ‖₂ went over the last decade of steps, and that over how far it got, worst run.
+    """Return how far θ/‖θ‖₂ went over the last decade of steps, and that over how far it got, worst run.
 
     Between checkpoints the path is straight, so both are lower bounds: what rotates faster than the checkpoints are
     apart is not seen.
-
-    Returns:
-        Both, informative.
     """
     late = np.flatnonzero(trajectory.steps >= max(1, trajectory.steps[-1] / 10))
     if len(late) < 3:

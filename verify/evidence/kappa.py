@@ -16,7 +16,6 @@ import numpy as np
 
 from maxmargin.solvers.norms import Norm
 from maxmargin.solvers.norms.entrywise import Entrywise
-from maxmargin.solvers.norms.parameter import ParameterNorm
 from maxmargin.verify.engine.trajectory import Trajectory
 from maxmargin.verify.thresholds.judging import LATE_CHECKPOINTS, SIGNIFICANT
 
@@ -95,26 +94,3 @@ def measured_weights(kappas: Mapping[str, BlockKappa]) -> dict[str, float]:
         return {}
     top = max(k.value for k in kappas.values())
     return {name: top / k.value for name, k in kappas.items()}
-
-
-def reweighted(norm: Norm, shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, float]) -> Norm:
-    """The norm with its blocks' weights multiplied by measured ones: the norm that a lagging optimizer follows.
-
-    Args:
-        norm: The nominal norm, blocks joined by a maximum.
-        shapes: The problem's blocks.
-        weights: As :func:`measured_weights` gives them; a block that is missing keeps its weight.
-
-    Returns:
-        The norm, named by its text form.
-
-    Example:
-        >>> from maxmargin.solvers.norms import get_norm
-        >>> reweighted(get_norm("hybrid"), {"W": (3, 2), "a": (3,)}, {"W": 1.0, "a": 1.25}).name
-        'blocks:W=spectral,a=1.25*linf;max'
-    """
-    rules = {}
-    for name, shape in shapes.items():
-        block, weight = norm.block(name, shape)
-        rules[name] = (block, weight * weights.get(name, 1.0))
-    return ParameterNorm.of(rules, norm.aggregation)

@@ -196,13 +196,10 @@ def reference_of(problem: Problem, norm: Norm) -> MarginSolution:
 def fitted_slope(
     steps: np.ndarray, gap: np.ndarray, decades: float = 1.0
 ) -> tuple[float | None, tuple[float, float] | None]:
-    """Fit d log Γ / d log t over the last ``decades`` of steps, with a 95 % interval: medians over runs.
+    """Return d log Γ / d log t over the last ``decades`` of steps and its 95 % interval, medians over runs; or Nones.
 
     The interval is that of an ordinary regression, widened by the autocorrelation of its residuals (Γ is a smooth
     curve with waves, not independent noise).
-
-    Returns:
-        (slope, (low, high)), or (None, None) with fewer than four usable checkpoints.
     """
     late = steps >= max(1.0, steps[-1] / 10**decades)
     fits = []
@@ -277,7 +274,7 @@ def _spread(series: np.ndarray, chosen: np.ndarray, runs: int) -> np.ndarray:
     return out
 
 
-def _last(series: np.ndarray, count: int = LAST_CHECKPOINTS) -> float:
+def _last(series: np.ndarray) -> float:
     """Median over the last checkpoints and the runs; one checkpoint's alignment fluctuates."""
-    tail = series[-count:]
+    tail = series[-LAST_CHECKPOINTS:]
     return float(np.nanmedian(tail)) if np.isfinite(tail).any() else nan

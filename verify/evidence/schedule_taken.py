@@ -72,14 +72,11 @@ def realized(degree: float, trajectory: Trajectory, norm: Norm, runs: Sequence[i
 
 @singledispatch
 def symbolic(schedule: Schedule, degree: float) -> sp.Expr | None:
-    """η(t) up to a factor, as a sympy expression in ``admissibility.t``; None for a schedule that is not known.
+    """Return η(t) up to a factor, as a sympy expression in ``admissibility.t``; None for a schedule that is not known.
 
     Args:
         schedule: The schedule.
         degree: The model's degree L.
-
-    Returns:
-        The expression.
 
     Example:
         >>> symbolic(PowerLaw(eta=0.1, a=0.8), 3), symbolic(Paced(decay=0.2), 3)

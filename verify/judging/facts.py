@@ -231,15 +231,12 @@ def is_control(name: str, norm: str | None, evidence: Mapping[str, NormEvidence]
 
 
 def untold(norm: str, problems: Iterable[Mapping[str, NormEvidence]], candidates: Iterable[str]) -> list[str]:
-    """The candidates that no problem tells from ``norm``, but for those that are the same norm on all of them.
+    """Return the candidates that no problem tells from ``norm``, but for those that are the same norm on all of them.
 
     Args:
         norm: The judged norm.
         problems: The evidence on each problem.
         candidates: The norms that have to be told from it; one that was nowhere measured is not told.
-
-    Returns:
-        Their names, in order.
     """
     rows = list(problems)
     told = {name for evidence in rows for name in controls_of(norm, evidence)}

@@ -13,11 +13,7 @@ from maxmargin.verify.thresholds.judging import RANDOM_STEPS
 
 
 def no_norm(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict]) -> NoNorm | None:
-    """Say why an optimizer that did not pass maximizes no norm's margin at all.
-
-    Returns:
-        A reason that shows on every problem; None where there is none: then norms have to be spoken of.
-    """
+    """Return why an optimizer maximizes no norm's margin at all, a reason that shows on every problem; or None."""
     for why, shows in _REASONS:
         if all(shows(m, v) for m, v in zip(found, verdicts, strict=True)):
             return why
@@ -45,12 +41,9 @@ def _random(m: Measured, v: ProblemVerdict) -> bool:
 
 
 def _no_descent(m: Measured, v: ProblemVerdict) -> bool:
-    """No run separates the data, or is any nearer to it at the end than half way (in the logarithm of steps).
+    """Return whether no run separates the data, or is any nearer to it at the end than half way (in log t).
 
     Where gradient and state could not be rescaled together, the run was not the optimizer's own, and shows nothing.
-
-    Returns:
-        Whether it is so.
     """
     margin, about = m.trajectory.margin, m.exam.about
     if about is not None and not about.rescalable:

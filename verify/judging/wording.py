@@ -67,9 +67,6 @@ def remarks(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict], tier:
         found: What was measured, one a problem.
         verdicts: The verdict on each.
         tier: ``quick`` or ``full``.
-
-    Returns:
-        Sentences.
     """
     notes = dict.fromkeys(text for m in found for text in m.exam.notes)
     apart = dict.fromkeys(m.exam.about.unevenly for m in found if m.exam.about is not None and m.exam.about.uneven)

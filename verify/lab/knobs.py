@@ -73,15 +73,12 @@ class DeadKnob:
 
 
 def dead_knobs(target: Target, blocks: Shapes, seed: int = 0) -> tuple[DeadKnob, ...]:
-    """Turn each argument that is set, and see whether any step changes.
+    """Return the arguments without effect: each that is set is turned, to see whether any step changes.
 
     Args:
         target: A black box; of one of our own, nothing is found.
         blocks: Shapes that it accepts.
         seed: Of the plays.
-
-    Returns:
-        The arguments without effect.
 
     Raises:
         TargetError: when the optimizer cannot be built or stepped on the blocks.

@@ -23,7 +23,6 @@ class Beside:
         first: The first step, from 1, at which the two part; None so far.
         at_first: The relative difference there; inf where one side is not finite and the other is.
         largest: Over all steps.
-        bitwise: Whether all steps are the same to the last bit.
         broken: The first step that is not finite on either side; None so far.
         askew: The largest part of a second step that is not along the first one, relative.
         low: Smallest factor from the first side's steps to the second's.
@@ -35,7 +34,6 @@ class Beside:
     first: int | None = None
     at_first: float = 0.0
     largest: float = 0.0
-    bitwise: bool = True
     broken: int | None = None
     askew: float = 0.0
     low: float = inf
@@ -58,7 +56,6 @@ class Beside:
             if bool((u != 0).any()):
                 self._factor(1.0)
             return
-        self.bitwise = False
         # What both sides agree on cannot make the difference undefined.
         u, v = torch.where(both & ~torch.isfinite(first), 0.0, torch.stack([first, second]))
         sizes = float(u.norm()), float(v.norm())
@@ -98,15 +95,12 @@ class Beside:
 
 
 def lay(first: Iterable[Move], second: Iterable[Move], tolerance: float) -> list[Beside]:
-    """Compare two sides' moves on one play.
+    """Return two sides' moves on one play compared, one entry a block.
 
     Args:
         first: One side's.
         second: The other's.
         tolerance: A relative difference of a block's step up to it is none.
-
-    Returns:
-        One entry a block.
     """
     found: list[Beside] = []
     for a, b in zip(first, second, strict=True):

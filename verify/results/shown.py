@@ -49,10 +49,7 @@ def html(verdict: Verdict) -> str:
 
 
 def gap(value: float | None) -> str:
-    """A KKT gap as every sentence and table writes it.
-
-    Returns:
-        The text; a dash where nothing was measured.
+    """Return a KKT gap as every sentence and table writes it; a dash where nothing was measured.
 
     Example:
         >>> gap(0.19), gap(None)
@@ -88,6 +85,6 @@ def _plain(line: str) -> str:
     return escape(" ".join(line.split()), quote=False).replace("|", "\\|").replace("`", "\\`")
 
 
-def _short(line: str, most: int = 160) -> str:
+def _short(line: str) -> str:
     line = line.partition("\n")[0]
-    return line if len(line) <= most else f"{line[: most - 1]}…"
+    return line if len(line) <= 160 else f"{line[:159]}…"

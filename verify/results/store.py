@@ -228,12 +228,9 @@ def fingerprint_of(*parts: Any) -> str:
 
 
 def file_key(text: str) -> str:
-    """A file name of ASCII letters, digits, dots and dashes, distinct for distinct texts.
+    """Return a file name of at most 77 ASCII letters, digits, dots and dashes, distinct for distinct texts.
 
     A text that is such a name already is kept. Any other gets an underscore and a hash, which no kept one has.
-
-    Returns:
-        The name, at most 77 characters.
     """
     plain = "".join(c if c.isascii() and (c.isalnum() or c in ".-") else "-" for c in text).strip("-.") or "job"
     return plain if plain == text and len(plain) <= 60 else f"{plain[:60]}_{fingerprint_of(text)}"

@@ -110,11 +110,6 @@ def run_plan(claim: Claim, plan: Plan, *, tier: str = "quick", seed: int = 0, de
     return _job(claim, plan, tier, seed, device).verdict()
 
 
-def run_part(part: Part, tier: str = "quick", device: str = "auto") -> ProblemVerdict:
-    """Run a piece of a claim's work by itself."""
-    return part.job(tier, device).verdict()
-
-
 def _job(
     claim: Claim,
     plan: Plan,

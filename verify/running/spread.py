@@ -50,10 +50,7 @@ class Backend:
             )
 
     def of(self, native: bool) -> str:
-        """The backend of native runs, or of black boxes, which may not share a process.
-
-        Returns:
-            ``threads``, ``loky`` or ``dask``.
+        """Return ``threads``, ``loky`` or ``dask``, for native runs or for black boxes, which may not share a process.
 
         Raises:
             BackendError: ``threads`` for a black box.

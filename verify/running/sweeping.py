@@ -62,10 +62,7 @@ class Grid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @classmethod
     def read(cls, path: Path) -> Grid:
-        """Read a file.
-
-        Returns:
-            The grid, of which every name is known.
+        """Return the grid of a file, of which every name is known.
 
         Raises:
             SweepError: saying what is wrong, and where.

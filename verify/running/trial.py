@@ -55,7 +55,7 @@ class Trial:
 
     @classmethod
     def of(cls, laboratory: Laboratory, names: Sequence[str], claim: Norm | None, plan: Plan, part: str = "") -> Trial:
-        """Examine an optimizer on problems.
+        """Return the trial of an optimizer that is examined on problems.
 
         Args:
             laboratory: The optimizer's.
@@ -63,9 +63,6 @@ class Trial:
             claim: The norm that is claimed, or None.
             plan: How hard to try.
             part: Told in the jobs' names, where there are several trials.
-
-        Returns:
-            The trial.
         """
         exams = laboratory.examine(names, claim)
         jobs = [_job(laboratory.target, exam, plan, part) for exam in exams]

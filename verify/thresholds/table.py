@@ -61,10 +61,7 @@ THRESHOLDS: dict[str, Threshold] = {}
 
 
 def named(name: str, value: Value, unit: str, reason: str, origin: str = "chosen") -> Value:
-    """Enter a threshold into the table.
-
-    Returns:
-        Its value.
+    """Return a threshold's value, entered into the table.
 
     Raises:
         ValueError: when the name stands for something already.

@@ -4,111 +4,70 @@ from __future__ import annotations
 
 from maxmargin.verify.thresholds.table import named
 
-STEPS = named(
-    "STEPS",
-    {"quick": 30_000, "full": 400_000},
-    "steps",
+# A row's name, value and unit stand in its first line.
+# fmt: off
+
+STEPS = named("STEPS", {"quick": 30_000, "full": 400_000}, "steps",
     "of a black box with a short memory",
-    "after 2e4 steps gaps are 3e-3 to 2e-2, after 1e5 8e-4 to 8e-3; a minute, an hour",
-)
-FAST_MEMORY = named(
-    "FAST_MEMORY",
-    0.05,
-    "lag limit",
+    "after 2e4 steps gaps are 3e-3 to 2e-2, after 1e5 8e-4 to 8e-3; a minute, an hour")
+FAST_MEMORY = named("FAST_MEMORY", 0.05, "lag limit",
     "above it STEPS suffice; a longer memory is given more steps, up to MORE times",
-    "chosen: a memory of 20 steps; the pace follows the lag limit",
-)
+    "chosen: a memory of 20 steps; the pace follows the lag limit")
 MORE = named("MORE", {"quick": 2.0, "full": 10.0}, "times STEPS", "most that a long memory is given", "chosen: time")
-LONGER_RUN = named(
-    "LONGER_RUN",
-    4.0,
-    "times the steps",
+LONGER_RUN = named("LONGER_RUN", 4.0, "times the steps",
     "where the quick tier's leave nothing but steps to be desired, unless even these would not do",
-    "Adamax on two layers: 0.037 after 4e6 steps, and not yet seen to close",
-)
+    "Adamax on two layers: 0.037 after 4e6 steps, and not yet seen to close")
 CONNECT = named("CONNECT", 10.0, "seconds", "within which a Dask scheduler has to answer")
-LONGEST_RUN = named(
-    "LONGEST_RUN", 16.0, "times the quick tier's steps", "at most; what needs more is left to the full tier", "minutes"
-)
-NEEDED_MARGIN = named(
-    "NEEDED_MARGIN", 1.25, "times the steps that seem to be needed", "are made", "they are read off a slope"
-)
-ENGINE_STEPS = named(
-    "ENGINE_STEPS",
-    {"quick": 400_000, "full": 4_000_000},
-    "steps",
+LONGEST_RUN = named("LONGEST_RUN", 16.0, "times the quick tier's steps",
+    "at most; what needs more is left to the full tier",
+    "minutes")
+NEEDED_MARGIN = named("NEEDED_MARGIN", 1.25, "times the steps that seem to be needed",
+    "are made",
+    "they are read off a slope")
+ENGINE_STEPS = named("ENGINE_STEPS", {"quick": 400_000, "full": 4_000_000}, "steps",
     "of an optimizer that the engine runs",
     "a native step takes about 0.5 µs, up to 6 with a polar factor: seconds; a memory of 1,000 steps is decided on "
-    "networks after 4e6 (gaps of 3e-2 under linf)",
-)
-ENGINE_MORE = named(
-    "ENGINE_MORE", {"quick": 10.0, "full": 10.0}, "times ENGINE_STEPS", "most that a long memory is given", "time"
-)
-LINEAR_RUNS = named(
-    "LINEAR_RUNS", {"quick": 1, "full": 2}, "initializations", "on a linear model, whose limit is one face", "convexity"
-)
-NETWORK_RUNS = named(
-    "NETWORK_RUNS", {"quick": 2, "full": 6}, "initializations", "on a network, where some never separate", "time"
-)
+    "networks after 4e6 (gaps of 3e-2 under linf)")
+ENGINE_MORE = named("ENGINE_MORE", {"quick": 10.0, "full": 10.0}, "times ENGINE_STEPS",
+    "most that a long memory is given",
+    "time")
+LINEAR_RUNS = named("LINEAR_RUNS", {"quick": 1, "full": 2}, "initializations",
+    "on a linear model, whose limit is one face",
+    "convexity")
+NETWORK_RUNS = named("NETWORK_RUNS", {"quick": 2, "full": 6}, "initializations",
+    "on a network, where some never separate",
+    "time")
 LINEAR_START = named("LINEAR_START", 0.01, "scale", "of the initialization of a linear model")
-NETWORK_START = named(
-    "NETWORK_START",
-    0.02,
-    "scale",
+NETWORK_START = named("NETWORK_START", 0.02, "scale",
     "of the initialization of a network: a direction forgets its start only like a power of ‖θ₀‖/‖θ‖",
-    "6e4 steps from 0.5 leave gaps of 6e-3 (l2) and 1e-1 (linf), from 0.02 2e-4 and 5e-3",
-)
-MIXED = named(
-    "MIXED",
-    0.15,
-    "of the pace",
+    "6e4 steps from 0.5 leave gaps of 6e-3 (l2) and 1e-1 (linf), from 0.02 2e-4 and 5e-3")
+MIXED = named("MIXED", 0.15, "of the pace",
     "where matrices and vectors follow different rules: a lagging Adam steps by κ < 1, a polar factor does not, and "
     "that acts as a weight between the blocks which stalls the gap (κ → 1 as the pace falls)",
-    "Muon-Adam at the full pace stalls at gaps of 0.08 to 0.1 under the unit-ratio hybrid norm",
-)
-SEEN_AFTER = named(
-    "SEEN_AFTER",
-    0.5,
-    "of the engine's pace",
+    "Muon-Adam at the full pace stalls at gaps of 0.08 to 0.1 under the unit-ratio hybrid norm")
+SEEN_AFTER = named("SEEN_AFTER", 0.5, "of the engine's pace",
     "most that a black box goes at: its controller learns speeds from steps taken, so it keeps the worst margin "
     "itself, not the smallest alone, within the lag limit",
-    "see schedules.Paced.following",
-)
+    "see schedules.Paced.following")
 SPEED_FORGETS = named("SPEED_FORGETS", 0.99, "per step", "the controller's memory of the fastest margin")
 RATE_GROWTH = named("RATE_GROWTH", 1.5, "per step", "most that the learning rate grows")
 FIRST_STEP = named("FIRST_STEP", 1e-3, "ℓ2", "length of the first step, before anything is known")
 IDLE = named("IDLE", 1e3, "times the first rate", "most that it is raised before anything moves: it may be waiting")
-RATE_FLOOR = named(
-    "RATE_FLOOR",
-    1e-60,
-    "of the largest rate so far",
+RATE_FLOOR = named("RATE_FLOOR", 1e-60, "of the largest rate so far",
     "steps that do not shrink with their learning rate would drive it to 0",
-    "an average on its way to where it was sent long ago",
-)
+    "an average on its way to where it was sent long ago")
 DRIFT = named("DRIFT", 20, "log₂", "a run is rescaled when its gradient's scale has drifted this far")
-REACH = named(
-    "REACH",
-    500.0,
-    "log₂",
+REACH = named("REACH", 500.0, "log₂",
     "of the largest state that a rescaling may leave, and of the largest factor it uses at once",
-    "float64 holds 2^1023; squares of it must not overflow",
-)
+    "float64 holds 2^1023; squares of it must not overflow")
 TRIAL = named("TRIAL", 30, "steps", "for which one joint instance and separate ones are compared")
-SAME_JOINTLY = named(
-    "SAME_JOINTLY",
-    1e-12,
-    "relative",
+SAME_JOINTLY = named("SAME_JOINTLY", 1e-12, "relative",
     "a difference of their weights that is rounding",
-    "119 of 130 optimizers tried are bit-identical",
-)
+    "119 of 130 optimizers tried are bit-identical")
 SNAPSHOT = named("SNAPSHOT", 10.0, "seconds", "between two snapshots of a run under way")
 SPOKEN = named("SPOKEN", 64, "steps", "between two reports of a black box's progress")
-PLAIN_STEPS = named(
-    "PLAIN_STEPS",
-    (2_000, 10_000),
-    "steps",
+PLAIN_STEPS = named("PLAIN_STEPS", (2_000, 10_000), "steps",
     "fewest and most for which an optimizer is left to itself, to see when its gradient falls below an eps",
-    "time: a second",
-)
+    "time: a second")
 PLAIN_MEMORIES = named("PLAIN_MEMORIES", 10.0, "times the memory", "of those steps: moments must have settled by then")
 PARENT_LOOK = named("PARENT_LOOK", 1.0, "seconds", "between two looks of a worker for the run that it works for")

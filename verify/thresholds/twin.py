@@ -4,102 +4,74 @@ from __future__ import annotations
 
 from maxmargin.verify.thresholds.table import named
 
+# A row's name, value and unit stand in its first line.
+# fmt: off
+
 # -- lab/twin/gradients.py ----------------------------------------------------------------------------------------
 
 TWIN_CHANGING = named("TWIN_CHANGING", 200, "steps", "of changing gradients")
 TWIN_SPECIAL = named("TWIN_SPECIAL", 30, "steps", "of each special kind of gradients")
 TWIN_LATE = named("TWIN_LATE", 2_000, "steps", "as long as a twin is followed: a later change would not be seen")
 TWIN_SHARE = named("TWIN_SHARE", 0.03, "of the weights' size", "moved in a step")
-TWIN_LONG_SHARE = named(
-    "TWIN_LONG_SHARE", 1000.0, "of the weights' size", "moved in a step where weights are drawn anew"
-)
+TWIN_LONG_SHARE = named("TWIN_LONG_SHARE", 1000.0, "of the weights' size",
+    "moved in a step where weights are drawn anew")
 
 # -- lab/twin/guesses.py ------------------------------------------------------------------------------------------
 
-USUAL_RETENTIONS = named(
-    "USUAL_RETENTIONS", (0.9, 0.95, 0.99, 0.999), "of an average", "guessed where a constructor declares none"
-)
+USUAL_RETENTIONS = named("USUAL_RETENTIONS", (0.9, 0.95, 0.99, 0.999), "of an average",
+    "guessed where a constructor declares none")
 MANY_GUESSES = named("MANY_GUESSES", 300, "candidates", "of one row of the registry, at most")
 
 # -- lab/twin/search.py -------------------------------------------------------------------------------------------
 
-SAME_STEP = named(
-    "SAME_STEP", 1e-10, "of each block's step", "a difference below is rounding: the two are one recursion", "float64"
-)
-ROUNDING_SHARE = named(
-    "ROUNDING_SHARE",
-    1e-8,
-    "of a block's step",
+SAME_STEP = named("SAME_STEP", 1e-10, "of each block's step",
+    "a difference below is rounding: the two are one recursion",
+    "float64")
+ROUNDING_SHARE = named("ROUNDING_SHARE", 1e-8, "of a block's step",
     "where rounding in θ is more, in any one step, nothing is proved",
-    "float64; Adam's, RMSprop's and AMSGrad's worst step of 2,260 has 1e-10",
-)
+    "float64; Adam's, RMSprop's and AMSGrad's worst step of 2,260 has 1e-10")
 RATIO_TIE = named("RATIO_TIE", 1e-9, "relative", "closer ratios of learning rates are one", "float64")
 
 # -- lab/rehearsal.py, lab/side_by_side.py ------------------------------------------------------------------------
 
 LAST_DIGIT = named("LAST_DIGIT", 1e-15, "relative", "noise in a gradient's last digits", "float64: four roundings")
-WEIGHT_ROUNDING = named(
-    "WEIGHT_ROUNDING", 4e-16, "of the weights", "rounding in a step that is read off the weights", "float64"
-)
-OWN_ROUNDING = named(
-    "OWN_ROUNDING",
-    10.0,
-    "times",
-    "what noise in the last digits changes both sides' steps by, two sides may differ by",
-)
+WEIGHT_ROUNDING = named("WEIGHT_ROUNDING", 4e-16, "of the weights",
+    "rounding in a step that is read off the weights",
+    "float64")
+OWN_ROUNDING = named("OWN_ROUNDING", 10.0, "times",
+    "what noise in the last digits changes both sides' steps by, two sides may differ by")
 FACTOR_SEEN = named("FACTOR_SEEN", 1e-7, "of a step", "rounding must be below for its length to be compared")
 FACTOR_TIE = named("FACTOR_TIE", 1e-6, "relative", "closer ratios of steps' lengths are one factor")
 
 # -- lab/knobs.py -------------------------------------------------------------------------------------------------
 
-KNOB_STEPS = named(
-    "KNOB_STEPS", 30, "steps", "in which a live argument shows at once", "torch.optim: the first or the second"
-)
-DEAD_STEPS = named(
-    "DEAD_STEPS",
-    (100, 60, 20),
-    "steps",
+KNOB_STEPS = named("KNOB_STEPS", 30, "steps",
+    "in which a live argument shows at once",
+    "torch.optim: the first or the second")
+DEAD_STEPS = named("DEAD_STEPS", (100, 60, 20), "steps",
     "under changing gradients, in a late drift and on each of two sets of larger blocks in which none may differ "
-    "before an argument is called dead",
-)
-KNOB_LADDER = named(
-    "KNOB_LADDER",
-    (1e-3, 1e-6, 1e-9, 1e3, 1e6),
-    "times",
-    "an argument's value, after its half and its double: thresholds that lie far away",
-)
-KNOB_LARGE = named(
-    "KNOB_LARGE", 1e6, "value", "what an argument below 1 is set to besides: an eps may be a norm's least"
-)
+    "before an argument is called dead")
+KNOB_LADDER = named("KNOB_LADDER", (1e-3, 1e-6, 1e-9, 1e3, 1e6), "times",
+    "an argument's value, after its half and its double: thresholds that lie far away")
+KNOB_LARGE = named("KNOB_LARGE", 1e6, "value",
+    "what an argument below 1 is set to besides: an eps may be a norm's least")
 KNOBS_SHOWN = named("KNOBS_SHOWN", 3, "values", "of those tried, in a sentence")
-WAITS_FOR = named(
-    "WAITS_FOR", 0.5, "value", "what an argument of 0 is set to, to see whether another one waits for it", "a momentum"
-)
+WAITS_FOR = named("WAITS_FOR", 0.5, "value",
+    "what an argument of 0 is set to, to see whether another one waits for it",
+    "a momentum")
 
 # -- lab/paths.py -------------------------------------------------------------------------------------------------
 
 PATH_STEPS = named("PATH_STEPS", 60, "steps", "of each play that every code path has to repeat")
-REORDERED = named(
-    "REORDERED",
-    1e-12,
-    "of each block's step",
+REORDERED = named("REORDERED", 1e-12, "of each block's step",
     "a difference below is float64 rounding in another order of operations",
-    "some 10 roundings a step, remembered over a momentum's 1,000 steps, of 1e-16 each",
-)
-FLOAT32_ROUNDING = named(
-    "FLOAT32_ROUNDING",
-    1e-6,
-    "relative",
+    "some 10 roundings a step, remembered over a momentum's 1,000 steps, of 1e-16 each")
+FLOAT32_ROUNDING = named("FLOAT32_ROUNDING", 1e-6, "relative",
     "two code paths may keep a rate or a count in float32 and in float64: rounding, no fault",
-    "float32's 6e-8, some ten of them; torch's ASGD differs by 7e-8 between foreach and the for-loop",
-)
-COARSE = named(
-    "COARSE",
-    {"bfloat16 or float16": 5e-2, "float32": 1e-4},
-    "relative",
+    "float32's 6e-8, some ten of them; torch's ASGD differs by 7e-8 between foreach and the for-loop")
+COARSE = named("COARSE", {"bfloat16 or float16": 5e-2, "float32": 1e-4}, "relative",
     "rounding of two paths of an optimizer that computes, or keeps its state, in this format",
-    "bfloat16's 4e-3, ten of them; float32's 6e-8, remembered over 1,000 steps",
-)
+    "bfloat16's 4e-3, ten of them; float32's 6e-8, remembered over 1,000 steps")
 
 # -- comparing/ ---------------------------------------------------------------------------------------------------
 
@@ -118,34 +90,22 @@ ROOM_STEPS = named(
     "that two optimizers are compared over",
     "the small ones: a twin's rehearsal; on large blocks a step takes a thousand times as long",
 )
-COMPARED = named(
-    "COMPARED", 1e-10, "of each block's step", "two optimizers that differ by less are the same", "SAME_STEP"
-)
+COMPARED = named("COMPARED", 1e-10, "of each block's step",
+    "two optimizers that differ by less are the same",
+    "SAME_STEP")
 
 # -- lab/regimes.py -----------------------------------------------------------------------------------------------
 
-REGIME_STRIDE = named(
-    "REGIME_STRIDE", 20, "log₂", "between two sizes of gradients at which steps are compared", "a factor of 1e6"
-)
-REGIME_DEEPEST = named(
-    "REGIME_DEEPEST",
-    (80, 400),
-    "log₂",
+REGIME_STRIDE = named("REGIME_STRIDE", 20, "log₂",
+    "between two sizes of gradients at which steps are compared",
+    "a factor of 1e6")
+REGIME_DEEPEST = named("REGIME_DEEPEST", (80, 400), "log₂",
     "largest and smallest gradients, from order one, at which a regime is looked for",
-    "squares must stay within float64, and an optimizer's own float32 above 2^−126",
-)
-REGIME_FAR = named(
-    "REGIME_FAR",
-    60,
-    "log₂",
+    "squares must stay within float64, and an optimizer's own float32 above 2^−126")
+REGIME_FAR = named("REGIME_FAR", 60, "log₂",
     "from the size at which one regime passes into the other to that at which each is measured",
     "gradients of a rehearsal wander over 2^±17, and eps must stay below rounding (2^−53 of what it is added to, or "
-    "that of it)",
-)
-REGIME_WIDTH = named(
-    "REGIME_WIDTH",
-    20,
-    "log₂",
+    "that of it)")
+REGIME_WIDTH = named("REGIME_WIDTH", 20, "log₂",
     "within which one regime passes into the other; what is neither's further away is a third",
-    "an eps beside entries from 1e-3 to 1: 14",
-)
+    "an eps beside entries from 1e-3 to 1: 14")

@@ -33,13 +33,10 @@ class Arrangement(NamedTuple):
 
 
 def arrange(target: Target, shapes: Shapes, runs: int, probe: Probe, seed: int = 0) -> Arrangement:
-    """Find out whether one instance can step all runs: whether it makes the very steps of separate instances.
+    """Return whether one instance can step all runs, making the very steps of separate instances, with the reason.
 
     The trial's runs have gradients of very different sizes and learning rates of their own; one is rescaled on the
     way, and one is given up.
-
-    Returns:
-        The arrangement, with its reason.
     """
     if runs == 1:
         return Arrangement(False, "there is one run only")

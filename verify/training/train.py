@@ -113,16 +113,13 @@ class Training:
 
 
 def training_of(target: Target, problem: Problem, exam: Exam, tier: str) -> Training:
-    """How ``check`` trains ``target`` on ``problem``: at the pace that its memory can follow.
+    """Return how ``check`` trains ``target`` on ``problem``: at the pace that its memory can follow.
 
     Args:
         target: The optimizer.
         problem: The problem.
         exam: What is known of it there.
         tier: ``quick`` or ``full``.
-
-    Returns:
-        The training.
     """
     native = target.native or (exam.twin.optimizer if exam.twin is not None else None)
     slower = MIXED if _mixes(problem, *exam.claimed) else 1.0

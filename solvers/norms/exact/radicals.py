@@ -44,14 +44,7 @@ def singular_values(block: Any, p: float = math.inf) -> list[sp.Expr]:
 
 
 def join(parts: list[sp.Expr], p: float) -> sp.Expr:
-    """‖parts‖_p of numbers ≥ 0.
-
-    Returns:
-        The number.
-
-    Raises:
-        NormError: p other than 1, 2 and inf.
-    """
+    """‖parts‖_p of numbers ≥ 0, p one of 1, 2 and inf."""
     if len(parts) == 1:
         return parts[0]
     if math.isinf(p):

@@ -50,10 +50,7 @@ class Metric(Norm):
 
     @classmethod
     def of(cls, name: str, P: np.ndarray, shapes: Shapes) -> Metric:
-        """The metric of a matrix (p, p).
-
-        Returns:
-            The norm.
+        """Return the metric of a matrix (p, p).
 
         Raises:
             NormError: P is of another size, not finite, not symmetric, or not positive definite.

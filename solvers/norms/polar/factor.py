@@ -21,15 +21,12 @@ from maxmargin.solvers.norms.polar.jacobi import jacobi_polar
 
 
 def polar(G: Array) -> Array:
-    """U Vᵀ over the singular values σ_i > max(m, n)·eps·σ_1 of each matrix; 0 of a zero matrix.
+    """Return u Vᵀ over the singular values σ_i > max(m, n)·eps·σ_1 of each matrix; 0 of a zero matrix.
 
     A matrix with a NaN or an infinity gives NaN and leaves the others alone. On a GPU there is no host synchronization.
 
     Args:
         G: (…, m, n), numpy or torch.
-
-    Returns:
-        The factors, of G's shape and kind.
 
     Example:
         >>> polar(np.array([[0.0, 2.0], [0.0, 0.0]])) + 0.0
@@ -108,11 +105,7 @@ def _without_host(A: Tensor) -> Tensor:
 
 
 def _normalized(A: Tensor, axes: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Each matrix over its largest |entry|, or 0 where that is no number; and 0, or NaN there.
-
-    Returns:
-        Matrices, and one number each, to be broadcast.
-    """
+    """Each matrix over its largest |entry|, or 0 where that is no number; and 0, or NaN there, to be broadcast."""
     top = torch.maximum(A.amax(axes, keepdim=True), -A.amin(axes, keepdim=True))
     top = top.clamp(min=torch.finfo(A.dtype).smallest_normal)
     return torch.where(torch.isfinite(top), A / top, torch.zeros((), dtype=A.dtype, device=A.device)), top - top

@@ -22,7 +22,7 @@ def sweeps_for(columns: int) -> int:
 
 
 def jacobi_polar(A: Tensor, sweeps: int | None = None) -> Tensor:
-    """Pseudo-polar factors U Vᵀ over σ > max(m, n) eps σ_1, by Hestenes' one-sided Jacobi method.
+    """Return Pseudo-polar factors U Vᵀ over σ > max(m, n) eps σ_1, by Hestenes' one-sided Jacobi method.
 
     Rotations of column pairs make the columns orthogonal (round robin, every pair once a sweep; the longer column
     goes first, as de Rijk 1989, so that graded matrices converge); then A V = U Σ. Backward stable, whatever the rank.
@@ -30,9 +30,6 @@ def jacobi_polar(A: Tensor, sweeps: int | None = None) -> Tensor:
     Args:
         A: (rows, columns, batch), rows ≥ columns, largest entry about 1.
         sweeps: How many, by default :func:`sweeps_for`.
-
-    Returns:
-        The factors, of A's shape.
     """
     rows, columns, batch = A.shape
     eye = torch.eye(columns, dtype=A.dtype, device=A.device).unsqueeze(-1).expand(columns, columns, batch)
@@ -47,11 +44,7 @@ def jacobi_polar(A: Tensor, sweeps: int | None = None) -> Tensor:
 
 
 def _rounds(columns: int) -> list[tuple[list[int], list[int]]]:
-    """Disjoint pairs, round by round, by the circle method: every pair of columns once.
-
-    Returns:
-        For each round the smaller and the larger index of each pair.
-    """
+    """Disjoint pairs (smaller, larger index), round by round, by the circle method: every pair of columns once."""
     ring: list[int] = list(range(columns + columns % 2))
     rounds = []
     for _ in range(len(ring) - 1):

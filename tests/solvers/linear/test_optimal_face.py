@@ -15,7 +15,7 @@ from maxmargin.models.blocks import BlockError
 from maxmargin.models.families.linear import BlockLinear, MulticlassLinear
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.linear import optimal_face as face
-from maxmargin.solvers.linear.optimal_face import distance_to_face, nearest_on_face
+from maxmargin.solvers.linear.optimal_face import nearest_on_face
 from maxmargin.solvers.linear.optimum import MarginError, gradients, solve_margin
 from maxmargin.solvers.norms import get_norm
 
@@ -27,6 +27,10 @@ J = np.ones((4, 4))
 @pytest.fixture(scope="module")
 def basis() -> Problem:
     return Problem.of("G2", MulticlassLinear(4, 4), np.eye(4), np.arange(4))
+
+
+def distance_to_face(*given):
+    return nearest_on_face(*given).distance
 
 
 class TestSpectralSegment:

@@ -21,7 +21,6 @@ from maxmargin.verify.claims.record import (
     at_least,
     at_most,
     register,
-    table,
     within,
 )
 from maxmargin.verify.optimizers.core.base import OptimizerError
@@ -165,15 +164,6 @@ def test_what_cannot_be_a_record_is_refused(made):
         register(CLAIMS["signum-linf"])
     with pytest.raises(ClaimError, match="is 'Gronich"):
         catalogue.paper("gv", "Another", "")
-
-
-def test_rows_of_a_table_differ_only_in_data(made):
-    rows = table(made(0.0), {"x": {"statement": "X."}, "y": {}})
-    try:
-        assert [(r.id, r.statement) for r in rows] == [("toy-x", "X."), ("toy-y", "It is <b>small</b>.")]
-    finally:
-        for row in rows:
-            del CLAIMS[row.id]
 
 
 def test_a_record_is_held_against_another_optimizer(made):

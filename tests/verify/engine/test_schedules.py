@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from maxmargin.verify.engine.schedules import Paced, PowerLaw, PowerLaws, ScheduleError
+from maxmargin.verify.engine.schedules import Paced, PowerLaw, ScheduleError
 
 
 def _tensor(*values):
@@ -19,9 +19,6 @@ def test_power_law():
     assert rate.tolist() == [0.5 / 8, 0.5 / 8]
     assert PowerLaw(0.5).rate(10**6, _tensor(1.0), _tensor(1.0)).tolist() == [0.5]
     assert not PowerLaw(0.5).needs_speed
-    each = PowerLaws((0.5, 2.0), (0.75, 0.5))
-    assert each.rate(16, _tensor(3.0, 9.0), _tensor(1.0, 1.0)).tolist() == [0.0625, 0.5]
-    assert not each.needs_speed
 
 
 def test_a_power_law_of_exponent_one_sums_like_a_logarithm():
@@ -69,8 +66,6 @@ def test_the_realized_exponent_is_the_decay(decay):
 @pytest.mark.parametrize(
     ("build", "text"),
     [
-        (lambda: PowerLaws((0.1, 0.2), (0.0,)), "2 eta and 1 a; needed: one of each for every run"),
-        (lambda: PowerLaws((0.1, 0.2), (0.0, 2.0)), "power law eta=0.2, a=2.0; needed"),
         (lambda: PowerLaw(0.0), "power law eta=0.0, a=0.0; needed: eta > 0 and 0 <= a <= 1"),
         (lambda: PowerLaw(math.inf), "eta=inf"),
         (lambda: PowerLaw(math.nan), "eta=nan"),

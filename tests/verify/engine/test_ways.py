@@ -20,7 +20,7 @@ from maxmargin.verify.engine.losses import LOSSES
 from maxmargin.verify.engine.native import lowering, pointwise
 from maxmargin.verify.engine.native.lowering import RULES
 from maxmargin.verify.engine.run import paced_for, run, starts
-from maxmargin.verify.engine.schedules import Paced, PowerLaw, PowerLaws, Schedule
+from maxmargin.verify.engine.schedules import Paced, PowerLaw, Schedule
 from maxmargin.verify.engine.stepping import OneRun
 from maxmargin.verify.optimizers import get_optimizer
 from maxmargin.verify.optimizers.core.base import OPTIMIZERS
@@ -96,7 +96,6 @@ class Staircase(Schedule):
     [
         PowerLaw(0.02),
         PowerLaw(0.02, 0.5),
-        PowerLaws((0.01, 0.03), (0.0, 0.7)),
         Staircase(),
         Paced(0.05, knee=20, cap=0.01),
     ],

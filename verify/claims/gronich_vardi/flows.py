@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from maxmargin.verify.claims.papers import GV, TG
-from maxmargin.verify.claims.record import Case, Control, Measured, at_most, register, within
+from maxmargin.verify.claims.record import Case, Control, at_most, measured, within
 
 
 def tracking(
@@ -29,25 +29,23 @@ def tracking(
     return {"distance": apart[-1], "order": exponent(etas, apart)}
 
 
-register(
-    Measured(
-        id="gv-flow-tracked",
-        paper=GV.key,
-        kind="rate",
-        statement="Momentum steepest descent follows the steepest-descent flow to first order in the learning rate.",
-        formula="‖θ_η(N)/‖θ_η(N)‖ − θ(N)/‖θ(N)‖‖ = O(η)",
-        source=f"{GV.name}, the flow as limit of the discrete optimizer",
-        optimizers=("ngd", "momentum-gd", "spectral-gd", "steepest"),
-        measure=tracking,
-        cases=(
-            Case("binary@linear", problem="binary@linear", optimizer="ngd", norm="l2"),
-            Case("binary@linear, momentum", problem="binary@linear", optimizer="momentum-gd", norm="l2", beta=0.5),
-            Case("multiclass@linear", problem="multiclass@linear", optimizer="spectral-gd", norm="spectral"),
-            Case("binary@relu2:h=4", problem="binary@relu2:h=4", optimizer="ngd", norm="l2"),
-        ),
-        conditions=(within("order", 0.8, 1.3), at_most("distance", 0.02)),
-        control=Control("the flow of another norm", norm="linf"),
-    )
+measured(
+    id="gv-flow-tracked",
+    paper=GV.key,
+    kind="rate",
+    statement="Momentum steepest descent follows the steepest-descent flow to first order in the learning rate.",
+    formula="‖θ_η(N)/‖θ_η(N)‖ − θ(N)/‖θ(N)‖‖ = O(η)",
+    source=f"{GV.name}, the flow as limit of the discrete optimizer",
+    optimizers=("ngd", "momentum-gd", "spectral-gd", "steepest"),
+    measure=tracking,
+    cases=(
+        Case("binary@linear", problem="binary@linear", optimizer="ngd", norm="l2"),
+        Case("binary@linear, momentum", problem="binary@linear", optimizer="momentum-gd", norm="l2", beta=0.5),
+        Case("multiclass@linear", problem="multiclass@linear", optimizer="spectral-gd", norm="spectral"),
+        Case("binary@relu2:h=4", problem="binary@relu2:h=4", optimizer="ngd", norm="l2"),
+    ),
+    conditions=(within("order", 0.8, 1.3), at_most("distance", 0.02)),
+    control=Control("the flow of another norm", norm="linf"),
 )
 
 
@@ -68,27 +66,25 @@ def limit(
     return {"gap": end, "gap, end over a 30th": end / early, "gap, end over a sixth": end / middle}
 
 
-register(
-    Measured(
-        id="tg-flow-kkt",
-        paper=TG.key,
-        kind="limit direction",
-        statement="The flow of steepest descent itself approaches a KKT direction of its norm.",
-        formula="dθ/dN ∈ lmo(∇ℒ):  Γ(θ(N)) → 0",
-        source=f"{TG.name}, theorem on limit points of the flow",
-        optimizers=("steepest",),
-        measure=limit,
-        cases=(
-            Case("binary@linear, l2", problem="binary@linear", norm="l2", method="ivp", until=300.0),
-            Case("binary@linear, linf", problem="binary@linear", norm="linf", until=300.0),
-            Case("multiclass@linear, spectral", problem="multiclass@linear", norm="spectral", until=60.0),
-            Case("binary@relu2:h=4, l2", problem="binary@relu2:h=4", norm="l2", method="ivp", until=20.0),
-        ),
-        conditions=(
-            at_most("gap", 1e-2, refuted=3e-2),
-            at_most("gap, end over a 30th", 0.2, refuted=0.9),
-            at_most("gap, end over a sixth", 1.0),
-        ),
-        control=Control("the gap of another norm", norm="linf", of="l2"),
-    )
+measured(
+    id="tg-flow-kkt",
+    paper=TG.key,
+    kind="limit direction",
+    statement="The flow of steepest descent itself approaches a KKT direction of its norm.",
+    formula="dθ/dN ∈ lmo(∇ℒ):  Γ(θ(N)) → 0",
+    source=f"{TG.name}, theorem on limit points of the flow",
+    optimizers=("steepest",),
+    measure=limit,
+    cases=(
+        Case("binary@linear, l2", problem="binary@linear", norm="l2", method="ivp", until=300.0),
+        Case("binary@linear, linf", problem="binary@linear", norm="linf", until=300.0),
+        Case("multiclass@linear, spectral", problem="multiclass@linear", norm="spectral", until=60.0),
+        Case("binary@relu2:h=4, l2", problem="binary@relu2:h=4", norm="l2", method="ivp", until=20.0),
+    ),
+    conditions=(
+        at_most("gap", 1e-2, refuted=3e-2),
+        at_most("gap, end over a 30th", 0.2, refuted=0.9),
+        at_most("gap, end over a sixth", 1.0),
+    ),
+    control=Control("the gap of another norm", norm="linf", of="l2"),
 )

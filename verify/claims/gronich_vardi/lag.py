@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from maxmargin.verify.claims.papers import GV
-from maxmargin.verify.claims.record import Case, Control, Measured, at_least, at_most, register, within
+from maxmargin.verify.claims.record import Case, Control, at_least, at_most, measured, within
 
 SOURCE = f"{GV.name}, corollary B.8 and the schedule's condition η = o(t^(1/L−1))"
 
@@ -47,42 +47,36 @@ def lagging(
     }
 
 
-register(
-    Measured(
-        id="gv-lag-adam",
-        paper=GV.key,
-        kind="identity",
-        statement="On a gradient that decays like e^(−rt), Adam's step is κ times the sign, κ a function of r, β₁, β₂.",
-        formula="κ = (1−β₁)/(1−β₁eʳ) · √((1−β₂e²ʳ)/(1−β₂))",
-        source=SOURCE,
-        optimizers=("adam",),
-        measure=lagging,
-        cases=(
-            Case("β = (.9, .99)", optimizer="adam", b1=0.9, b2=0.99, eta=3e-3, steps=4000),
-            Case("β = (.9, .95)", optimizer="adam", b1=0.9, b2=0.95, eta=0.05, steps=2000),
-            Case("β = (.5, .9)", optimizer="adam", b1=0.5, b2=0.9, eta=0.05, steps=1000),
-        ),
-        conditions=(at_most("error of κ", 1e-5, refuted=1e-2), at_most("error of the rate", 1e-6, refuted=1e-3)),
-        control=Control("β₁ smaller by 0.1 in the formula", off=-0.1),
-    )
+measured(
+    id="gv-lag-adam",
+    paper=GV.key,
+    kind="identity",
+    statement="On a gradient that decays like e^(−rt), Adam's step is κ times the sign, κ a function of r, β₁, β₂.",
+    formula="κ = (1−β₁)/(1−β₁eʳ) · √((1−β₂e²ʳ)/(1−β₂))",
+    source=SOURCE,
+    measure=lagging,
+    cases=(
+        Case("β = (.9, .99)", optimizer="adam", b1=0.9, b2=0.99, eta=3e-3, steps=4000),
+        Case("β = (.9, .95)", optimizer="adam", b1=0.9, b2=0.95, eta=0.05, steps=2000),
+        Case("β = (.5, .9)", optimizer="adam", b1=0.5, b2=0.9, eta=0.05, steps=1000),
+    ),
+    conditions=(at_most("error of κ", 1e-5, refuted=1e-2), at_most("error of the rate", 1e-6, refuted=1e-3)),
+    control=Control("β₁ smaller by 0.1 in the formula", off=-0.1),
 )
-register(
-    Measured(
-        id="gv-lag-signum",
-        paper=GV.key,
-        kind="identity",
-        statement="Signum's steps do not lag, however far its momentum does: κ = 1.",
-        formula="κ = 1",
-        source=SOURCE,
-        optimizers=("signum",),
-        measure=lagging,
-        cases=(
-            Case("β = .9", optimizer="signum", b1=0.9, b2=0.0, eta=0.1, steps=1000),
-            Case("β = .5", optimizer="signum", b1=0.5, b2=0.0, eta=0.3, steps=1000),
-        ),
-        conditions=(within("κ", 1 - 1e-9, 1 + 1e-9), at_most("error of the rate", 1e-6, refuted=1e-3)),
-        control=Control("Adam, whose second moment lags", optimizer="adam", b2=0.95),
-    )
+measured(
+    id="gv-lag-signum",
+    paper=GV.key,
+    kind="identity",
+    statement="Signum's steps do not lag, however far its momentum does: κ = 1.",
+    formula="κ = 1",
+    source=SOURCE,
+    measure=lagging,
+    cases=(
+        Case("β = .9", optimizer="signum", b1=0.9, b2=0.0, eta=0.1, steps=1000),
+        Case("β = .5", optimizer="signum", b1=0.5, b2=0.0, eta=0.3, steps=1000),
+    ),
+    conditions=(within("κ", 1 - 1e-9, 1 + 1e-9), at_most("error of the rate", 1e-6, refuted=1e-3)),
+    control=Control("Adam, whose second moment lags", optimizer="adam", b2=0.95),
 )
 
 
@@ -116,60 +110,54 @@ def beside(tier: str, seed: int, *, a: float, eta: float = 0.05, assumed: float 
     }
 
 
-register(
-    Measured(
-        id="gv-edge-law",
-        paper=GV.key,
-        kind="edge",
-        statement="At the edge of the schedule's condition, a = 1 − 1/L, the lag settles at a fixed point.",
-        formula="a = 1 − 1/L:  r = γ(κη₀L)ᴸ,  κ = κ(r)",
-        source=f"{SOURCE}; the law itself: own derivation",
-        optimizers=("adam",),
-        measure=beside,
-        cases=(Case("η₀ = .05", a=0.5), Case("η₀ = .2", a=0.5, eta=0.2)),
-        conditions=(
-            at_most("error of the limit of κ", 5e-3, refuted=1e-2),
-            at_most("error of the limit of the rate", 5e-3, refuted=1e-2),
-        ),
-        control=Control("β₂ = 0.988 in the law", assumed=0.988),
-    )
+measured(
+    id="gv-edge-law",
+    paper=GV.key,
+    kind="edge",
+    statement="At the edge of the schedule's condition, a = 1 − 1/L, the lag settles at a fixed point.",
+    formula="a = 1 − 1/L:  r = γ(κη₀L)ᴸ,  κ = κ(r)",
+    source=f"{SOURCE}; the law itself: own derivation",
+    optimizers=("adam",),
+    measure=beside,
+    cases=(Case("η₀ = .05", a=0.5), Case("η₀ = .2", a=0.5, eta=0.2)),
+    conditions=(
+        at_most("error of the limit of κ", 5e-3, refuted=1e-2),
+        at_most("error of the limit of the rate", 5e-3, refuted=1e-2),
+    ),
+    control=Control("β₂ = 0.988 in the law", assumed=0.988),
 )
-register(
-    Measured(
-        id="gv-edge-inside",
-        paper=GV.key,
-        kind="edge",
-        statement="Inside the schedule's condition, a > 1 − 1/L, the lag vanishes.",
-        formula="a > 1 − 1/L  ⇒  κ → 1",
-        source=SOURCE,
-        optimizers=("adam",),
-        measure=beside,
-        cases=(Case("a = .6", a=0.6), Case("a = .8", a=0.8)),
-        conditions=(
-            at_most("1 − κ", 0.12, refuted=0.3),
-            at_most("1 − κ, end over a quarter", 0.9, refuted=1.0),
-            at_most("error of κ by the lag's formula", 1e-2),
-        ),
-        control=Control("outside the condition, a = 0.45", a=0.45),
-    )
+measured(
+    id="gv-edge-inside",
+    paper=GV.key,
+    kind="edge",
+    statement="Inside the schedule's condition, a > 1 − 1/L, the lag vanishes.",
+    formula="a > 1 − 1/L  ⇒  κ → 1",
+    source=SOURCE,
+    optimizers=("adam",),
+    measure=beside,
+    cases=(Case("a = .6", a=0.6), Case("a = .8", a=0.8)),
+    conditions=(
+        at_most("1 − κ", 0.12, refuted=0.3),
+        at_most("1 − κ, end over a quarter", 0.9, refuted=1.0),
+        at_most("error of κ by the lag's formula", 1e-2),
+    ),
+    control=Control("outside the condition, a = 0.45", a=0.45),
 )
-register(
-    Measured(
-        id="gv-edge-outside",
-        paper=GV.key,
-        kind="edge",
-        statement="Outside the schedule's condition, a < 1 − 1/L, Adam's step over its rate shrinks without end.",
-        formula="a < 1 − 1/L  ⇒  κ falls, r → −½ log β₂",
-        source=SOURCE,
-        optimizers=("adam",),
-        measure=beside,
-        cases=(Case("a = .45", a=0.45), Case("a = .4", a=0.4)),
-        conditions=(
-            at_least("1 − κ, end over a quarter", 1.02, refuted=1.0),
-            at_most("κ", 0.4, refuted=0.8),
-            at_most("rate over what v can follow", 1.0),
-            at_most("error of κ by the lag's formula", 1e-2),
-        ),
-        control=Control("inside the condition, a = 0.6", a=0.6),
-    )
+measured(
+    id="gv-edge-outside",
+    paper=GV.key,
+    kind="edge",
+    statement="Outside the schedule's condition, a < 1 − 1/L, Adam's step over its rate shrinks without end.",
+    formula="a < 1 − 1/L  ⇒  κ falls, r → −½ log β₂",
+    source=SOURCE,
+    optimizers=("adam",),
+    measure=beside,
+    cases=(Case("a = .45", a=0.45), Case("a = .4", a=0.4)),
+    conditions=(
+        at_least("1 − κ, end over a quarter", 1.02, refuted=1.0),
+        at_most("κ", 0.4, refuted=0.8),
+        at_most("rate over what v can follow", 1.0),
+        at_most("error of κ by the lag's formula", 1e-2),
+    ),
+    control=Control("inside the condition, a = 0.6", a=0.6),
 )

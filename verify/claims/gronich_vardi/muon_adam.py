@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from maxmargin.verify.claims.papers import GV
-from maxmargin.verify.claims.record import Case, Control, Measured, at_least, at_most, register
+from maxmargin.verify.claims.record import Case, Control, at_least, at_most, measured
 
 SOURCE = f"{GV.name}, theorem on Muon-Adam with rates η_A/η_M"
 
@@ -47,42 +47,38 @@ def weighted(
     }
 
 
-register(
-    Measured(
-        id="gv-muon-adam-weight",
-        paper=GV.key,
-        kind="limit direction",
-        statement="At a constant pace Muon-Adam maximizes the hybrid margin whose weight is Adam's measured lag.",
-        formula="max{κ·(η_A/η_M)·‖W‖_msp, ‖u‖_∞}",
-        source=f"{SOURCE}; the weight κ: own derivation",
-        optimizers=("muon-adam",),
-        measure=weighted,
-        cases=(
-            Case("blocks, pace .02", growth=0.02),
-            Case("blocks, pace .01", growth=0.01),
-            Case("blocks, rates 2 to 1", growth=0.02, ratio=2.0),
-        ),
-        conditions=(
-            at_most("gap", 1e-2, refuted=3e-2),
-            at_most("gap, end over a tenth", 0.2, refuted=0.6),
-            at_least("nominal gap over it", 3.0, refuted=1.2),
-            at_most("error of κ", 1e-3),
-        ),
-        control=Control("the nominal weight, without the lag", weight="nominal"),
-    )
+measured(
+    id="gv-muon-adam-weight",
+    paper=GV.key,
+    kind="limit direction",
+    statement="At a constant pace Muon-Adam maximizes the hybrid margin whose weight is Adam's measured lag.",
+    formula="max{κ·(η_A/η_M)·‖W‖_msp, ‖u‖_∞}",
+    source=f"{SOURCE}; the weight κ: own derivation",
+    optimizers=("muon-adam",),
+    measure=weighted,
+    cases=(
+        Case("blocks, pace .02", growth=0.02),
+        Case("blocks, pace .01", growth=0.01),
+        Case("blocks, rates 2 to 1", growth=0.02, ratio=2.0),
+    ),
+    conditions=(
+        at_most("gap", 1e-2, refuted=3e-2),
+        at_most("gap, end over a tenth", 0.2, refuted=0.6),
+        at_least("nominal gap over it", 3.0, refuted=1.2),
+        at_most("error of κ", 1e-3),
+    ),
+    control=Control("the nominal weight, without the lag", weight="nominal"),
 )
-register(
-    Measured(
-        id="gv-muon-adam-falling",
-        paper=GV.key,
-        kind="limit direction",
-        statement="Where the learning rate falls, Adam's lag vanishes and the nominal hybrid gap closes.",
-        formula="κ → 1 ⇒ Γ under max{(η_A/η_M)·‖W‖_msp, ‖u‖_∞} → 0",
-        source=SOURCE,
-        optimizers=("muon-adam",),
-        measure=weighted,
-        cases=(Case("blocks, t^(−.4)", growth=0.15, a=0.4, weight="nominal"),),
-        conditions=(at_least("κ", 0.95, refuted=0.9), at_most("gap, end over a tenth", 0.5, refuted=0.8)),
-        control=Control("a constant learning rate, at which the gap stalls", growth=0.02, a=0.0),
-    )
+measured(
+    id="gv-muon-adam-falling",
+    paper=GV.key,
+    kind="limit direction",
+    statement="Where the learning rate falls, Adam's lag vanishes and the nominal hybrid gap closes.",
+    formula="κ → 1 ⇒ Γ under max{(η_A/η_M)·‖W‖_msp, ‖u‖_∞} → 0",
+    source=SOURCE,
+    optimizers=("muon-adam",),
+    measure=weighted,
+    cases=(Case("blocks, t^(−.4)", growth=0.15, a=0.4, weight="nominal"),),
+    conditions=(at_least("κ", 0.95, refuted=0.9), at_most("gap, end over a tenth", 0.5, refuted=0.8)),
+    control=Control("a constant learning rate, at which the gap stalls", growth=0.02, a=0.0),
 )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from maxmargin.verify.claims.papers import GV
-from maxmargin.verify.claims.record import Case, Control, Measured, at_least, at_most, register
+from maxmargin.verify.claims.record import Case, Control, Measured, at_least, at_most, measured, register
 from maxmargin.verify.results.outcome import Outcome
 
 SOURCE = f"{GV.name}, definition 5.1 and theorem C.17: approximate steepest descent"
@@ -55,34 +55,28 @@ def approximate(
     }
 
 
-register(
-    Measured(
-        id="gv-approximate-steepest",
-        paper=GV.key,
-        kind="bound",
-        statement="At admissible learning rates steps become steepest descent, and their lengths add up.",
-        formula="r(t) → 1,  limsup ‖θ‖/N ≤ 1,  κ → 1",
-        source=SOURCE,
-        optimizers=("momentum-gd", "signum", "muon", "adam", "muon-signum"),
-        measure=approximate,
-        cases=tuple(
-            Case(f"{NETWORK}, {optimizer}", problem=NETWORK, optimizer=optimizer, norm=norm, eta=eta, kwargs=kwargs)
-            for optimizer, norm, eta, kwargs in (
-                ("signum", "linf", 0.1, {}),
-                ("momentum-gd", "l2", 0.3, {}),
-                ("muon", "spectral", 0.3, {}),
-                ("adam", "linf", 0.1, {"beta1": 0.9, "beta2": 0.9}),
-                ("muon-signum", "hybrid", 0.3, {}),
-            )
-        ),
-        conditions=(
-            at_most("1 − r", 5e-2, refuted=0.15),
-            at_most("‖θ‖/N", 1.02),
-            at_most("|κ − 1|", 5e-2, refuted=0.2),
-        ),
-        control=Control("another norm's descent", norm="l2"),
-        hypotheses=(at_least("separated", 1.0),),
-    )
+measured(
+    id="gv-approximate-steepest",
+    paper=GV.key,
+    kind="bound",
+    statement="At admissible learning rates steps become steepest descent, and their lengths add up.",
+    formula="r(t) → 1,  limsup ‖θ‖/N ≤ 1,  κ → 1",
+    source=SOURCE,
+    optimizers=("momentum-gd", "signum", "muon", "adam", "muon-signum"),
+    measure=approximate,
+    cases=tuple(
+        Case(f"{NETWORK}, {optimizer}", problem=NETWORK, optimizer=optimizer, norm=norm, eta=eta, kwargs=kwargs)
+        for optimizer, norm, eta, kwargs in (
+            ("signum", "linf", 0.1, {}),
+            ("momentum-gd", "l2", 0.3, {}),
+            ("muon", "spectral", 0.3, {}),
+            ("adam", "linf", 0.1, {"beta1": 0.9, "beta2": 0.9}),
+            ("muon-signum", "hybrid", 0.3, {}),
+        )
+    ),
+    conditions=(at_most("1 − r", 5e-2, refuted=0.15), at_most("‖θ‖/N", 1.02), at_most("|κ − 1|", 5e-2, refuted=0.2)),
+    control=Control("another norm's descent", norm="l2"),
+    hypotheses=(at_least("separated", 1.0),),
 )
 
 
@@ -190,24 +184,21 @@ def kinked(tier: str, seed: int, *, problem: str, optimizer: str, norm: str, wro
     }
 
 
-register(
-    Measured(
-        id="gv-relu-extension",
-        paper=GV.key,
-        kind="limit direction",
-        statement="On ReLU, which is not smooth, limits are KKT directions if normalized subgradients converge.",
-        formula="T3 ⇒ Γ(θ_t) → 0 with subgradients",
-        source=f"{GV.name}, section 4, whose own runs do not appear to satisfy T3",
-        optimizers=("momentum-gd", "signum", "adam"),
-        measure=kinked,
-        cases=tuple(
-            Case(f"binary@relu:h=8, {opt}", problem="binary@relu:h=8", optimizer=opt, norm=norm, wrong=wrong)
-            for opt, norm, wrong in (("momentum-gd", "l2", "linf"), ("signum", "linf", "l2"), ("adam", "linf", "l2"))
-        ),
-        conditions=(at_most("gap", 5e-2, refuted=0.15), at_least("other gap over it", 3.0, refuted=1.2)),
-        control=Control("another norm", norm="linf", wrong="l2"),
-        hypotheses=(at_least("separated", 1.0), at_most("T3: distance of late gradients from the last", 0.1)),
-    )
+measured(
+    id="gv-relu-extension",
+    paper=GV.key,
+    kind="limit direction",
+    statement="On ReLU, which is not smooth, limits are KKT directions if normalized subgradients converge.",
+    formula="T3 ⇒ Γ(θ_t) → 0 with subgradients",
+    source=f"{GV.name}, section 4, whose own runs do not appear to satisfy T3",
+    measure=kinked,
+    cases=tuple(
+        Case(f"binary@relu:h=8, {opt}", problem="binary@relu:h=8", optimizer=opt, norm=norm, wrong=wrong)
+        for opt, norm, wrong in (("momentum-gd", "l2", "linf"), ("signum", "linf", "l2"), ("adam", "linf", "l2"))
+    ),
+    conditions=(at_most("gap", 5e-2, refuted=0.15), at_least("other gap over it", 3.0, refuted=1.2)),
+    control=Control("another norm", norm="linf", wrong="l2"),
+    hypotheses=(at_least("separated", 1.0), at_most("T3: distance of late gradients from the last", 0.1)),
 )
 
 
@@ -224,20 +215,18 @@ def betas(tier: str, seed: int, *, beta1: float, beta2: float, pace: float) -> d
     return {"gap": float(end), "gap, end over a tenth": float(end / early)}
 
 
-register(
-    Measured(
-        id="gv-betas-not-needed",
-        paper=GV.key,
-        kind="counterexample",
-        statement="β₁ ≤ β₂ is not needed: with β₁ > β₂ Adam closes the ℓ∞ gap too.",
-        formula="β₁ > β₂:  Γ_∞ → 0",
-        source=f"{GV.name}, hypothesis of the theorem on Adam; that it is not necessary: own measurement",
-        optimizers=("adam",),
-        measure=betas,
-        cases=(Case("multiclass, β = (.95, .9)", beta1=0.95, beta2=0.9, pace=0.05),),
-        conditions=(at_most("gap", 1e-2, refuted=3e-2), at_most("gap, end over a tenth", 0.6, refuted=0.9)),
-        control=Control("a pace that the moments cannot follow", pace=1.5),
-    )
+measured(
+    id="gv-betas-not-needed",
+    paper=GV.key,
+    kind="counterexample",
+    statement="β₁ ≤ β₂ is not needed: with β₁ > β₂ Adam closes the ℓ∞ gap too.",
+    formula="β₁ > β₂:  Γ_∞ → 0",
+    source=f"{GV.name}, hypothesis of the theorem on Adam; that it is not necessary: own measurement",
+    optimizers=("adam",),
+    measure=betas,
+    cases=(Case("multiclass, β = (.95, .9)", beta1=0.95, beta2=0.9, pace=0.05),),
+    conditions=(at_most("gap", 1e-2, refuted=3e-2), at_most("gap, end over a tenth", 0.6, refuted=0.9)),
+    control=Control("a pace that the moments cannot follow", pace=1.5),
 )
 
 
@@ -259,21 +248,16 @@ def unreached(tier: str, seed: int, *, u: float) -> dict[str, float]:
     }
 
 
-register(
-    Measured(
-        id="gv-a1-needed",
-        paper=GV.key,
-        kind="counterexample",
-        statement="Where A1 is violated, by a coordinate without gradient, Adam misses the ℓ∞ margin for ever.",
-        formula="v₀[j] = 0 ⇒ θ[j] = 0 for all t",
-        source=f"{GV.name}, hypothesis A1 of the theorem on Adam; the instance: fixture F2",
-        optimizers=("adam",),
-        measure=unreached,
-        cases=(Case("F2, (1, 0)", u=0.0),),
-        conditions=(
-            at_most("margin over the largest", 0.5, refuted=0.6),
-            at_most("the coordinate, over the largest", 0.0),
-        ),
-        control=Control("a start at which A1 is met", u=1e-3),
-    )
+measured(
+    id="gv-a1-needed",
+    paper=GV.key,
+    kind="counterexample",
+    statement="Where A1 is violated, by a coordinate without gradient, Adam misses the ℓ∞ margin for ever.",
+    formula="v₀[j] = 0 ⇒ θ[j] = 0 for all t",
+    source=f"{GV.name}, hypothesis A1 of the theorem on Adam; the instance: fixture F2",
+    optimizers=("adam",),
+    measure=unreached,
+    cases=(Case("F2, (1, 0)", u=0.0),),
+    conditions=(at_most("margin over the largest", 0.5, refuted=0.6), at_most("the coordinate, over the largest", 0.0)),
+    control=Control("a start at which A1 is met", u=1e-3),
 )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from maxmargin.verify.claims.papers import BOOST, CRAWSHAW, FST, GV
-from maxmargin.verify.claims.record import Case, Control, Measured, at_least, at_most, register
+from maxmargin.verify.claims.record import Case, Control, at_least, at_most, measured
 
 
 def approaches(
@@ -61,215 +61,187 @@ SOURCE = f"{FST.name}, theorems on NSD and NMD with entrywise and Schatten norms
 
 for _method, _optimizer in (("nsd", "steepest"), ("nmd", "momentum-steepest")):
     for _family, _norms in (("entrywise", ENTRYWISE), ("schatten", SCHATTEN)):
-        register(
-            Measured(
-                id=f"fan-{_method}-{_family}",
-                paper=FST.key,
-                kind="limit direction",
-                statement=f"Normalized {_optimizer.removesuffix('-steepest')} descent maximizes the multiclass "
-                f"margin of its own norm, {_family} p for every p.",
-                formula="min_i mᵢ(W)/‖W‖_p → max",
-                source=SOURCE,
-                optimizers=(_optimizer,),
-                measure=approaches,
-                cases=tuple(
-                    Case(f"multiclass, p = {p}", optimizer=_optimizer, norm=n, kwargs={"norm": n}, **MULTICLASS)
-                    for p, n in _norms.items()
-                ),
-                conditions=CLOSES,
-                control=Control("the l2 margin of the same run", norm="l2"),
-                hypotheses=SEPARATED,
-            )
+        measured(
+            id=f"fan-{_method}-{_family}",
+            paper=FST.key,
+            kind="limit direction",
+            statement=f"Normalized {_optimizer.removesuffix('-steepest')} descent maximizes the multiclass "
+            f"margin of its own norm, {_family} p for every p.",
+            formula="min_i mᵢ(W)/‖W‖_p → max",
+            source=SOURCE,
+            measure=approaches,
+            cases=tuple(
+                Case(f"multiclass, p = {p}", optimizer=_optimizer, norm=n, kwargs={"norm": n}, **MULTICLASS)
+                for p, n in _norms.items()
+            ),
+            conditions=CLOSES,
+            control=Control("the l2 margin of the same run", norm="l2"),
+            hypotheses=SEPARATED,
         )
 
 RATE = {"problem": "multiclass@linear", "others": (), "steps": 100_000, "a": 0.5}
-register(
-    Measured(
-        id="fan-rate",
-        paper=FST.key,
-        kind="rate",
-        statement="At learning rates t^(−1/2) the margin gap of NSD and NMD falls like t^(−1/2), up to a logarithm.",
-        formula="γ* − γ(t) = O(log t/√t)",
-        source=f"{FST.name}, rates of NSD and NMD",
-        optimizers=("steepest", "momentum-steepest", "muon", "signum"),
-        measure=approaches,
-        cases=tuple(
-            Case(f"{name}, {norm}", optimizer=name, norm=norm, kwargs={"norm": norm}, eta=0.05, **RATE)
-            for name in ("steepest", "momentum-steepest")
-            for norm in ("l2", "linf", "spectral")
-        ),
-        conditions=(at_most("exponent", -0.35, refuted=-0.2),),
-        control=Control("the gap of another norm", norm="linf"),
-        hypotheses=SEPARATED,
-    )
+measured(
+    id="fan-rate",
+    paper=FST.key,
+    kind="rate",
+    statement="At learning rates t^(−1/2) the margin gap of NSD and NMD falls like t^(−1/2), up to a logarithm.",
+    formula="γ* − γ(t) = O(log t/√t)",
+    source=f"{FST.name}, rates of NSD and NMD",
+    optimizers=("steepest", "momentum-steepest", "muon", "signum"),
+    measure=approaches,
+    cases=tuple(
+        Case(f"{name}, {norm}", optimizer=name, norm=norm, kwargs={"norm": norm}, eta=0.05, **RATE)
+        for name in ("steepest", "momentum-steepest")
+        for norm in ("l2", "linf", "spectral")
+    ),
+    conditions=(at_most("exponent", -0.35, refuted=-0.2),),
+    control=Control("the gap of another norm", norm="linf"),
+    hypotheses=SEPARATED,
 )
-register(
-    Measured(
-        id="fan-rate-adam",
-        paper=FST.key,
-        kind="rate",
-        statement="At learning rates t^(−1/2) Adam's ℓ∞ margin gap falls at least like t^(−1/3), up to a logarithm.",
-        formula="γ* − γ(t) = O(log t/t^(1/3))",
-        source=f"{FST.name}, rate of Adam without eps",
-        optimizers=("adam",),
-        measure=approaches,
-        cases=(Case("multiclass, linf", optimizer="adam", norm="linf", eta=0.02, **RATE),),
-        conditions=(at_most("exponent", -0.28, refuted=-0.15),),
-        control=Control("the gap of another norm", norm="spectral"),
-        hypotheses=SEPARATED,
-    )
+measured(
+    id="fan-rate-adam",
+    paper=FST.key,
+    kind="rate",
+    statement="At learning rates t^(−1/2) Adam's ℓ∞ margin gap falls at least like t^(−1/3), up to a logarithm.",
+    formula="γ* − γ(t) = O(log t/t^(1/3))",
+    source=f"{FST.name}, rate of Adam without eps",
+    measure=approaches,
+    cases=(Case("multiclass, linf", optimizer="adam", norm="linf", eta=0.02, **RATE),),
+    conditions=(at_most("exponent", -0.28, refuted=-0.15),),
+    control=Control("the gap of another norm", norm="spectral"),
+    hypotheses=SEPARATED,
 )
-register(
-    Measured(
-        id="boost-coordinate-descent",
-        paper=BOOST.key,
-        kind="rate",
-        statement="Greedy coordinate descent with shrinking steps maximizes the l1 margin, its gap like t^(−1/2).",
-        formula="γ₁* − γ₁(t) = O(log t/√t)",
-        source=f"{BOOST.name}, theorem on shrinkage",
-        optimizers=("coordinate-descent",),
-        measure=approaches,
-        cases=(Case("multiclass, l1", optimizer="coordinate-descent", norm="l1", eta=0.3, **RATE),),
-        conditions=(at_most("gap", 1e-2, refuted=3e-2), at_most("exponent", -0.35, refuted=-0.2)),
-        control=Control("the l2 margin of the same run", norm="l2"),
-        hypotheses=SEPARATED,
-    )
+measured(
+    id="boost-coordinate-descent",
+    paper=BOOST.key,
+    kind="rate",
+    statement="Greedy coordinate descent with shrinking steps maximizes the l1 margin, its gap like t^(−1/2).",
+    formula="γ₁* − γ₁(t) = O(log t/√t)",
+    source=f"{BOOST.name}, theorem on shrinkage",
+    measure=approaches,
+    cases=(Case("multiclass, l1", optimizer="coordinate-descent", norm="l1", eta=0.3, **RATE),),
+    conditions=(at_most("gap", 1e-2, refuted=3e-2), at_most("exponent", -0.35, refuted=-0.2)),
+    control=Control("the l2 margin of the same run", norm="l2"),
+    hypotheses=SEPARATED,
 )
 
 JOINED = {"problem": "blocks@linear", "others": ("spectral", "spectral;l2", "spectral;sum", "l2;max", "l2")}
-register(
-    Measured(
-        id="crawshaw-aggregation",
-        paper=CRAWSHAW.key,
-        kind="limit direction",
-        statement="How layers' steps are joined decides the margin problem: by maximum, by l2, or one layer at a time.",
-        formula="‖W‖ = max_k, (Σ_k ·²)^(1/2), Σ_k of ‖W_k‖",
-        source=f"{CRAWSHAW.name}, product norms; the margin problems: own derivation",
-        optimizers=("muon", "muon-l2", "muon-sum", "layer-gd"),
-        measure=approaches,
-        cases=(
-            Case("max of spectral", optimizer="muon", norm="spectral", steps=60_000, **JOINED),
-            Case("l2 of spectral", optimizer="muon-l2", norm="spectral;l2", steps=60_000, **JOINED),
-            Case("sum of spectral", optimizer="muon-sum", norm="spectral;sum", steps=60_000, **JOINED),
-            Case("max of l2", optimizer="layer-gd", norm="l2;max", steps=60_000, **JOINED),
-        ),
-        conditions=CLOSES,
-        control=Control("the layers joined otherwise", norm="spectral;sum"),
-        hypotheses=SEPARATED,
-    )
+measured(
+    id="crawshaw-aggregation",
+    paper=CRAWSHAW.key,
+    kind="limit direction",
+    statement="How layers' steps are joined decides the margin problem: by maximum, by l2, or one layer at a time.",
+    formula="‖W‖ = max_k, (Σ_k ·²)^(1/2), Σ_k of ‖W_k‖",
+    source=f"{CRAWSHAW.name}, product norms; the margin problems: own derivation",
+    measure=approaches,
+    cases=(
+        Case("max of spectral", optimizer="muon", norm="spectral", steps=60_000, **JOINED),
+        Case("l2 of spectral", optimizer="muon-l2", norm="spectral;l2", steps=60_000, **JOINED),
+        Case("sum of spectral", optimizer="muon-sum", norm="spectral;sum", steps=60_000, **JOINED),
+        Case("max of l2", optimizer="layer-gd", norm="l2;max", steps=60_000, **JOINED),
+    ),
+    conditions=CLOSES,
+    control=Control("the layers joined otherwise", norm="spectral;sum"),
+    hypotheses=SEPARATED,
 )
-register(
-    Measured(
-        id="gv-accelerated",
-        paper=GV.key,
-        kind="limit direction",
-        statement="Nesterov's and heavy-ball momentum keep the norm: the limit is that of the plain average.",
-        formula="lmo(βm + (1−β)g):  Γ → 0",
-        source=f"{GV.name}, theorem on momentum steepest descent; Nesterov's form: own derivation",
-        optimizers=("momentum-steepest",),
-        measure=approaches,
-        cases=tuple(
-            Case(
-                f"{kind}, {norm}",
-                optimizer="momentum-steepest",
-                norm=norm,
-                kwargs={"norm": norm, "kind": kind},
-                **MULTICLASS,
-            )
-            for kind in ("nesterov", "heavy-ball")
-            for norm in ("linf", "spectral")
-        ),
-        conditions=CLOSES,
-        control=Control("another norm", norm="l2"),
-        hypotheses=SEPARATED,
-    )
+measured(
+    id="gv-accelerated",
+    paper=GV.key,
+    kind="limit direction",
+    statement="Nesterov's and heavy-ball momentum keep the norm: the limit is that of the plain average.",
+    formula="lmo(βm + (1−β)g):  Γ → 0",
+    source=f"{GV.name}, theorem on momentum steepest descent; Nesterov's form: own derivation",
+    measure=approaches,
+    cases=tuple(
+        Case(
+            f"{kind}, {norm}",
+            optimizer="momentum-steepest",
+            norm=norm,
+            kwargs={"norm": norm, "kind": kind},
+            **MULTICLASS,
+        )
+        for kind in ("nesterov", "heavy-ball")
+        for norm in ("linf", "spectral")
+    ),
+    conditions=CLOSES,
+    control=Control("another norm", norm="l2"),
+    hypotheses=SEPARATED,
+)
+NETWORK_CLOSES = (
+    at_most("gap", 5e-2, refuted=0.1),
+    at_most("gap, end over a tenth", 0.7, refuted=0.95),
+    at_least("least other gap over it", 3.0, refuted=1.2),
 )
 NETWORK = {"runs": 2, "scale": 0.01, "steps": 60_000}
-register(
-    Measured(
-        id="gv-degrees",
-        paper=GV.key,
-        kind="limit direction",
-        statement="Momentum steepest descent approaches KKT directions of its norm for networks of degree 2, 3 and 4.",
-        formula="Γ(θ_t) → 0 for L = 2, 3, 4",
-        source=f"{GV.name}, theorem on momentum steepest descent",
-        optimizers=("momentum-gd", "signum", "muon"),
-        measure=approaches,
-        # The layers of a deep linear network are of rank one in the end, and then ℓ2 and spectral are one.
-        cases=tuple(
-            Case(f"{problem}, {opt}", problem=problem, optimizer=opt, norm=norm, others=others, **NETWORK)
-            for problem, others in (
-                ("binary@relu2-fixed:h=8", ("l2", "linf", "spectral")),
-                ("multiclass@relu2:h=8", ("l2", "linf", "spectral")),
-                ("binary@deep-linear:depth=4,width=4", ("l2", "linf")),
-            )
-            for opt, norm in (("signum", "linf"), ("momentum-gd", "l2"), ("muon", "spectral"))
-        ),
-        conditions=(
-            at_most("gap", 5e-2, refuted=0.1),
-            at_most("gap, end over a tenth", 0.7, refuted=0.95),
-            at_least("least other gap over it", 3.0, refuted=1.2),
-        ),
-        control=Control("another norm", norm="l2"),
-        hypotheses=SEPARATED,
-    )
+measured(
+    id="gv-degrees",
+    paper=GV.key,
+    kind="limit direction",
+    statement="Momentum steepest descent approaches KKT directions of its norm for networks of degree 2, 3 and 4.",
+    formula="Γ(θ_t) → 0 for L = 2, 3, 4",
+    source=f"{GV.name}, theorem on momentum steepest descent",
+    optimizers=("momentum-gd", "signum", "muon"),
+    measure=approaches,
+    # The layers of a deep linear network are of rank one in the end, and then ℓ2 and spectral are one.
+    cases=tuple(
+        Case(f"{problem}, {opt}", problem=problem, optimizer=opt, norm=norm, others=others, **NETWORK)
+        for problem, others in (
+            ("binary@relu2-fixed:h=8", ("l2", "linf", "spectral")),
+            ("multiclass@relu2:h=8", ("l2", "linf", "spectral")),
+            ("binary@deep-linear:depth=4,width=4", ("l2", "linf")),
+        )
+        for opt, norm in (("signum", "linf"), ("momentum-gd", "l2"), ("muon", "spectral"))
+    ),
+    conditions=NETWORK_CLOSES,
+    control=Control("another norm", norm="l2"),
+    hypotheses=SEPARATED,
 )
 
-register(
-    Measured(
-        id="gv-any-norm",
-        paper=GV.key,
-        kind="limit direction",
-        statement="Momentum steepest descent under any norm approaches a KKT direction of that norm on a network.",
-        formula="θ_t/‖θ_t‖ → KKT of min ½‖θ‖² s.t. mᵢ(θ) ≥ 1, any ‖·‖",
-        source=f"{GV.name}, theorem on momentum steepest descent",
-        optimizers=("momentum-steepest",),
-        measure=approaches,
-        cases=tuple(
-            Case(
-                f"binary@relu2:h=8, {norm}",
-                problem="binary@relu2:h=8",
-                optimizer="momentum-steepest",
-                norm=norm,
-                kwargs={"norm": norm},
-                others=("l2", "linf", "spectral"),
-                **NETWORK,
-            )
-            for norm in ("entrywise:3", "schatten:4", "l1", "nuclear", "spectral;l2", "maxrow")
-        ),
-        conditions=(
-            at_most("gap", 5e-2, refuted=0.1),
-            at_most("gap, end over a tenth", 0.7, refuted=0.95),
-            at_least("least other gap over it", 3.0, refuted=1.2),
-        ),
-        control=Control("another norm", norm="linf"),
-        hypotheses=SEPARATED,
-    )
+measured(
+    id="gv-any-norm",
+    paper=GV.key,
+    kind="limit direction",
+    statement="Momentum steepest descent under any norm approaches a KKT direction of that norm on a network.",
+    formula="θ_t/‖θ_t‖ → KKT of min ½‖θ‖² s.t. mᵢ(θ) ≥ 1, any ‖·‖",
+    source=f"{GV.name}, theorem on momentum steepest descent",
+    measure=approaches,
+    cases=tuple(
+        Case(
+            f"binary@relu2:h=8, {norm}",
+            problem="binary@relu2:h=8",
+            optimizer="momentum-steepest",
+            norm=norm,
+            kwargs={"norm": norm},
+            others=("l2", "linf", "spectral"),
+            **NETWORK,
+        )
+        for norm in ("entrywise:3", "schatten:4", "l1", "nuclear", "spectral;l2", "maxrow")
+    ),
+    conditions=NETWORK_CLOSES,
+    control=Control("another norm", norm="linf"),
+    hypotheses=SEPARATED,
 )
-register(
-    Measured(
-        id="gv-rate-ratio",
-        paper=GV.key,
-        kind="limit direction",
-        statement="Muon-Signum with two learning rates maximizes the hybrid margin whose weight is their ratio.",
-        formula="max{(η_S/η_M)·‖W‖_msp, ‖u‖_∞}",
-        source=f"{GV.name}, corollary on composites, rates in a ratio",
-        optimizers=("muon-signum",),
-        measure=approaches,
-        cases=tuple(
-            Case(
-                f"blocks, η_S/η_M = {ratio:g}",
-                problem="blocks@linear",
-                optimizer="muon-signum",
-                norm=f"hybrid:{ratio!r}",
-                kwargs={"ratio": ratio},
-                others=("hybrid", f"hybrid:{1 / ratio!r}", "linf", "spectral"),
-                steps=60_000,
-            )
-            for ratio in (3.0, 0.3)
-        ),
-        conditions=CLOSES,
-        control=Control("the ratio taken the wrong way round", norm=f"hybrid:{1 / 3!r}"),
-        hypotheses=SEPARATED,
-    )
+measured(
+    id="gv-rate-ratio",
+    paper=GV.key,
+    kind="limit direction",
+    statement="Muon-Signum with two learning rates maximizes the hybrid margin whose weight is their ratio.",
+    formula="max{(η_S/η_M)·‖W‖_msp, ‖u‖_∞}",
+    source=f"{GV.name}, corollary on composites, rates in a ratio",
+    measure=approaches,
+    cases=tuple(
+        Case(
+            f"blocks, η_S/η_M = {ratio:g}",
+            problem="blocks@linear",
+            optimizer="muon-signum",
+            norm=f"hybrid:{ratio!r}",
+            kwargs={"ratio": ratio},
+            others=("hybrid", f"hybrid:{1 / ratio!r}", "linf", "spectral"),
+            steps=60_000,
+        )
+        for ratio in (3.0, 0.3)
+    ),
+    conditions=CLOSES,
+    control=Control("the ratio taken the wrong way round", norm=f"hybrid:{1 / 3!r}"),
+    hypotheses=SEPARATED,
 )

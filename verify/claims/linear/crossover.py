@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from maxmargin.verify.claims.papers import WANG
-from maxmargin.verify.claims.record import Case, Control, Measured, at_least, at_most, register
+from maxmargin.verify.claims.record import Case, Control, at_least, at_most, measured
 
 SOURCE = f"{WANG.name}, theorem on Adam with eps > 0; the step itself: own derivation"
 
@@ -79,43 +79,39 @@ def crossing(
     }
 
 
-register(
-    Measured(
-        id="wang-crossover",
-        paper=WANG.key,
-        kind="edge",
-        statement="Adam with eps > 0 leaves its scale-free regime where √v falls to eps, at a predicted step.",
-        formula="t× ≈ t₀ + ln(√v/eps)/r",
-        source=SOURCE,
-        optimizers=("adam",),
-        measure=crossing,
-        cases=(
-            Case("β₂ = .99, eps = 1e-8", b2=0.99, eps=1e-8, eta=0.002, steps=10_000),
-            Case("β₂ = .95, eps = 1e-6", b2=0.95, eps=1e-6, eta=0.01, steps=2_000),
-            Case("β₂ = .95, eps = 1e-12", b2=0.95, eps=1e-12, eta=0.01, steps=3_000),
-        ),
-        conditions=(at_most("error", 0.02), at_most("rate over the throttle", 1.0)),
-        control=Control("ten times the eps in the law", wrong=10.0),
-    )
+measured(
+    id="wang-crossover",
+    paper=WANG.key,
+    kind="edge",
+    statement="Adam with eps > 0 leaves its scale-free regime where √v falls to eps, at a predicted step.",
+    formula="t× ≈ t₀ + ln(√v/eps)/r",
+    source=SOURCE,
+    optimizers=("adam",),
+    measure=crossing,
+    cases=(
+        Case("β₂ = .99, eps = 1e-8", b2=0.99, eps=1e-8, eta=0.002, steps=10_000),
+        Case("β₂ = .95, eps = 1e-6", b2=0.95, eps=1e-6, eta=0.01, steps=2_000),
+        Case("β₂ = .95, eps = 1e-12", b2=0.95, eps=1e-12, eta=0.01, steps=3_000),
+    ),
+    conditions=(at_most("error", 0.02), at_most("rate over the throttle", 1.0)),
+    control=Control("ten times the eps in the law", wrong=10.0),
 )
-register(
-    Measured(
-        id="wang-throttle",
-        paper=WANG.key,
-        kind="bound",
-        statement="At any learning rate the gradient decays no faster than Adam's second moment can follow.",
-        formula="r < ½ ln(1/β₂)",
-        source=SOURCE,
-        optimizers=("adam",),
-        measure=crossing,
-        cases=(Case("β₂ = .99, η = .05", b2=0.99, eps=1e-8, eta=0.05, steps=5_000),),
-        conditions=(
-            at_most("error", 0.06),
-            at_most("rate over the throttle", 1.0),
-            at_least("rate over the throttle", 0.99),
-        ),
-        control=Control("a learning rate 25 times smaller, which the second moment follows", eta=0.002, steps=10_000),
-    )
+measured(
+    id="wang-throttle",
+    paper=WANG.key,
+    kind="bound",
+    statement="At any learning rate the gradient decays no faster than Adam's second moment can follow.",
+    formula="r < ½ ln(1/β₂)",
+    source=SOURCE,
+    optimizers=("adam",),
+    measure=crossing,
+    cases=(Case("β₂ = .99, η = .05", b2=0.99, eps=1e-8, eta=0.05, steps=5_000),),
+    conditions=(
+        at_most("error", 0.06),
+        at_most("rate over the throttle", 1.0),
+        at_least("rate over the throttle", 0.99),
+    ),
+    control=Control("a learning rate 25 times smaller, which the second moment follows", eta=0.002, steps=10_000),
 )
 
 
@@ -134,25 +130,23 @@ def phases(tier: str, seed: int, *, eps: float = 1e-12) -> dict[str, float]:
     }
 
 
-register(
-    Measured(
-        id="wang-linf-then-l2",
-        paper=WANG.key,
-        kind="limit direction",
-        statement="Adam with eps > 0 approaches the ℓ∞ margin before its crossover, and the ℓ2 margin after it.",
-        formula="t ≪ t×: Γ_∞ → 0;  t ≫ t×: Γ_2 → 0",
-        source=SOURCE,
-        optimizers=("adam",),
-        measure=phases,
-        cases=(Case("β₂ = .95, eps = 1e-12"),),
-        conditions=(
-            at_most("linf gap before", 0.02, refuted=0.05),
-            at_least("l2 gap before", 0.05),
-            at_most("l2 gap after", 5e-3, refuted=0.05),
-            at_least("linf gap after", 0.1),
-        ),
-        control=Control("eps = 0, with which nothing crosses", eps=0.0),
-    )
+measured(
+    id="wang-linf-then-l2",
+    paper=WANG.key,
+    kind="limit direction",
+    statement="Adam with eps > 0 approaches the ℓ∞ margin before its crossover, and the ℓ2 margin after it.",
+    formula="t ≪ t×: Γ_∞ → 0;  t ≫ t×: Γ_2 → 0",
+    source=SOURCE,
+    optimizers=("adam",),
+    measure=phases,
+    cases=(Case("β₂ = .95, eps = 1e-12"),),
+    conditions=(
+        at_most("linf gap before", 0.02, refuted=0.05),
+        at_least("l2 gap before", 0.05),
+        at_most("l2 gap after", 5e-3, refuted=0.05),
+        at_least("linf gap after", 0.1),
+    ),
+    control=Control("eps = 0, with which nothing crosses", eps=0.0),
 )
 
 
@@ -181,23 +175,21 @@ def deep_crossing(
     }
 
 
-register(
-    Measured(
-        id="wang-crossover-deep",
-        paper=WANG.key,
-        kind="edge",
-        statement="On models of degree L ≥ 2 too Adam leaves its scale-free regime where √v falls to eps, near a "
-        "predicted step.",
-        formula="t× ≈ (ln(√v₀/eps)/γ)^(1/L)/(κη)",
-        source=SOURCE,
-        optimizers=("adam",),
-        measure=deep_crossing,
-        cases=(
-            Case("L = 2, eps = 1e-12", depth=2, eps=1e-12, eta=1e-4, steps=80_000),
-            Case("L = 3, eps = 1e-12", depth=3, eps=1e-12, eta=3e-5, steps=160_000),
-        ),
-        # To first order: logarithms of θ^(L−1) and of the lag are left out, about two units of 28 in ln(1/eps).
-        conditions=(at_most("error", 0.1, refuted=0.2),),
-        control=Control("a rate that the second moment cannot follow", eta=1e-2, steps=20_000),
-    )
+measured(
+    id="wang-crossover-deep",
+    paper=WANG.key,
+    kind="edge",
+    statement="On models of degree L ≥ 2 too Adam leaves its scale-free regime where √v falls to eps, near a "
+    "predicted step.",
+    formula="t× ≈ (ln(√v₀/eps)/γ)^(1/L)/(κη)",
+    source=SOURCE,
+    optimizers=("adam",),
+    measure=deep_crossing,
+    cases=(
+        Case("L = 2, eps = 1e-12", depth=2, eps=1e-12, eta=1e-4, steps=80_000),
+        Case("L = 3, eps = 1e-12", depth=3, eps=1e-12, eta=3e-5, steps=160_000),
+    ),
+    # To first order: logarithms of θ^(L−1) and of the lag are left out, about two units of 28 in ln(1/eps).
+    conditions=(at_most("error", 0.1, refuted=0.2),),
+    control=Control("a rate that the second moment cannot follow", eta=1e-2, steps=20_000),
 )

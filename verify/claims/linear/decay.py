@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from maxmargin.verify.claims.papers import DECAY
-from maxmargin.verify.claims.record import Case, Control, Measured, at_most, register, within
+from maxmargin.verify.claims.record import Case, Control, at_most, measured, within
 
 
 @cache
@@ -45,37 +45,22 @@ def constrained(
     }
 
 
-register(
-    Measured(
-        id="decay-constrains",
-        paper=DECAY.key,
-        kind="limit direction",
-        statement="With decoupled weight decay λ, AdamW, Signum and Muon minimize the loss over their norm's ball 1/λ.",
-        formula="θ → argmin ℒ s.t. ‖θ‖ ≤ 1/λ",
-        source=f"{DECAY.name}, theorems on AdamW and on Muon as Lion-K",
-        optimizers=("adamw", "decayed"),
-        measure=constrained,
-        cases=(
-            Case("AdamW, linf", problem="multiclass@linear", optimizer="adamw", norm="linf", kwargs={}),
-            Case(
-                "Signum, linf",
-                problem="multiclass@linear",
-                optimizer="decayed",
-                norm="linf",
-                kwargs={"optimizer": "signum"},
-            ),
-            Case(
-                "Muon, spectral",
-                problem="multiclass@linear",
-                optimizer="decayed",
-                norm="spectral",
-                kwargs={"optimizer": "muon"},
-            ),
-        ),
-        conditions=(
-            at_most("loss over the least, less 1", 2e-2, refuted=0.1),
-            within("norm over the radius", 0.98, 1.02),
-        ),
-        control=Control("the ball of another norm", norm="spectral"),
-    )
+measured(
+    id="decay-constrains",
+    paper=DECAY.key,
+    kind="limit direction",
+    statement="With decoupled weight decay λ, AdamW, Signum and Muon minimize the loss over their norm's ball 1/λ.",
+    formula="θ → argmin ℒ s.t. ‖θ‖ ≤ 1/λ",
+    source=f"{DECAY.name}, theorems on AdamW and on Muon as Lion-K",
+    measure=constrained,
+    cases=tuple(
+        Case(f"{name}, {norm}", problem="multiclass@linear", optimizer=optimizer, norm=norm, kwargs=kwargs)
+        for name, optimizer, norm, kwargs in (
+            ("AdamW", "adamw", "linf", {}),
+            ("Signum", "decayed", "linf", {"optimizer": "signum"}),
+            ("Muon", "decayed", "spectral", {"optimizer": "muon"}),
+        )
+    ),
+    conditions=(at_most("loss over the least, less 1", 2e-2, refuted=0.1), within("norm over the radius", 0.98, 1.02)),
+    control=Control("the ball of another norm", norm="spectral"),
 )

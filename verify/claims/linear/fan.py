@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from maxmargin.verify.claims.papers import FST
-from maxmargin.verify.claims.record import Case, Control, Measured, at_least, register
+from maxmargin.verify.claims.record import Case, Control, at_least, measured
 
 
 @cache
@@ -36,25 +36,18 @@ def correlated(
     return {"correlation": mine, "lead over the others": mine - max(found.values())}
 
 
-register(
-    Measured(
-        id="fan-correlations",
-        paper=FST.key,
-        kind="limit direction",
-        statement="Iterates of Signum, NMD and Muon correlate with V_∞, V_2 and V_spec respectively.",
-        formula="⟨W_t, V⟩/(‖W_t‖‖V‖),  k = 10, d = 25",
-        source=f"{FST.name}, synthetic experiment (50 samples a class there, 5 here)",
-        optimizers=("signum", "momentum-gd", "muon"),
-        measure=correlated,
-        cases=tuple(
-            Case(f"10 classes, {optimizer}", optimizer=optimizer, own=own, steps=10_000, eta=eta, per=5)
-            for optimizer, own, eta in (
-                ("signum", "linf", 0.01),
-                ("momentum-gd", "l2", 0.05),
-                ("muon", "spectral", 0.02),
-            )
-        ),
-        conditions=(at_least("correlation", 0.9, refuted=0.7), at_least("lead over the others", 0.0, refuted=-0.02)),
-        control=Control("the optimum of another norm", against="spectral"),
-    )
+measured(
+    id="fan-correlations",
+    paper=FST.key,
+    kind="limit direction",
+    statement="Iterates of Signum, NMD and Muon correlate with V_∞, V_2 and V_spec respectively.",
+    formula="⟨W_t, V⟩/(‖W_t‖‖V‖),  k = 10, d = 25",
+    source=f"{FST.name}, synthetic experiment (50 samples a class there, 5 here)",
+    measure=correlated,
+    cases=tuple(
+        Case(f"10 classes, {optimizer}", optimizer=optimizer, own=own, steps=10_000, eta=eta, per=5)
+        for optimizer, own, eta in (("signum", "linf", 0.01), ("momentum-gd", "l2", 0.05), ("muon", "spectral", 0.02))
+    ),
+    conditions=(at_least("correlation", 0.9, refuted=0.7), at_least("lead over the others", 0.0, refuted=-0.02)),
+    control=Control("the optimum of another norm", against="spectral"),
 )

@@ -9,13 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from maxmargin.verify.claims.papers import OWN
-from maxmargin.verify.claims.record import Case, Control, Measured, at_least, at_most, register
+from maxmargin.verify.claims.record import Case, Control, at_least, at_most, measured
 
-COEFFICIENTS = {
-    "Jordan's": (3.4445, -4.7750, 2.0315),
-    "cubic": (1.5, -0.5, 0.0),
-    "quintic": (1.875, -1.25, 0.375),
-}
+COEFFICIENTS = {"Jordan's": (3.4445, -4.7750, 2.0315), "cubic": (1.5, -0.5, 0.0), "quintic": (1.875, -1.25, 0.375)}
 
 
 def inexact(
@@ -49,35 +45,29 @@ OF: dict[str, Any] = {
     "optimizers": ("muon-ns",),
     "measure": inexact,
 }
-register(
-    Measured(
-        id="own-inexact-lmo",
-        statement="Steps whose alignment with a norm's steepest descent is at least r reach a gap of at most 1 − r.",
-        cases=tuple(
-            Case(f"{name} coefficients, {problem}", a=a, b=b, c=c, problem=problem)
-            for name, (a, b, c) in COEFFICIENTS.items()
-            for problem in ("multiclass@linear",)
-        ),
-        conditions=(at_most("largest excess over the bound", 2e-3, refuted=1e-2),),
-        control=Control("a fifth of what the alignment lacks", share=0.2),
-        **OF,
-    )
+measured(
+    id="own-inexact-lmo",
+    statement="Steps whose alignment with a norm's steepest descent is at least r reach a gap of at most 1 − r.",
+    cases=tuple(
+        Case(f"{name} coefficients, {problem}", a=a, b=b, c=c, problem=problem)
+        for name, (a, b, c) in COEFFICIENTS.items()
+        for problem in ("multiclass@linear",)
+    ),
+    conditions=(at_most("largest excess over the bound", 2e-3, refuted=1e-2),),
+    control=Control("a fifth of what the alignment lacks", share=0.2),
+    **OF,
 )
-register(
-    Measured(
-        id="own-inexact-tight",
-        statement="The bound on the gap by the steps' alignment is nearly reached: no smaller multiple of it would do.",
-        cases=tuple(
-            Case(f"{name} coefficients", a=a, b=b, c=c, problem="multiclass@linear")
-            for name, (a, b, c) in reversed(COEFFICIENTS.items())
-        ),
-        conditions=(
-            at_least("Γ over the bound, largest", 0.9, refuted=0.5),
-            at_most("largest excess over the bound", 2e-3, refuted=1e-2),
-        ),
-        control=Control(
-            "data whose gradient has equal singular values: every step is exact", problem="basis:k=3@linear"
-        ),
-        **OF,
-    )
+measured(
+    id="own-inexact-tight",
+    statement="The bound on the gap by the steps' alignment is nearly reached: no smaller multiple of it would do.",
+    cases=tuple(
+        Case(f"{name} coefficients", a=a, b=b, c=c, problem="multiclass@linear")
+        for name, (a, b, c) in reversed(COEFFICIENTS.items())
+    ),
+    conditions=(
+        at_least("Γ over the bound, largest", 0.9, refuted=0.5),
+        at_most("largest excess over the bound", 2e-3, refuted=1e-2),
+    ),
+    control=Control("data whose gradient has equal singular values: every step is exact", problem="basis:k=3@linear"),
+    **OF,
 )

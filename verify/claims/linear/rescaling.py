@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from maxmargin.verify.claims.papers import OWN, PRGD
-from maxmargin.verify.claims.record import Case, Control, Measured, at_most, register, within
+from maxmargin.verify.claims.record import Case, Control, at_most, measured, within
 
 
 def halves(
@@ -22,30 +22,27 @@ def halves(
     return {"gap": float(end), "gap, end over half": float(end / half), "gap at half": float(half)}
 
 
-register(
-    Measured(
-        id="prgd-exponential",
-        paper=PRGD.key,
-        kind="rate",
-        statement="Progressive norm rescaling closes the ℓ2 margin gap exponentially fast on linear models.",
-        formula="γ₂* − γ₂(t) = O(e^(−ct))",
-        source=f"{PRGD.name}, theorem on PRGD",
-        optimizers=("prgd",),
-        measure=halves,
-        cases=(
-            Case(
-                "multiclass@linear",
-                problem="multiclass@linear",
-                optimizer="prgd",
-                eta=0.3,
-                steps=3200,
-                growth=1.5,
-                power=0.0,
-            ),
+measured(
+    id="prgd-exponential",
+    paper=PRGD.key,
+    kind="rate",
+    statement="Progressive norm rescaling closes the ℓ2 margin gap exponentially fast on linear models.",
+    formula="γ₂* − γ₂(t) = O(e^(−ct))",
+    source=f"{PRGD.name}, theorem on PRGD",
+    measure=halves,
+    cases=(
+        Case(
+            "multiclass@linear",
+            problem="multiclass@linear",
+            optimizer="prgd",
+            eta=0.3,
+            steps=3200,
+            growth=1.5,
+            power=0.0,
         ),
-        conditions=(at_most("gap", 1e-4, refuted=1e-3), at_most("gap, end over half", 2e-2, refuted=0.2)),
-        control=Control("a radius that does not grow geometrically", growth=1.0, power=1.0),
-    )
+    ),
+    conditions=(at_most("gap", 1e-4, refuted=1e-3), at_most("gap, end over half", 2e-2, refuted=0.2)),
+    control=Control("a radius that does not grow geometrically", growth=1.0, power=1.0),
 )
 
 
@@ -77,18 +74,16 @@ def logarithmic(tier: str, seed: int, *, problem: str, eta: float, normalized: b
     return {"gap × log t, end over 3,000 steps": float(ratio), "gap": float(last)}
 
 
-register(
-    Measured(
-        id="own-gd-logarithmic",
-        paper=OWN.key,
-        kind="rate",
-        statement="Gradient descent that is not normalized approaches the same ℓ2 margin, only like 1/log t.",
-        formula="γ₂* − γ₂(t) = Θ(1/log t)",
-        source="Soudry et al. 1710.10345, theorem 3",
-        optimizers=("ngd",),
-        measure=logarithmic,
-        cases=(Case("multiclass@linear", problem="multiclass@linear", eta=0.05),),
-        conditions=(within("gap × log t, end over 3,000 steps", 0.6, 1.5),),
-        control=Control("normalized steps", normalized=True),
-    )
+measured(
+    id="own-gd-logarithmic",
+    paper=OWN.key,
+    kind="rate",
+    statement="Gradient descent that is not normalized approaches the same ℓ2 margin, only like 1/log t.",
+    formula="γ₂* − γ₂(t) = Θ(1/log t)",
+    source="Soudry et al. 1710.10345, theorem 3",
+    optimizers=("ngd",),
+    measure=logarithmic,
+    cases=(Case("multiclass@linear", problem="multiclass@linear", eta=0.05),),
+    conditions=(within("gap × log t, end over 3,000 steps", 0.6, 1.5),),
+    control=Control("normalized steps", normalized=True),
 )

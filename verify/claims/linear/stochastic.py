@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from maxmargin.verify.claims.papers import BAEK
-from maxmargin.verify.claims.record import Case, Control, Measured, at_least, at_most, register
+from maxmargin.verify.claims.record import Case, Control, at_least, at_most, measured
 
 
 def batched(
@@ -48,51 +48,42 @@ CONDITIONS = (
 )
 ADAM = {"optimizer": "adam", "beta1": 0.9, "beta2": 0.95}
 
-register(
-    Measured(
-        id="baek-adam-one-sample",
-        paper=BAEK.key,
-        kind="limit direction",
-        statement="Adam on one sample at a time approaches the ℓ2 margin on scaled Rademacher data.",
-        formula="batch 1:  Γ_2 → 0",
-        source=f"{BAEK.name}, theorem on scaled Rademacher data",
-        optimizers=("adam",),
-        measure=batched,
-        cases=tuple(
-            Case(f"rademacher, {order}", norm="l2", other="linf", batch=1, order=order, **ADAM)
-            for order in ("shuffled", "cyclic")
-        ),
-        conditions=CONDITIONS,
-        control=Control("the whole batch", batch=None),
-    )
+measured(
+    id="baek-adam-one-sample",
+    paper=BAEK.key,
+    kind="limit direction",
+    statement="Adam on one sample at a time approaches the ℓ2 margin on scaled Rademacher data.",
+    formula="batch 1:  Γ_2 → 0",
+    source=f"{BAEK.name}, theorem on scaled Rademacher data",
+    measure=batched,
+    cases=tuple(
+        Case(f"rademacher, {order}", norm="l2", other="linf", batch=1, order=order, **ADAM)
+        for order in ("shuffled", "cyclic")
+    ),
+    conditions=CONDITIONS,
+    control=Control("the whole batch", batch=None),
 )
-register(
-    Measured(
-        id="baek-adam-full-batch",
-        paper=BAEK.key,
-        kind="limit direction",
-        statement="Adam on the whole batch approaches the ℓ∞ margin on the same data.",
-        formula="full batch:  Γ_∞ → 0",
-        source=f"{BAEK.name}; Zhang, Zou & Cao 2406.10650",
-        optimizers=("adam",),
-        measure=batched,
-        cases=(Case("rademacher, full batch", norm="linf", other="l2", batch=None, **ADAM),),
-        conditions=CONDITIONS,
-        control=Control("one sample at a time", batch=1),
-    )
+measured(
+    id="baek-adam-full-batch",
+    paper=BAEK.key,
+    kind="limit direction",
+    statement="Adam on the whole batch approaches the ℓ∞ margin on the same data.",
+    formula="full batch:  Γ_∞ → 0",
+    source=f"{BAEK.name}; Zhang, Zou & Cao 2406.10650",
+    measure=batched,
+    cases=(Case("rademacher, full batch", norm="linf", other="l2", batch=None, **ADAM),),
+    conditions=CONDITIONS,
+    control=Control("one sample at a time", batch=1),
 )
-register(
-    Measured(
-        id="baek-signum-memory",
-        paper=BAEK.key,
-        kind="limit direction",
-        statement="Signum that remembers many epochs approaches the ℓ∞ margin on one sample at a time too.",
-        formula="batch 1, β → 1:  Γ_∞ → 0",
-        source=f"{BAEK.name}, theorem on Signum",
-        optimizers=("signum",),
-        measure=batched,
-        cases=(Case("rademacher, β = .99", optimizer="signum", beta=0.99, norm="linf", other="l2", batch=1),),
-        conditions=CONDITIONS,
-        control=Control("no memory: signs of single samples", beta=0.0),
-    )
+measured(
+    id="baek-signum-memory",
+    paper=BAEK.key,
+    kind="limit direction",
+    statement="Signum that remembers many epochs approaches the ℓ∞ margin on one sample at a time too.",
+    formula="batch 1, β → 1:  Γ_∞ → 0",
+    source=f"{BAEK.name}, theorem on Signum",
+    measure=batched,
+    cases=(Case("rademacher, β = .99", optimizer="signum", beta=0.99, norm="linf", other="l2", batch=1),),
+    conditions=CONDITIONS,
+    control=Control("no memory: signs of single samples", beta=0.0),
 )

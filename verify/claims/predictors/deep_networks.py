@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from maxmargin.verify.claims.linear.approach import CLOSES, SEPARATED
+from maxmargin.verify.claims.linear.approach import CLOSES, NETWORK_CLOSES, SEPARATED
 from maxmargin.verify.claims.papers import GUN, GV, OWN
-from maxmargin.verify.claims.record import Case, Control, Measured, at_least, at_most, register
+from maxmargin.verify.claims.record import Case, Control, at_least, at_most, measured
 from maxmargin.verify.results.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -23,13 +23,10 @@ Blocks = Mapping[str, np.ndarray]
 
 
 def in_predictor(problem: Problem, theta: Blocks) -> tuple[Problem, dict[str, np.ndarray]]:
-    """The linear problem that a network's predictor solves, and the predictor β(θ).
+    """Return the linear problem that a network's predictor solves, and the predictor β(θ).
 
     Features are x itself; its discrete Fourier transform for convolutions, one row (Re, Im) a frequency, so that
     ``sumrow`` is ‖β̂‖₁; x xᵀ for quadratic units with a fixed head.
-
-    Returns:
-        The problem with the same samples, and β as its parameters.
     """
     import torch
 
@@ -129,7 +126,6 @@ ROWS: tuple[dict[str, Any], ...] = (
         "predictor.",
         "formula": "W_L ⋯ W_1 / ‖·‖ → argmax min mᵢ(β) s.t. ‖β‖₂ ≤ 1",
         "source": f"{GUN.name}, theorem on fully connected networks",
-        "optimizers": ("ngd",),
         "cases": tuple(
             Case(f"depth {L}", problem=f"{FREE}@deep-linear:depth={L},width=4", optimizer="ngd", norm="l2", **PREDICTOR)
             for L in (2, 3)
@@ -142,7 +138,6 @@ ROWS: tuple[dict[str, Any], ...] = (
         "statement": "Gradient descent on a diagonal linear network of depth 2 maximizes its predictor's l1 margin.",
         "formula": "u₁ ∘ u₂ / ‖·‖ → argmax min mᵢ(β) s.t. ‖β‖₁ ≤ 1",
         "source": f"{GUN.name}, on diagonal networks: ℓ_{{2/L}}",
-        "optimizers": ("ngd",),
         "cases": (Case("depth 2", problem=f"{FREE}@diagonal:depth=2", optimizer="ngd", norm="l1", **LEVEL),),
         "control": Control("the l2 margin of the same predictor", norm="l2"),
     },
@@ -153,7 +148,6 @@ ROWS: tuple[dict[str, Any], ...] = (
         "under the l1 norm of its predictor's Fourier transform.",
         "formula": "w₁ ∗ w₂ / ‖·‖ → argmax min mᵢ(β) s.t. ‖β̂‖₁ ≤ 1",
         "source": f"{GUN.name}, theorem on convolutional networks of depth 2",
-        "optimizers": ("ngd",),
         "cases": (
             Case(
                 "depth 2", problem=f"{FREE}@conv:depth=2", optimizer="ngd", norm="sumrow",
@@ -168,7 +162,6 @@ ROWS: tuple[dict[str, Any], ...] = (
         "statement": "Gradient descent on two linear layers of matrices maximizes their product's nuclear-norm margin.",
         "formula": "‖W₂W₁‖_nuc ≤ (‖W₁‖² + ‖W₂‖²)/2, with equality at balanced layers",
         "source": "Gunasekar et al. 1705.09280 for the norm; own derivation",
-        "optimizers": ("ngd",),
         "cases": (
             Case(
                 "multiclass, l2", problem=f"{MANY}@deep-linear:depth=2,width=6", optimizer="ngd", norm="nuclear",
@@ -183,7 +176,6 @@ ROWS: tuple[dict[str, Any], ...] = (
         "statement": "Muon on linear layers of matrices maximizes the spectral margin of their product, at any depth.",
         "formula": "‖W_L ⋯ W_1‖_op ≤ Π ‖W_k‖_op ≤ ‖θ‖ᴸ",
         "source": "Own derivation",
-        "optimizers": ("muon",),
         "cases": tuple(
             Case(
                 f"depth {L}", problem=f"{MANY}@deep-linear:depth={L},width=6", optimizer="muon", norm="spectral",
@@ -200,7 +192,6 @@ ROWS: tuple[dict[str, Any], ...] = (
         "any depth.",
         "formula": "‖β(θ)‖_∞ ≤ (Π m_k) ‖θ‖_∞ᴸ",
         "source": "Own derivation",
-        "optimizers": ("signum",),
         "cases": tuple(
             Case(name, problem=f"{FREE}@{name}", optimizer="signum", norm="linf", **PREDICTOR)
             for name in ("diagonal:depth=2", "diagonal:depth=3", "deep-linear:depth=2,width=4")
@@ -214,7 +205,6 @@ ROWS: tuple[dict[str, Any], ...] = (
         "M = Σ ± w_j w_jᵀ.",
         "formula": "‖M‖_nuc ≤ ‖W‖²",
         "source": "own derivation for xᵀMx; Gunasekar et al. 1705.09280 for the norm",
-        "optimizers": ("ngd",),
         "cases": (
             Case(
                 "2d units", problem="binary:n=6,d=4@quadratic-fixed:h=8", optimizer="ngd", norm="nuclear",
@@ -226,25 +216,14 @@ ROWS: tuple[dict[str, Any], ...] = (
 )  # fmt: skip
 
 for _row in ROWS:
-    register(
-        Measured(
-            kind="limit direction",
-            measure=predictor_approaches,
-            conditions=CLOSES,
-            hypotheses=HYPOTHESES,
-            **_row,
-        )
-    )
+    measured(kind="limit direction", measure=predictor_approaches, conditions=CLOSES, hypotheses=HYPOTHESES, **_row)
 
 
 def balanced(problem: Problem, theta: Blocks, depth: int) -> tuple[Problem, dict[str, np.ndarray]]:
-    """The balanced network of another depth with the predictor of this diagonal or convolutional one.
+    """Return the balanced network of another depth with the predictor of this diagonal or convolutional one.
 
     Its factors have moduli |β|^(1/L), of the entries or of the Fourier transform; the first has their signs or phases.
     So ‖θ‖² = L ‖β‖_{2/L}^{2/L}, and KKT points of its ℓ2 problem are stationary points of min ‖β‖_{2/L}.
-
-    Returns:
-        The problem with that model, and its parameters.
     """
     from dataclasses import replace
 
@@ -263,13 +242,10 @@ def balanced(problem: Problem, theta: Blocks, depth: int) -> tuple[Problem, dict
 
 
 def quasi_norm(tier: str, seed: int, *, problem: str, depth: int, steps: int = 300_000) -> dict[str, float]:
-    """Γ of the predictor as a stationary point of ℓ_{2/L}, at the end, over a tenth; and that of ℓ_2 over it.
+    """Return Γ of the predictor as a stationary point of ℓ_{2/L}, at the end, over a tenth; and that of ℓ_2 over it.
 
     Where β has no more nonzero entries than active samples it is stationary for every L ≥ 2 at once: Γ of ℓ_1 is told
     for information.
-
-    Returns:
-        The numbers.
     """
     from maxmargin.models import problems
     from maxmargin.solvers.kkt.gap import kkt_gap
@@ -293,34 +269,29 @@ def quasi_norm(tier: str, seed: int, *, problem: str, depth: int, steps: int = 3
     }
 
 
-register(
-    Measured(
-        id="gunasekar-bridge",
-        paper=GUN.key,
-        kind="limit direction",
-        statement="Gradient descent at depth 3 ends at stationary points of the l_{2/3} quasi-norm, of the predictor "
-        "of diagonal networks and of its Fourier transform for convolutions.",
-        formula="β / ‖·‖ → a KKT direction of min ‖β‖_{2/L} or ‖β̂‖_{2/L} s.t. mᵢ(β) ≥ 1",
-        source=f"{GUN.name}, theorem on convolutional networks of any depth; diagonal networks likewise",
-        optimizers=("ngd",),
-        measure=quasi_norm,
-        cases=tuple(Case(f"{m}, depth 3", problem=f"{FREE}@{m}:depth=3", depth=3) for m in ("diagonal", "conv")),
-        conditions=CLOSES,
-        hypotheses=SEPARATED,
-        control=Control("the l2 margin, which is depth 1", depth=1),
-    )
+measured(
+    id="gunasekar-bridge",
+    paper=GUN.key,
+    kind="limit direction",
+    statement="Gradient descent at depth 3 ends at stationary points of the l_{2/3} quasi-norm, of the predictor "
+    "of diagonal networks and of its Fourier transform for convolutions.",
+    formula="β / ‖·‖ → a KKT direction of min ‖β‖_{2/L} or ‖β̂‖_{2/L} s.t. mᵢ(β) ≥ 1",
+    source=f"{GUN.name}, theorem on convolutional networks of any depth; diagonal networks likewise",
+    optimizers=("ngd",),
+    measure=quasi_norm,
+    cases=tuple(Case(f"{m}, depth 3", problem=f"{FREE}@{m}:depth=3", depth=3) for m in ("diagonal", "conv")),
+    conditions=CLOSES,
+    hypotheses=SEPARATED,
+    control=Control("the l2 margin, which is depth 1", depth=1),
 )
 
 
 def on_network(
     tier: str, seed: int, *, problem: str, optimizer: str, norm: str, steps: int = 200_000, runs: int = 2
 ) -> dict[str, float]:
-    """Γ at the end, over what it was at a tenth, the least other Γ over it: the worst of the runs that separate.
+    """Return Γ at the end, over what it was at a tenth, the least other Γ over it: the worst of runs that separate.
 
     The theorem is of runs whose limit has a positive margin (T2): a run whose neurons die is none of them.
-
-    Returns:
-        The numbers; NaN where no run separates.
     """
     from maxmargin.verify.claims.measures import gaps, nearest, trained
 
@@ -337,11 +308,6 @@ def on_network(
     }
 
 
-CLOSING = (
-    at_most("gap", 5e-2, refuted=0.1),
-    at_most("gap, end over a tenth", 0.7, refuted=0.95),
-    at_least("least other gap over it", 3.0, refuted=1.2),
-)
 GD, SIGN, MUON = ("momentum-gd", "l2"), ("signum", "linf"), ("muon", "spectral")
 LONG = {"steps": 1_000_000}
 NETWORKS: dict[str, tuple[str, str, dict[tuple[str, str], dict[str, int]]]] = {
@@ -360,24 +326,21 @@ SLOW = (
 )
 for _name, (_what, _problem, _runs) in NETWORKS.items():
     _slow = _name.endswith("-slow")
-    register(
-        Measured(
-            id=f"gv-network-{_name}",
-            paper=GV.key,
-            kind="limit direction",
-            statement=f"Momentum steepest descent approaches KKT directions of its norm: {_what}.",
-            formula="Γ(θ_t) → 0",
-            source=f"{GV.name}, theorem on momentum steepest descent; the model is C¹ and homogeneous (M1, M2)",
-            optimizers=tuple(optimizer for optimizer, _ in _runs),
-            measure=on_network,
-            cases=tuple(
-                Case(f"{_problem}, {optimizer}", problem=_problem, optimizer=optimizer, norm=norm, **steps)
-                for (optimizer, norm), steps in _runs.items()
-            ),
-            conditions=CLOSING,
-            hypotheses=(at_least("runs that separate", 1.0),),
-            control=Control("another norm", norm="l2" if _slow else "linf"),
-            expected=Outcome.INCONCLUSIVE if _slow else Outcome.HOLDS,
-            because=SLOW if _slow else "",
-        )
+    measured(
+        id=f"gv-network-{_name}",
+        paper=GV.key,
+        kind="limit direction",
+        statement=f"Momentum steepest descent approaches KKT directions of its norm: {_what}.",
+        formula="Γ(θ_t) → 0",
+        source=f"{GV.name}, theorem on momentum steepest descent; the model is C¹ and homogeneous (M1, M2)",
+        measure=on_network,
+        cases=tuple(
+            Case(f"{_problem}, {optimizer}", problem=_problem, optimizer=optimizer, norm=norm, **steps)
+            for (optimizer, norm), steps in _runs.items()
+        ),
+        conditions=NETWORK_CLOSES,
+        hypotheses=(at_least("runs that separate", 1.0),),
+        control=Control("another norm", norm="l2" if _slow else "linf"),
+        expected=Outcome.INCONCLUSIVE if _slow else Outcome.HOLDS,
+        because=SLOW if _slow else "",
     )

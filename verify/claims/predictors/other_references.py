@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from maxmargin.verify.claims.papers import NORMALIZED, OWN, ROBUST
-from maxmargin.verify.claims.record import Case, Control, Measured, at_least, at_most, register
+from maxmargin.verify.claims.record import Case, Control, at_least, at_most, measured
 
 
 def robust_problem(X: np.ndarray, y: np.ndarray, eps: float, dual: int) -> Any:
-    """The robust margins y⟨w, x⟩ − ε‖w‖, the worst over perturbations of size ε in the dual of ‖·‖.
+    """Return the robust margins y⟨w, x⟩ − ε‖w‖, the worst over perturbations of size ε in the dual of ‖·‖.
 
     Concave and homogeneous of degree 1. Labels are multiplied into the samples, so that all have the label +1.
 
@@ -23,9 +23,6 @@ def robust_problem(X: np.ndarray, y: np.ndarray, eps: float, dual: int) -> Any:
         y: Labels ±1.
         eps: Size of the perturbations.
         dual: 1 for perturbations in ℓ∞, 2 for ℓ2.
-
-    Returns:
-        The problem.
     """
     import torch
 
@@ -51,13 +48,10 @@ def robust_problem(X: np.ndarray, y: np.ndarray, eps: float, dual: int) -> Any:
 def robust(
     tier: str, seed: int, *, optimizer: str, norm: str, dual: int, share: float = 0.5, trained_on: float | None = None
 ) -> dict[str, float]:
-    """1 − robust margin/optimum under a norm, over that at a tenth; and that of the plain margin's maximizer over it.
+    """Return 1 − robust margin/optimum, over that at a tenth; and that of the plain margin's maximizer over it.
 
     ε is ``share`` of the largest at which the data are robustly separable. The optimum is a convex program's; its upper
     bound is ‖Σ λ_i y_i x_i − ε s‖_* with λ in the simplex and ‖s‖ ≤ 1 in the perturbations' norm, a second program's.
-
-    Returns:
-        The numbers.
     """
     import cvxpy as cp
     import torch
@@ -103,28 +97,22 @@ def robust(
     }
 
 
-register(
-    Measured(
-        id="robust-erm",
-        paper=ROBUST.key,
-        kind="limit direction",
-        statement="Steepest descent on the loss at the worst perturbations maximizes the robust margin under its norm: "
-        "perturbation and optimizer each bring their own norm.",
-        formula="w/‖w‖ → argmax min_i y_i⟨w, x_i⟩ − ε‖w‖_{p*} s.t. ‖w‖ ≤ 1",
-        source=f"{ROBUST.name}, theorem on steepest descent in robust ERM",
-        optimizers=("ngd", "sign-gd"),
-        measure=robust,
-        cases=(
-            Case("gradient descent, linf perturbations", optimizer="ngd", norm="l2", dual=1),
-            Case("sign descent, l2 perturbations", optimizer="sign-gd", norm="linf", dual=2),
-        ),
-        conditions=(
-            at_most("gap", 1e-2, refuted=3e-2),
-            at_most("gap, end over a tenth", 0.6, refuted=0.9),
-        ),
-        hypotheses=(at_least("separated", 1.0), at_most("certified gap of the reference", 1e-6)),
-        control=Control("trained without perturbations", trained_on=0.0),
-    )
+measured(
+    id="robust-erm",
+    paper=ROBUST.key,
+    kind="limit direction",
+    statement="Steepest descent on the loss at the worst perturbations maximizes the robust margin under its norm: "
+    "perturbation and optimizer each bring their own norm.",
+    formula="w/‖w‖ → argmax min_i y_i⟨w, x_i⟩ − ε‖w‖_{p*} s.t. ‖w‖ ≤ 1",
+    source=f"{ROBUST.name}, theorem on steepest descent in robust ERM",
+    measure=robust,
+    cases=(
+        Case("gradient descent, linf perturbations", optimizer="ngd", norm="l2", dual=1),
+        Case("sign descent, l2 perturbations", optimizer="sign-gd", norm="linf", dual=2),
+    ),
+    conditions=(at_most("gap", 1e-2, refuted=3e-2), at_most("gap, end over a tenth", 0.6, refuted=0.9)),
+    hypotheses=(at_least("separated", 1.0), at_most("certified gap of the reference", 1e-6)),
+    control=Control("trained without perturbations", trained_on=0.0),
 )
 
 
@@ -167,37 +155,32 @@ def normalized(
     }
 
 
-register(
-    Measured(
-        id="batch-norm-uniform-margin",
-        paper=NORMALIZED.key,
-        kind="limit direction",
-        statement="Gradient descent on a linear model with batch normalization makes all margins equal, where the "
-        "linear model alone would maximize the least of them.",
-        formula="γ⟨w, x_i⟩y_i / √(wᵀΣw) → the same for all i",
-        source=f"{NORMALIZED.name}, theorem on linear models",
-        optimizers=("gd",),
-        measure=normalized,
-        cases=(Case("Gaussian, n = 6, d = 10"), Case("Gaussian, n = 8, d = 8", n=8, d=8)),
-        conditions=(
-            at_most("spread of the margins", 1e-2, refuted=3e-2),
-            at_most("spread, end over a tenth", 0.3, refuted=0.9),
-        ),
-        hypotheses=(at_most("error of the uniform margin", 1e-9), at_least("least margin", 1e-6)),
-        control=Control("the same without normalization", gamma=False),
-    )
+measured(
+    id="batch-norm-uniform-margin",
+    paper=NORMALIZED.key,
+    kind="limit direction",
+    statement="Gradient descent on a linear model with batch normalization makes all margins equal, where the "
+    "linear model alone would maximize the least of them.",
+    formula="γ⟨w, x_i⟩y_i / √(wᵀΣw) → the same for all i",
+    source=f"{NORMALIZED.name}, theorem on linear models",
+    optimizers=("gd",),
+    measure=normalized,
+    cases=(Case("Gaussian, n = 6, d = 10"), Case("Gaussian, n = 8, d = 8", n=8, d=8)),
+    conditions=(
+        at_most("spread of the margins", 1e-2, refuted=3e-2),
+        at_most("spread, end over a tenth", 0.3, refuted=0.9),
+    ),
+    hypotheses=(at_most("error of the uniform margin", 1e-9), at_least("least margin", 1e-6)),
+    control=Control("the same without normalization", gamma=False),
 )
 
 
 def natural(
     tier: str, seed: int, *, metric: str = "fisher", reference: str = "fisher", n: int = 20, d: int = 6
 ) -> dict[str, float]:
-    """1 − margin/optimum under ‖w‖_F = √(wᵀFw), F = XᵀX/n, of steps w ← w − η F⁻¹∇ℒ/‖∇ℒ‖_{F⁻¹}, η = t^(−1/2)/10.
+    """Return 1 − margin/optimum under ‖w‖_F = √(wᵀFw), F = XᵀX/n, of steps w ← w − η F⁻¹∇ℒ/‖∇ℒ‖_{F⁻¹}, η = t^(−1/2)/10.
 
     The optimum is the ℓ2 margin problem of the data in the coordinates F^(1/2) w, solved with a certificate.
-
-    Returns:
-        The numbers.
     """
     import torch
 
@@ -239,19 +222,16 @@ def natural(
     }
 
 
-register(
-    Measured(
-        id="own-natural-gradient",
-        paper=OWN.key,
-        kind="limit direction",
-        statement="Natural gradient descent, steepest in the metric of the data, maximizes the margin in that metric.",
-        formula="w/‖w‖ → argmax min mᵢ(w) s.t. wᵀXᵀXw/n ≤ 1",
-        source="Gunasekar et al. 1802.08246, theorem on steepest descent, for the norm of a fixed metric",
-        optimizers=(),
-        measure=natural,
-        cases=(Case("binary, 20 samples"), Case("binary, 40 samples, 12 features", n=40, d=12)),
-        conditions=(at_most("gap", 1e-2, refuted=3e-2), at_most("gap, end over a tenth", 0.6, refuted=0.9)),
-        hypotheses=(at_most("certified gap of the reference", 1e-6), at_least("least margin", 1e-6)),
-        control=Control("plain gradient descent", metric="euclidean"),
-    )
+measured(
+    id="own-natural-gradient",
+    paper=OWN.key,
+    kind="limit direction",
+    statement="Natural gradient descent, steepest in the metric of the data, maximizes the margin in that metric.",
+    formula="w/‖w‖ → argmax min mᵢ(w) s.t. wᵀXᵀXw/n ≤ 1",
+    source="Gunasekar et al. 1802.08246, theorem on steepest descent, for the norm of a fixed metric",
+    measure=natural,
+    cases=(Case("binary, 20 samples"), Case("binary, 40 samples, 12 features", n=40, d=12)),
+    conditions=(at_most("gap", 1e-2, refuted=3e-2), at_most("gap, end over a tenth", 0.6, refuted=0.9)),
+    hypotheses=(at_most("certified gap of the reference", 1e-6), at_least("least margin", 1e-6)),
+    control=Control("plain gradient descent", metric="euclidean"),
 )

@@ -18,35 +18,23 @@ from maxmargin.verify.engine.native.values import Known, Value
 aten = torch.ops.aten
 
 
-@rule(aten.sum.default, aten.sum.dim_IntList, once=True)
-def _(self: Lowering, meta: Meta, x: Value, dim: Any = None, keepdim: bool = False, **_options: Any) -> Value:
-    return reduce(self, "sum", cast(x, meta.dtype), dim, keepdim)
+def _reduction(how: str, *targets: Any) -> None:
+    @rule(*targets, once=True)
+    def lowered(self: Lowering, meta: Meta, x: Value, dim: Any = None, keepdim: bool = False, **_options: Any) -> Value:
+        return reduce(self, how, cast(x, meta.dtype), dim, keepdim)
+
+
+_reduction("sum", aten.sum.default, aten.sum.dim_IntList)
+_reduction("max", aten.amax.default, aten.max.default)
+_reduction("min", aten.amin.default, aten.min.default)
+_reduction("any", aten.any.default, aten.any.dim, aten.any.dims)
+_reduction("all", aten.all.default, aten.all.dim, aten.all.dims)
 
 
 @rule(aten.mean.default, aten.mean.dim, once=True)
 def _(self: Lowering, meta: Meta, x: Value, dim: Any = None, keepdim: bool = False, **_options: Any) -> Value:
     total = reduce(self, "sum", x, dim, keepdim)
     return pointwise(meta, divide(meta.dtype), total, x.numel / max(total.numel, 1))
-
-
-@rule(aten.amax.default, aten.max.default, once=True)
-def _(self: Lowering, meta: Meta, x: Value, dim: Any = None, keepdim: bool = False) -> Value:
-    return reduce(self, "max", x, dim, keepdim)
-
-
-@rule(aten.amin.default, aten.min.default, once=True)
-def _(self: Lowering, meta: Meta, x: Value, dim: Any = None, keepdim: bool = False) -> Value:
-    return reduce(self, "min", x, dim, keepdim)
-
-
-@rule(aten.any.default, aten.any.dim, aten.any.dims, once=True)
-def _(self: Lowering, meta: Meta, x: Value, dim: Any = None, keepdim: bool = False) -> Value:
-    return reduce(self, "any", cast(x, torch.bool), dim, keepdim)
-
-
-@rule(aten.all.default, aten.all.dim, aten.all.dims, once=True)
-def _(self: Lowering, meta: Meta, x: Value, dim: Any = None, keepdim: bool = False) -> Value:
-    return reduce(self, "all", cast(x, torch.bool), dim, keepdim)
 
 
 @rule(aten.linalg_vector_norm.default, once=True)

@@ -70,9 +70,6 @@ def load(text: str, exports: Sequence[str], what: str = "") -> Library:
         exports: The functions that are to be called.
         what: For the log.
 
-    Returns:
-        The library.
-
     Raises:
         UnsupportedError: when LLVM refuses the text, with its reason.
     """

@@ -123,9 +123,6 @@ def record(function: Callable[..., Any], *example: Any) -> tuple[Graph, Any]:
         function: Without branches on tensor values.
         *example: Arguments; every leaf must be a tensor of its own.
 
-    Returns:
-        The graph, and the pytree spec of the result.
-
     Raises:
         UnsupportedError: where it looks at values or writes into tensors.
     """

@@ -47,11 +47,7 @@ def batched_product(self: Lowering, meta: Meta, a: Value, b: Value) -> Value:
 
 
 def multiply(self: Lowering, out: Leaf, a: Value, b: Value) -> Leaf:
-    """Write a product's loops into ``out`` or, where that is faster, into its transpose.
-
-    Returns:
-        Where the product is.
-    """
+    """Write a product's loops into ``out`` or, where that is faster, its transpose; return where the product is."""
     (m, k), n = a.shape, b.shape[1]
     if m * n == 0:
         return out
@@ -131,11 +127,7 @@ def _rows(self: Lowering, out: Leaf, a: Value, b: Value) -> None:
                         ]  # fmt: skip
                     for j, value in enumerate(inner.next):
                         at = code.offset([(column, 1)], j * width)
-                        _put(code, value, out, row.index, at, width)
-
-
-def _put(code: Code, value: str, out: Leaf, row: str, column: str, width: int) -> None:
-    put(code, value, out, (row, column), width)
+                        put(code, value, out, (row.index, at), width)
 
 
 def _dots(code: Code, out: Leaf, a: Value, b: Value) -> None:
@@ -161,7 +153,7 @@ def _dots(code: Code, out: Leaf, a: Value, b: Value) -> None:
                 code.declared.add(f"declare double @{name}(double, {kind})")
                 got = code.op(f"call reassoc double @{name}(double -0.0, {kind} {got})")
             total = code.op(f"fadd double {total}, {got}") if total else got
-        _put(code, total, out, at[0], at[1], 1)
+        put(code, total, out, (at[0], at[1]))
 
     nest(code, (m, n), one)
 

@@ -295,14 +295,14 @@ def _(self: Lowering, meta: Meta, x: Value, exponent: float) -> Value:
     return pointwise(meta, power(float(exponent)), x)
 
 
-@point(aten.bitwise_and.Tensor, aten.logical_and.default)
-def _(self: Lowering, meta: Meta, a: Value, b: Value) -> Value:
-    return pointwise(meta, _binary("", "and")(meta.dtype), a, b, kind=meta.dtype)
+def _logical(how: str, *targets: Any) -> None:
+    @point(*targets)
+    def lowered(self: Lowering, meta: Meta, a: Value, b: Value) -> Value:
+        return pointwise(meta, _binary("", how)(meta.dtype), a, b, kind=meta.dtype)
 
 
-@point(aten.bitwise_or.Tensor, aten.logical_or.default)
-def _(self: Lowering, meta: Meta, a: Value, b: Value) -> Value:
-    return pointwise(meta, _binary("", "or")(meta.dtype), a, b, kind=meta.dtype)
+_logical("and", aten.bitwise_and.Tensor, aten.logical_and.default)
+_logical("or", aten.bitwise_or.Tensor, aten.logical_or.default)
 
 
 @point(aten.logical_not.default, aten.bitwise_not.default)

@@ -192,12 +192,9 @@ class _Fold:
 
 
 def ranked(self: Lowering, x: Value, count: int, largest: bool) -> tuple[Value, Value]:
-    """The ``count`` largest or smallest numbers of a row, in order, and their places; of equal ones the first.
+    """Return the ``count`` largest or smallest numbers of a row, in order, and their places; of equal ones the first.
 
     By one walk for each of them: a row is looked at once in eight steps at most, and is some hundred numbers long.
-
-    Returns:
-        Numbers and integers (count,).
     """
     code, taken = self.code, self.space(x.shape, torch.bool)
     values, places = self.space((count,)), self.space((count,), torch.int64)
@@ -224,14 +221,7 @@ def ranked(self: Lowering, x: Value, count: int, largest: bool) -> tuple[Value, 
 
 
 def largest_index(self: Lowering, meta: Meta, x: Value, dim: int | None) -> Value:
-    """The place of the largest number; of the first one where several are, of a NaN where there is one.
-
-    Returns:
-        An integer.
-
-    Raises:
-        UnsupportedError: for one axis of several.
-    """
+    """The place of the largest number; of the first one where several are, of a NaN where there is one."""
     if not (dim is None or len(x.shape) == 1) or not x.dtype.is_floating_point or x.numel == 0:
         raise UnsupportedError("argmax along one of several axes")
     code = self.code

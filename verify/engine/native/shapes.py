@@ -17,29 +17,17 @@ from maxmargin.verify.engine.native.values import Apply, Known, Leaf, Value, ass
 aten = torch.ops.aten
 
 
-@rule(aten.zeros.default, aten.new_zeros.default, aten.zeros_like.default)
-def _(self: Lowering, meta: Meta, *_args: Any, **_options: Any) -> Value:
-    return Value(meta.shape, Known(literal(0, meta.dtype), meta.dtype))
+def _filled(number: Callable[..., Any], *targets: Any) -> None:
+    @rule(*targets)
+    def lowered(self: Lowering, meta: Meta, *args: Any, **_options: Any) -> Value:
+        return Value(meta.shape, Known(literal(number(*args), meta.dtype), meta.dtype))
 
 
-@rule(aten.ones.default, aten.new_ones.default, aten.ones_like.default)
-def _(self: Lowering, meta: Meta, *_args: Any, **_options: Any) -> Value:
-    return Value(meta.shape, Known(literal(1, meta.dtype), meta.dtype))
-
-
-@rule(aten.full.default, aten.full_like.default)
-def _(self: Lowering, meta: Meta, _like: Any, value: Any, *_args: Any, **_options: Any) -> Value:
-    return Value(meta.shape, Known(literal(value, meta.dtype), meta.dtype))
-
-
-@rule(aten.new_full.default)
-def _(self: Lowering, meta: Meta, _like: Any, _size: Any, value: Any, **_options: Any) -> Value:
-    return Value(meta.shape, Known(literal(value, meta.dtype), meta.dtype))
-
-
-@rule(aten.scalar_tensor.default)
-def _(self: Lowering, meta: Meta, value: Any, **_options: Any) -> Value:
-    return Value((), Known(literal(value, meta.dtype), meta.dtype))
+_filled(lambda *_: 0, aten.zeros.default, aten.new_zeros.default, aten.zeros_like.default)
+_filled(lambda *_: 1, aten.ones.default, aten.new_ones.default, aten.ones_like.default)
+_filled(lambda _like, value, *_: value, aten.full.default, aten.full_like.default)
+_filled(lambda _like, _size, value: value, aten.new_full.default)
+_filled(lambda value: value, aten.scalar_tensor.default)
 
 
 @rule(aten.arange.default, aten.arange.start, aten.arange.start_step)

@@ -55,11 +55,7 @@ OF_A_CHANGE: list[Detector] = [memory, crosstalk, oddness, centring, weights, nu
 
 
 def register(detector: Detector) -> Detector:
-    """Decorator: ask one more detector of every optimizer, after those of this folder; its findings are ``Kind.OTHER``.
-
-    Returns:
-        The detector.
-    """
+    """Decorator: ask one more detector of every optimizer, after this folder's; its findings are ``Kind.OTHER``."""
     OF_A_CHANGE.append(detector)
     return detector
 

@@ -21,18 +21,20 @@ RULES = {
 """Block norms whose steps show a layout, beside the block's own, and what these steps are."""
 
 Map = Callable[[np.ndarray], np.ndarray]
+_same: Map = np.asarray
+_transpose: Map = np.transpose
 
 
-def layout(b: BlockSteps, draws: int = 8) -> Finding | None:
+def layout(b: BlockSteps) -> Finding | None:
     """A rule that reads its matrix transposed or reshaped: the lmo of other rows and columns, put back."""
     if len(b.shape) != 2 or b.own >= FOLLOWS_NORM:
         return None
     rules = [b.norm, *(get_block_norm(r) for r in RULES if r != b.norm.name)]
-    plain = max(_cosine(b, rule, _same, _same, draws) for rule in rules)
+    plain = max(_cosine(b, rule, _same, _same) for rule in rules)
     best, found = plain + 2 * BETTER_NORM, None
     for text, there, back in _layouts(b.shape):
         for rule in rules:
-            fit = _cosine(b, rule, there, back, draws)
+            fit = _cosine(b, rule, there, back)
             if fit > max(best, SAME_LAYOUT):
                 best, found = fit, {"step": RULES.get(rule.name, f"{rule.name} step"), "layout": text}
     if found is None:
@@ -66,18 +68,10 @@ def _after(first: Map, second: Map) -> Map:
     return lambda x: second(first(x))
 
 
-def _transpose(x: np.ndarray) -> np.ndarray:
-    return x.T
-
-
-def _same(x: np.ndarray) -> np.ndarray:
-    return x
-
-
-def _cosine(b: BlockSteps, rule: BlockNorm, there: Map, back: Map, draws: int) -> float:
+def _cosine(b: BlockSteps, rule: BlockNorm, there: Map, back: Map) -> float:
     """Mean cosine of the steps with what the rule answers to the rearranged gradients, put back."""
     fits = []
-    for g, u in zip(b.G[:draws], b.U[:draws], strict=True):
+    for g, u in zip(b.G[:8], b.U[:8], strict=True):
         e = back(rule.lmo(there(g)))
         fits.append(float((e * u).sum() / max(float(np.linalg.norm(e) * np.linalg.norm(u)), 1e-300)))
     return float(np.mean(fits))

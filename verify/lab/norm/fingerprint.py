@@ -64,16 +64,13 @@ class Fingerprint:
 
 
 def read(steps: Sequence[Step], coupling: float | None = None) -> Fingerprint | None:
-    """Read the fingerprint of steps.
+    """Return the fingerprint of steps; None where some block never moved.
 
     Args:
         steps: Gradients and updates.
         coupling: Power with which a block's step answers to the size of its own gradient (0 for a maximum over
             blocks, 1 for ℓ2), if a probe has measured it; at convergence the gradients' proportions stand still, and
             steps alone cannot tell.
-
-    Returns:
-        The fingerprint; None where some block never moved.
     """
     if not steps:
         return None
@@ -90,11 +87,7 @@ def read(steps: Sequence[Step], coupling: float | None = None) -> Fingerprint | 
 def _chosen(
     steps: Sequence[Step], blocks: Mapping[str, BlockReading], coupling: float | None
 ) -> tuple[Norm, float, Norm | None]:
-    """The simplest norm that explains the steps as well as any that joins the blocks as the probe says.
-
-    Returns:
-        (norm, alignment, norm without weights).
-    """
+    """(norm, alignment, norm without weights) of the simplest norm that explains the steps as well as any."""
     rows = [(norm, _alignment(steps, norm), plain) for norm, plain in _candidates(steps, blocks, coupling)]
     fitting = [row for row in rows if coupling is None or len(blocks) == 1 or _agrees(row[0], coupling)] or rows
     best = max(row[1] for row in fitting)

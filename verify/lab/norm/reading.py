@@ -84,19 +84,16 @@ class BlockReading:
 
 
 def read_block(steps: Sequence[Step], name: str, candidates: tuple[str, ...]) -> BlockReading | None:
-    """Read one block's steps under each of the candidates, simplest first.
+    """Return a block's steps read under each candidate, simplest first; None where it never moved.
 
     Where none of them is followed exactly, ℓ_P norms whose power the steps have are candidates too.
-
-    Returns:
-        The reading; None where the block never moved.
     """
     seen = {candidate: under for candidate in candidates if (under := _under(steps, name, candidate)) is not None}
     if not seen:
         return None
     powers = {}
     if max(r for r, _ in seen.values()) < 1.0 - ROUNDED:
-        G, U = (np.array([blocks(s)[name] for s in steps]) for blocks in (_gradient, _update))
+        G, U = (np.array(blocks) for blocks in zip(*((s.gradient[name], s.update[name]) for s in steps), strict=True))
         powers = {norm.name: law.power for norm, law in followed(G, U)}
         more = {c: under for c in powers if c not in seen and (under := _under(steps, name, c)) is not None}
         seen |= more
@@ -109,14 +106,6 @@ def read_block(steps: Sequence[Step], name: str, candidates: tuple[str, ...]) ->
 def tie(best: float, most: float) -> float:
     """How far below the best alignment another one is still as good: less where steps are exact."""
     return min(most, DEFICIT_TIE * max(0.0, 1.0 - best) + ROUNDED)
-
-
-def _gradient(step: Step) -> Mapping[str, np.ndarray]:
-    return step.gradient
-
-
-def _update(step: Step) -> Mapping[str, np.ndarray]:
-    return step.update
 
 
 def _under(steps: Sequence[Step], name: str, candidate: str) -> tuple[float, float] | None:

@@ -77,14 +77,11 @@ class Level:
 
 
 def levels(logs: Mapping[str, np.ndarray], deficits: Mapping[str, float]) -> dict[str, Level]:
-    """Compare lengths with their mean over the blocks, step by step.
+    """Return block → its level: lengths compared with their mean over the blocks, step by step.
 
     Args:
         logs: Block → logarithm of a length at each step.
         deficits: Block → 1 − its alignment.
-
-    Returns:
-        Block → its level.
     """
     middle = np.mean(list(logs.values()), axis=0)
     worst = max(0.0, *deficits.values())
@@ -151,7 +148,7 @@ def misweighted(steps: Sequence[Step], norm: Norm) -> dict[str, float]:
 
 
 def told_by_weights(steps: Sequence[Step], norm: Norm, others: Mapping[str, Norm]) -> frozenset[str]:
-    """Norms that differ from one in the blocks' weights alone, and that the steps surely do not follow, as they do it.
+    """Return norms that differ from one in the blocks' weights alone, and that the steps surely do not follow.
 
     Their points may lie so near to each other that no trajectory tells them apart; the steps' lengths do.
 
@@ -159,9 +156,6 @@ def told_by_weights(steps: Sequence[Step], norm: Norm, others: Mapping[str, Norm
         steps: Under constant gradients.
         norm: The norm that is judged.
         others: The norms that are to be told from it, by name.
-
-    Returns:
-        The names.
     """
     shapes = {name: block.shape for name, block in steps[0].update.items()} if steps else {}
 

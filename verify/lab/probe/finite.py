@@ -9,7 +9,6 @@ Gradients run from 1e-8 to 1e8 an entry. Far below (1e-100) their squares underf
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -140,7 +139,7 @@ def _program(
 ) -> str:
     """The experiment as ten lines of torch; where parameters are handed over in some other way, by our own adapter."""
     imports, name = _import(target)
-    arguments = "".join(f", {k}={v!r}" for k, v in {**target.options(), **_extra(target, handle)}.items())
+    arguments = "".join(f", {k}={v!r}" for k, v in {**target.options(), **target.calling(handle.params).extra}.items())
     if convention is PLAIN and name:
         built = f"{name}(params{arguments})"
     elif convention is SPLIT and name:
@@ -176,7 +175,3 @@ def _import(target: Target) -> tuple[str, str]:
     if where.endswith(".py"):
         return f"from {Path(where).stem} import {first}  # run it beside {Path(where).name}", attribute
     return f"from {where} import {first}", attribute
-
-
-def _extra(target: Target, handle: Handle) -> Mapping[str, Any]:
-    return target.calling(handle.params).extra

@@ -81,7 +81,7 @@ def habits(
     random: float,
     lr_error: float,
 ) -> Habits:
-    """Try them.
+    """Return its habits, found by trying.
 
     Args:
         session: The target's.
@@ -90,9 +90,6 @@ def habits(
         degrees: Of its state.
         random: How much two runs alike differ; order and rounding are not tried where they do.
         lr_error: As in :class:`Habits`.
-
-    Returns:
-        What was found.
     """
     convention = session.target.calling(handle.params).convention
     assert convention is not None

@@ -134,7 +134,7 @@ def _leaf(handle: Handle, path: Path) -> Leaf | None:
 
 
 def _kept(watch: Callable[[int], list[float]], gone: float) -> float:
-    """What a state keeps of itself in a step, once that has settled; 1 where it never does, or never decays.
+    """Return what a state keeps of itself in a step, once that has settled; 1 where it never does, or never decays.
 
     Moments that take turns, and factors that are renewed now and then, do not decay in every step; averages whose
     bias is corrected in their own weights (1/t at first) decay the slower the longer they have run.
@@ -142,9 +142,6 @@ def _kept(watch: Callable[[int], list[float]], gone: float) -> float:
     Args:
         watch: Returns the state's size after each of the first n steps.
         gone: A size so small that it is the small gradient's own.
-
-    Returns:
-        The ratio of its sizes from one step to the next.
     """
     first = watch(3)
     kept = first[3] / first[2]

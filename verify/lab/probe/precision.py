@@ -67,7 +67,7 @@ def state_formats(handle: Handle, degrees: Mapping[Path, float]) -> tuple[str, .
 
 
 def granularity(session: Session, update: Sequence[Tensor]) -> float:
-    """The coarsest rounding unit through which a block's step seems to pass; 0 where all answer evenly, or as signs do.
+    """Return the coarsest rounding unit that a block's step seems to pass; 0 where all answer evenly, or as signs do.
 
     About 4e-3 for bfloat16, 6e-8 for float32. Of entries rounded to a unit u a share ε/u jumps by u when the gradient
     changes by ε: where the answer is first seen to jump or to stand still, it is about u.
@@ -75,9 +75,6 @@ def granularity(session: Session, update: Sequence[Tensor]) -> float:
     Args:
         session: The target's.
         update: Its last warm step.
-
-    Returns:
-        The unit, relative.
     """
     generator = torch.Generator().manual_seed(1)
 

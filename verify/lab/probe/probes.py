@@ -204,12 +204,9 @@ def _copies(session: Session, leaves: Mapping[Path, Leaf]) -> frozenset[Path]:
 
 
 def _update_degree(session: Session, update: Sequence[Tensor], c: float) -> tuple[float, float]:
-    """0 or 1, whichever fits better, else the power that does, and how well at c; NaN if none fits.
+    """Return the degree, 0 or 1, whichever fits better, else the power that does, and its error at c; NaN if none fits.
 
     Where none fits at c, 2^-5 decides, where an eps weighs less.
-
-    Returns:
-        (degree, relative error at c).
     """
     fits = {d: difference(update, session.at_scale(c, d)) for d in (0.0, 1.0)}
     if min(fits.values()) >= POWER_FITS:
@@ -243,13 +240,10 @@ def _power(large: Sequence[Tensor], small: Sequence[Tensor], c: float) -> float:
 
 
 def _rescaling_error(session: Session, degrees: Mapping[Path, float], degree: float, c: float) -> float:
-    """Rescale gradient and state by c after the warm steps, as a long run does, and compare the step that follows.
+    """Return the relative error of the step after gradient and state are rescaled by c; inf where no degrees are known.
 
     That step's gradient is turned round: along the old one, a sign would not show what its momentum has lost. And c is
     large: a small one would leave a state that was not rescaled in charge, which decides as a rescaled one does.
-
-    Returns:
-        The relative error of that step; inf where no degrees are known by which to rescale.
     """
     if degree != degree or any(d != d for d in degrees.values()):
         return inf
