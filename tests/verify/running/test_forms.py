@@ -99,5 +99,11 @@ def test_weights_that_a_state_keeps_are_no_obstacle():
     assert (found.outcome, found.norm) == (Outcome.HOLDS, "l2")
 
 
+def test_nor_are_averages_of_weights_that_no_step_reads():
+    about = probe(load(torch.optim.ASGD, {"lambd": 0.0}), SHAPES)
+    assert about.exactly_invariant
+    assert {path[-1] for path in about.copies} == {"ax"}
+
+
 def test_nor_an_excuse():
     assert check(Backwards, claim="l2", problems=["blocks"]).outcome is not Outcome.HOLDS

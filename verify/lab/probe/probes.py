@@ -155,12 +155,13 @@ def _probe(session: Session) -> Probe:
     scaled_handle, _ = session.run(c, lr=1.0 if isnan(update_degree) else c**-update_degree)
     large = {leaf.path: leaf for leaf in handle.leaves()}
     small = {leaf.path: leaf for leaf in scaled_handle.leaves()}
+    copies = _copies(session, large)
     degrees = {
-        path: _degree(small[path].value, leaf.value, c) if path in small else nan for path, leaf in large.items()
+        path: 0.0 if path in copies else _degree(small[path].value, leaf.value, c) if path in small else nan
+        for path, leaf in large.items()
     }
     floor, depth = floor_of(session, update, apart or update_degree)
     at_floor, ruled = weights_below(session, update, floor, apart or update_degree)
-    copies = _copies(session, large)
     lag, memory, stays = remembered(session, degrees)
     random = max(difference(update, session.run(seed=s)[1]) for s in (0, 1))
     lr_error = difference([2 * u for u in session.at_rate(1.0)], session.at_rate(2.0)) if handle.has_lr else nan
