@@ -25,7 +25,9 @@ FAILS takes one of these, and no hypothesis of the theorem unmet:
   gradients are not N's: not all of it), and margins are LATE_MARGIN, or those steps are not N's;
 - steps are *misaligned*, late in training and under constant gradients; where the latter were not taken, late in
   training, with margins of LATE_MARGIN, while Γ_N is not seen to close;
-- *at a realistic shape* they plainly miss the norm that they follow exactly on small blocks.
+- they leave *no norm a chance elsewhere*: at a realistic shape they plainly miss the norm that they follow exactly on
+  small blocks, or move otherwise far; parameters of one shape are mixed up; far below a floor they follow the weights;
+  or as gradients vanish some blocks stand still beside others.
 
 Everything else is INCONCLUSIVE, with what is missing. Over problems one FAILS is FAILS; HOLDS takes all problems, and
 for each other norm that is not the same on all of them one problem where it counts (``conclusion.py``).
