@@ -475,7 +475,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             "times(x, alpha, meta), times(found, beta, meta)",
             "α and β exchanged",
         ),
-        ('return reduce(self, "max", x, dim, keepdim)', 'return reduce(self, "min", x, dim, keepdim)', "min for max"),
+        ('_reduction("max", aten.amax.default', '_reduction("min", aten.amax.default', "min for max"),
         first=("tests/verify/engine/native/test_lowering.py -k 'addmm or amax'",),
     ),
     *_rows(

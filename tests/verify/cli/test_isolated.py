@@ -104,6 +104,7 @@ def test_standard_output_carries_json_alone(maxmargin):
     noise = "print('noise'); import os; os.write(1, b'noise'); os.system('echo noise')"
     worker = maxmargin("check", "mine.py:Opt", "--problem", "blocks", "--json", "-", "--quiet", source=noise)
     out, err = worker.communicate()
+    assert worker.returncode in (0, 1, 3), err
     assert json.loads(out)["target"] == "mine.py:Opt"
     assert "noise" in err
 
