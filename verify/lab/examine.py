@@ -13,6 +13,7 @@ from maxmargin.verify.blackbox.targets import Target, TargetError
 from maxmargin.verify.engine.devices import one_thread
 from maxmargin.verify.lab.faults.diagnosis import diagnose
 from maxmargin.verify.lab.faults.finding import Finding, Kind
+from maxmargin.verify.lab.faults.same_shapes import mixed_up
 from maxmargin.verify.lab.harness.sentence import Sentence
 from maxmargin.verify.lab.knobs import DeadKnob, dead_knobs
 from maxmargin.verify.lab.norm.fingerprint import Fingerprint, coupling_of, read
@@ -20,7 +21,6 @@ from maxmargin.verify.lab.norm.large_shapes import LargeShapes, large_shapes
 from maxmargin.verify.lab.norm.layerwise import Layers, layers
 from maxmargin.verify.lab.norm.preconditioners import preconditioners
 from maxmargin.verify.lab.norm.reading import Step
-from maxmargin.verify.lab.norm.same_shapes import mixed_up
 from maxmargin.verify.lab.norm.shape_law import shape_law
 from maxmargin.verify.lab.norm.subject import Subject
 from maxmargin.verify.lab.norm.weights import told_by_weights

@@ -42,10 +42,11 @@ BETAS = ("betas", "momentum", "beta", "beta1", "mu")  # what a group may call it
 
 def _changes(a: Blocks, b: Blocks) -> dict[str, float]:
     """Relative change of each block, NaN where a step is not finite (comparisons with it are false)."""
-    return {name: _change(a[name], b[name]) for name in a}
+    return {name: changed_by(a[name], b[name]) for name in a}
 
 
-def _change(a: np.ndarray, b: np.ndarray) -> float:
+def changed_by(a: np.ndarray, b: np.ndarray) -> float:
+    """The relative change of a block's step; NaN where one is not finite."""
     gap, *lengths = (float(np.linalg.norm(x)) for x in (a - b, a, b))
     return relative(gap, *lengths, undefined=nan)
 
@@ -184,7 +185,7 @@ def weights(case: Case) -> Iterator[Finding]:
     unit = rounding_unit_of(case.subject.probe.weight_format)
     for name, x in case.start.items():
         usual, moved = case.usual[name], changed[name] - case.usual[name]
-        size = _change(changed[name], usual)
+        size = changed_by(changed[name], usual)
         noise = (
             ROUNDINGS * unit * abs(OTHER_WEIGHTS) * float(np.linalg.norm(x)) / max(float(np.linalg.norm(usual)), 1e-300)
         )

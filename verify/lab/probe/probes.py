@@ -155,7 +155,8 @@ def _probe(session: Session) -> Probe:
     scaled_handle, _ = session.run(c, lr=1.0 if isnan(update_degree) else c**-update_degree)
     large = {leaf.path: leaf for leaf in handle.leaves()}
     small = {leaf.path: leaf for leaf in scaled_handle.leaves()}
-    copies = _copies(session, large)
+    tripled_handle, tripled = session.run(start_factor=3.0)
+    copies = _copies(session, large, {leaf.path: leaf for leaf in tripled_handle.leaves()})
     degrees = {
         path: 0.0 if path in copies else _degree(small[path].value, leaf.value, c) if path in small else nan
         for path, leaf in large.items()
@@ -177,7 +178,7 @@ def _probe(session: Session) -> Probe:
         memory=memory,
         stays=stays,
         decay=handle.weight_decay(),
-        value_dependence=max(difference(update, session.run(start_factor=3.0)[1]), at_floor),
+        value_dependence=max(difference(update, tripled), at_floor),
         uneven=dict(zip(session.shapes, apart, strict=False)),
         ruled=floor if ruled and handle.weight_decay() == 0 else 0.0,
         copies=copies,
@@ -190,9 +191,8 @@ def _probe(session: Session) -> Probe:
     )
 
 
-def _copies(session: Session, leaves: Mapping[Path, Leaf]) -> frozenset[Path]:
-    """The leaves that are moved by as much as the start is, and of their parameter's shape."""
-    away = {leaf.path: leaf for leaf in session.run(start_factor=3.0)[0].leaves()}
+def _copies(session: Session, leaves: Mapping[Path, Leaf], away: Mapping[Path, Leaf]) -> frozenset[Path]:
+    """The leaves that from a start three times away are moved by as much as it is, and of their parameter's shape."""
     found = set()
     for path, leaf in leaves.items():
         if leaf.parameter is None or path not in away:

@@ -7,7 +7,7 @@ import torch
 from toys import Descent, Momentum, polar
 
 from maxmargin.verify.blackbox.targets import load
-from maxmargin.verify.lab.norm.same_shapes import mixed_up
+from maxmargin.verify.lab.faults.same_shapes import mixed_up
 from maxmargin.verify.results.verdict import Outcome
 from maxmargin.verify.running.checking import check
 

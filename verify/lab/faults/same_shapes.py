@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from maxmargin.models.blocks import Shapes
-from maxmargin.verify.blackbox.difference import relative
 from maxmargin.verify.blackbox.targets import Target, TargetError
+from maxmargin.verify.lab.faults.perturbations import changed_by
 from maxmargin.verify.lab.norm.signature import follow, random_start, spread_gradient
 from maxmargin.verify.thresholds.faults import CROSS_BLOCKS
 from maxmargin.verify.thresholds.norm import SIGNATURE_STEPS
@@ -52,7 +52,5 @@ def _answer(target: Target, seed: int, shapes: Shapes) -> float:
     usual, changes = follow(target, history, start), []
     for block in shapes:
         turned = [{name: g if name == block else -g for name, g in row.items()} for row in history]
-        step = follow(target, turned, start)[block]
-        gap, *lengths = (float(np.linalg.norm(x)) for x in (step - usual[block], step, usual[block]))
-        changes.append(relative(gap, *lengths, undefined=np.nan))
+        changes.append(changed_by(follow(target, turned, start)[block], usual[block]))
     return float(np.max(changes))
