@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import partial
+from itertools import islice
 from typing import Any, final
 
 import torch
@@ -16,7 +17,7 @@ from maxmargin.verify.optimizers.core.logscale import scaled
 
 @final
 class AsTorch(torch.optim.Optimizer):
-    """``native`` as a ``torch.optim.Optimizer`` over one group of float64 parameters.
+    """``native`` as a ``torch.optim.Optimizer`` over float64 parameters, at the learning rate of each one's group.
 
     Example:
         >>> from maxmargin.verify.optimizers import get_optimizer
@@ -30,7 +31,7 @@ class AsTorch(torch.optim.Optimizer):
     def __init__(self, params: Iterable[Any], native: Optimizer, lr: float = 1e-3) -> None:
         super().__init__(params, {"lr": lr})
         self.native = native
-        self._names = {str(i): p for i, p in enumerate(self.param_groups[0]["params"])}
+        self._names = {str(i): p for i, p in enumerate(p for group in self.param_groups for p in group["params"])}
         self._moments = native.init(self._blocks())
         self._count = 0
 
@@ -45,10 +46,19 @@ class AsTorch(torch.optim.Optimizer):
         gradient = {name: _gradient(p) for name, p in self._names.items()}
         one = torch.tensor(float(self._count), dtype=torch.float64)
         direction, self._moments = self.native.direction(self._moments, scaled(gradient), one)
-        rate = torch.tensor(float(self.param_groups[0]["lr"]), dtype=torch.float64)
-        moved: Mapping[str, Tensor] = self.native.move(self._blocks(), direction, rate, one)
+        before, moved = self._blocks(), {}
+        for rate, own in self._at_rates().items():
+            after = self.native.move(before, direction, torch.tensor(rate, dtype=torch.float64), one)
+            moved |= {name: after[name] for name in own}
         for name, p in self._names.items():
             p.copy_(moved[name])
+
+    def _at_rates(self) -> dict[float, list[str]]:
+        """The blocks' names, by the learning rates of their groups."""
+        names, found = iter(self._names), dict[float, list[str]]()
+        for group in self.param_groups:
+            found.setdefault(float(group["lr"]), []).extend(islice(names, len(group["params"])))
+        return found
 
 
 def _gradient(parameter: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from scipy import stats
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.kkt.gap import GapEvaluator
 from maxmargin.solvers.kkt.matching import Match, match
-from maxmargin.solvers.linear.optimum import MarginError, MarginSolution, solve_margin
+from maxmargin.solvers.linear.optimum import MarginError, MarginSolution, gradients, solve_margin
 from maxmargin.solvers.norms import Norm
 from maxmargin.verify.engine.trajectory import Trajectory
 from maxmargin.verify.results.alignment import alignment
@@ -182,12 +182,16 @@ def _against_kkt(
     )
 
 
-_REFERENCES: dict[tuple[str, str], MarginSolution] = {}
+_REFERENCES: dict[tuple[Norm, tuple[tuple[str, tuple[int, ...]], ...], bytes], MarginSolution] = {}
 
 
 def reference_of(problem: Problem, norm: Norm) -> MarginSolution:
-    """The optimal margin of a linear problem, solved once a process."""
-    key = (problem.name, norm.name)
+    """The optimal margin of a linear problem, solved once a process.
+
+    It is known again by all that it depends on, never by names: each weighting of a norm is told as "weighted", and a
+    file of data may have changed.
+    """
+    key = norm, tuple(problem.shapes.items()), gradients(problem).tobytes()
     if key not in _REFERENCES:
         _REFERENCES[key] = solve_margin(problem, norm)
     return _REFERENCES[key]

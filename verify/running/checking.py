@@ -85,8 +85,8 @@ def check(
     if twice:
         raise TargetError(f"{', '.join(twice)} is given both directly and in kwargs; give it once")
     loaded = load(target, {**(kwargs or {}), **arguments})
-    if loaded.native is not None and len(claims) > 1:
-        loaded = as_target(loaded.native, loaded.spec)
+    if loaded.native is not None and (loaded.native.norm is None or len(claims) > 1):
+        loaded = as_target(loaded.native, loaded.spec)  # no theorem names a norm: it is examined like any other
     origin = Origin.now(file_of(loaded))
     laboratory = Laboratory(loaded, seed)
     given = registry.several(PROBLEMS if problems is None else problems)

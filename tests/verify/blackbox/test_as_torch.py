@@ -35,6 +35,20 @@ def test_adam_is_torchs(scale):
     assert float((ours - spoilt).abs().amax()) > 1e-5
 
 
+def _in_groups(rates):
+    return lambda params: AsTorch(
+        [{"params": [p], "lr": rate} for p, rate in zip(params, rates, strict=True)], get_optimizer("adam"), lr=0.01
+    )
+
+
+def test_every_group_has_its_learning_rate_and_all_have_one_state():
+    whole, split = _train(_in_groups((0.01, 0.01))), _train(_in_groups((0.01, 0.03)))
+    assert torch.equal(whole, _train(lambda p: AsTorch(p, get_optimizer("adam"), lr=0.01)))
+    start = _train(_in_groups((0.0, 0.0)))
+    factors = torch.cat([torch.full((12,), 1.0), torch.full((5,), 3.0)]).double()
+    torch.testing.assert_close(split - start, factors * (whole - start), rtol=0, atol=1e-12)
+
+
 def test_a_parameter_without_gradient_counts_as_zero_gradient():
     w = torch.nn.Parameter(torch.ones(2, dtype=torch.float64))
     AsTorch([w], get_optimizer("sign-gd")).step()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+
 import numpy as np
 import pytest
 
 from maxmargin.models import problems
 from maxmargin.solvers.linear.optimum import MarginError, solve_margin
-from maxmargin.solvers.norms import get_norm
+from maxmargin.solvers.norms import ParameterNorm, get_norm
 from maxmargin.verify.engine.trajectory import Trajectory
 from maxmargin.verify.evidence import measure as evidence
-from maxmargin.verify.evidence.measure import fitted_slope, measure
+from maxmargin.verify.evidence.measure import fitted_slope, measure, reference_of
 from maxmargin.verify.judging.facts import Facts
 from maxmargin.verify.judging.rules import judge
 from maxmargin.verify.results.verdict import Outcome
@@ -114,6 +117,20 @@ def test_a_norm_that_no_solver_finds_is_left_out_and_spoils_nothing_else(monkeyp
     decision = judge(Facts("linf", found.norms, {}, CHECK_LINEAR["quick"], steps=8000))
     assert decision.outcome is Outcome.INCONCLUSIVE
     assert decision.texts == ("the margin problem under linf could not be solved here",)
+
+
+def test_a_reference_is_known_by_what_it_depends_on():
+    """One process, many checks: every weighting is told as "weighted linf", and problems may share a name."""
+    problem = problems.get("blocks")
+    heavier, lighter = (
+        ParameterNorm.of({k: ("linf", w if k == "vector" else 1.0) for k in problem.shapes}, math.inf, "weighted linf")
+        for w in (2.0, 1.01)
+    )
+    assert heavier.name == lighter.name
+    other = dataclasses.replace(problem, X=2 * problem.X)
+    for one, norm in ((problem, heavier), (problem, lighter), (other, lighter), (problem, heavier)):
+        assert reference_of(one, norm).margin == pytest.approx(solve_margin(one, norm).margin, rel=1e-8)
+    assert reference_of(problem, lighter) is reference_of(problem, lighter)
 
 
 def test_a_gap_that_stands_still_has_slope_0_and_no_doubt():

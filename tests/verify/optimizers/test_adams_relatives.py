@@ -178,6 +178,27 @@ def _stable(g, b1=0.9, b2=0.95, *, joined=False, held=True):
         yield np.concatenate(steps)
 
 
+def _mini(g, b1=0.9, b2=0.95, *, over="block"):
+    ends = {"block": [6], "row": [2, 4, 6], "all": []}[over]  # of SHAPES
+
+    def mean(x):
+        parts = np.split(x, ends if len(x) > 6 else [])
+        return np.concatenate([np.full(p.size, (p**2).mean()) for p in parts])
+
+    m, v = 0.0, 0.0
+    for t, x in enumerate(g, start=1):
+        m, v = b1 * m + (1 - b1) * x, b2 * v + (1 - b2) * mean(x)
+        yield _ratio(m / (1 - b1**t), _root(v / (1 - b2**t)))
+
+
+def _ademamix(g, b1=0.9, b2=0.95, b3=0.99, alpha=5.0, *, corrected=False, normalized=False):
+    s = 0.0
+    for t, (x, m, v) in enumerate(_adams(g, b1, b2), start=1):
+        s = b3 * s + (1 - b3) * x
+        top = m + alpha * s / (1 - b3**t if corrected else 1.0)
+        yield top / _root(np.array([(top**2).sum()])) if normalized else _ratio(top, _root(v))
+
+
 LOOPS = {
     "nadam": (("nadam", {}), _nadam, {}),
     "dozat": (("nadam", {"scheduled": False}), _nadam, {"half": 0.0}),
@@ -189,6 +210,10 @@ LOOPS = {
     "adabelief": (("adabelief", {}), _adabelief, {}),
     "grams": (("grams", {}), _grams, {}),
     "stable-adam": (("stable-adam", {}), _stable, {}),
+    "adam-mini": (("adam-mini", {}), _mini, {}),
+    "adam-mini rows": (("adam-mini", {"over": "row"}), _mini, {"over": "row"}),
+    "ademamix": (("ademamix", {}), _ademamix, {}),
+    "ademamix below eps": (("ademamix", {"normalized": True}), _ademamix, {"normalized": True}),
 }
 
 
@@ -227,6 +252,13 @@ def test_it_is_the_plain_loop(which):
         ("grams", {"own": False}),
         ("stable-adam", {"held": False}),
         ("stable-adam", {"joined": True}),
+        ("adam-mini", {"over": "row"}),
+        ("adam-mini", {"over": "all"}),
+        ("adam-mini rows", {"over": "block"}),
+        ("ademamix", {"corrected": True}),
+        ("ademamix", {"alpha": 4.9}),
+        ("ademamix", {"b3": 0.989}),
+        ("ademamix below eps", {"normalized": False}),
     ],
 )
 def test_a_loop_with_a_fault_differs(which, fault):

@@ -19,6 +19,7 @@ from maxmargin.verify.optimizers.core.base import register
 from maxmargin.verify.optimizers.core.logscale import Scaled
 from maxmargin.verify.optimizers.core.two_moments import Moments
 from maxmargin.verify.optimizers.relatives.adan import Changes
+from maxmargin.verify.optimizers.relatives.ademamix import Mixture
 from maxmargin.verify.optimizers.rmsprop import Averages
 from maxmargin.verify.optimizers.schedule_free import Averaging
 from maxmargin.verify.optimizers.shampoo import Statistics
@@ -50,6 +51,9 @@ VARIANTS = [
     ("adopt", {"beta1": 0.5, "beta2": 0.9}),
     ("adan", {"beta1": 0.9, "beta2": 0.5, "beta3": 0.95, "skip_first": True}),
     ("adabelief", {"beta1": 0.5, "beta2": 0.9}),
+    ("adam-mini", {"beta1": 0.5, "beta2": 0.9, "over": "row"}),
+    ("ademamix", {"beta1": 0.5, "beta2": 0.9, "beta3": 0.95, "alpha": 2.0}),
+    ("ademamix", {"beta1": 0.5, "beta3": 0.95, "normalized": True}),
     ("muon", {"factor": "original"}),
     ("muon", {"beta": 0.5, "factor": "match_rms_adamw"}),
     ("muon-ns", {"a": 1.5, "b": -0.5, "c": 0.0, "steps": 40, "dtype": "float64", "beta": 0.8}),
@@ -153,6 +157,8 @@ FIRST = {
     "grams": SIGN,
     "stable-adam": SIGN,
     "adabelief": _times(SIGN, 1 / 0.9),  # g − m = 0.9 g
+    "adam-mini": _times(SPLIT, 2.0, math.sqrt(2.0)),  # ‖W‖_F = 5 of four entries, ‖a‖ = 1 of two
+    "ademamix": _times(SIGN, 1.05),  # m̂ = g, s = 0.01 g
     "rmsprop": _times(SIGN, 1 / math.sqrt(0.05)),  # not corrected
     "spectral-gd": POLAR,
     "muon": POLAR,
@@ -414,7 +420,7 @@ def test_the_hybrids_ratio_is_that_of_the_learning_rates():
 
 
 WITHOUT_THEOREM = ["adagrad", "amsgrad", "adamw", "decayed", "muon-ns", "muon-max", "shampoo-sum", "schedule-free"]
-ADAMS_RELATIVES = ["below-eps", "nadam", "adamax", "laprop", "adopt", "adan", "adabelief"]
+ADAMS_RELATIVES = ["below-eps", "nadam", "adamax", "laprop", "adopt", "adan", "adabelief", "adam-mini", "ademamix"]
 
 
 @pytest.mark.parametrize("name", [*WITHOUT_THEOREM, *ADAMS_RELATIVES])
@@ -426,7 +432,7 @@ def test_adam_with_eps_is_not_said_to_be_linf():
     assert get_optimizer("adam", {"eps": 1e-8}).norm == get_norm("l2")
 
 
-KINDS = (Moments, Peaks, Averages, Averaging, Changes, Total, Statistics, Scaled)
+KINDS = (Moments, Mixture, Peaks, Averages, Averaging, Changes, Total, Statistics, Scaled)
 
 
 def _parts(state):
@@ -434,6 +440,8 @@ def _parts(state):
     for node in pytree.tree_leaves(state, is_leaf=lambda x: isinstance(x, KINDS)):
         if isinstance(node, Moments | Changes):  # a constant gradient does not change
             yield from ((node.first, 1), (node.root, 2))
+        elif isinstance(node, Mixture):
+            yield from ((node.first, 1), (node.slow, 1), *((root, 2) for root in node.root))
         elif isinstance(node, Peaks):
             yield from (*_parts(node.moments), (node.peak, 2))
         elif isinstance(node, Averages | Total):
