@@ -179,7 +179,7 @@ def verdict_of(row: Row) -> str:
     return f"{getattr(found, 'answer', None) or found.outcome.value}, {found.norm}"
 
 
-def remembering(known: dict[tuple[str, str], Any] | None) -> dict[tuple[str, str], Any]:
+def remembering(known: dict[tuple[str, Any], Any] | None) -> dict[tuple[str, Any], Any]:
     """Solve how far apart two norms' optima are once a problem and norm: most of what judging costs.
 
     Returns:
@@ -190,7 +190,7 @@ def remembering(known: dict[tuple[str, str], Any] | None) -> dict[tuple[str, str
     apart, solved = job.with_apartness, dict(known or {})
 
     def remembered(problem: Any, norm: Any, *given: Any) -> Any:
-        key = problem.name, norm.name
+        key = problem.name, norm
         if key not in solved:
             solved[key] = apart(problem, norm, *given)
         return solved[key]

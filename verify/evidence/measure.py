@@ -186,7 +186,7 @@ _REFERENCES: dict[tuple[Norm, tuple[tuple[str, tuple[int, ...]], ...], bytes], M
 
 
 def reference_of(problem: Problem, norm: Norm) -> MarginSolution:
-    """The optimal margin of a linear problem, solved once a process.
+    """Return the optimal margin of a linear problem, solved once a process.
 
     It is known again by all that it depends on, never by names: each weighting of a norm is told as "weighted", and a
     file of data may have changed.
