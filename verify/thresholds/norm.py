@@ -58,6 +58,9 @@ ROUNDED = named("ROUNDED", 1e-9, "relative", "what rounding leaves of an alignme
 
 WEIGHT_TIE = named("WEIGHT_TIE", 0.05, "relative", "closer weights may be equal where steps only nearly follow a norm")
 WEIGHT_BLUR = named("WEIGHT_BLUR", 0.3, "of the deficit of alignment", "the same, where that is more")
+LENGTH_DEFICIT = named("LENGTH_DEFICIT", 2.0, "times the deficit of alignment",
+    "by which a block's length may be off where its step only nearly follows its norm",
+    "an eps beside gradients of order one: 1.5 on normal entries")
 WEIGHT_ERRORS = named("WEIGHT_ERRORS", 3.0, "standard errors", "over the gradients, by which equal weights may differ")
 SPARE_DIGITS = named("SPARE_DIGITS", 3, "digits", "of a weight beyond its error, that rounding it adds none")
 WEIGHT_DIGITS = named("WEIGHT_DIGITS", (4, 13), "digits", "of a weight, at least and at most")

@@ -21,6 +21,7 @@ from maxmargin.verify.lab.norm.reading import Step
 from maxmargin.verify.results.alignment import alignment
 from maxmargin.verify.thresholds.faults import FOLLOWS_NORM
 from maxmargin.verify.thresholds.norm import (
+    LENGTH_DEFICIT,
     ROUNDED,
     SPARE_DIGITS,
     WEIGHT_BLUR,
@@ -56,7 +57,7 @@ class Level:
     @property
     def error(self) -> float:
         """By how much it may differ from the mean where it is equal to the others."""
-        return self.scatter + self.deficit + self.worst + ROUNDED
+        return self.scatter + LENGTH_DEFICIT * (self.deficit + self.worst) + ROUNDED
 
     @property
     def surely_apart(self) -> bool:
@@ -70,7 +71,8 @@ class Level:
 
     def tie_with(self, other: Level) -> float:
         """By how much this one and another may differ where they are equal."""
-        return self._blurred(self.scatter + other.scatter + self.deficit + other.deficit + ROUNDED)
+        deficit = LENGTH_DEFICIT * (self.deficit + other.deficit)
+        return self._blurred(self.scatter + other.scatter + deficit + ROUNDED)
 
     def _blurred(self, error: float) -> float:
         return min(error, max(WEIGHT_TIE, WEIGHT_BLUR * self.worst))
