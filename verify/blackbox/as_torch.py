@@ -46,7 +46,8 @@ class AsTorch(torch.optim.Optimizer):
         gradient = {name: _gradient(p) for name, p in self._names.items()}
         one = torch.tensor(float(self._count), dtype=torch.float64)
         direction, self._moments = self.native.direction(self._moments, scaled(gradient), one)
-        before, moved = self._blocks(), {}
+        before = self._blocks()
+        moved: dict[str, Tensor] = {}
         for rate, own in self._at_rates().items():
             after = self.native.move(before, direction, torch.tensor(rate, dtype=torch.float64), one)
             moved |= {name: after[name] for name in own}

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,19 @@ class Store:
 def fingerprint_of(*parts: Any) -> str:
     """A short hash of what a job depends on."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def digest_of(path: Path) -> str:
+    """A hash of a file's bytes."""
+    about = path.stat()
+    return _digest(path.resolve(), about.st_mtime_ns, about.st_size)
+
+
+@cache
+def _digest(path: Path, changed: int, size: int) -> str:
+    del changed, size  # a file that was changed is read again
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def file_key(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from maxmargin.solvers.norms import get_norm
 from maxmargin.solvers.versions import versions
+from maxmargin.verify.blackbox.source import written_in
 from maxmargin.verify.claims.catalogue import select
 from maxmargin.verify.claims.record import Case, Claim, Measured, Plan, Record, check_tier, held_against
 from maxmargin.verify.engine.devices import resolve
@@ -25,7 +26,7 @@ from maxmargin.verify.progress.report import Progress, StepProgress
 from maxmargin.verify.results.candidates import CANDIDATES
 from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
 from maxmargin.verify.results.origin import Origin
-from maxmargin.verify.results.store import Store, file_key, fingerprint_of
+from maxmargin.verify.results.store import Store, digest_of, file_key, fingerprint_of
 from maxmargin.verify.results.verdict import Outcome, ProblemVerdict
 from maxmargin.verify.running.job import Job, run_all
 from maxmargin.verify.running.measuring import Measuring
@@ -68,7 +69,8 @@ class Part:
             wrong = claim.wrong_norm if self.first else None
             parts: tuple[Any, ...] = (claim.optimizer, dict(claim.kwargs), claim.norm, wrong, self.on)
         else:
-            measure = f"{claim.measure.__module__}.{claim.measure.__qualname__}"
+            file = written_in(claim.measure)
+            measure = claim.measure.__module__, claim.measure.__qualname__, file and digest_of(file)
             spoiled = claim.spoiled if self.first else None
             parts = (claim.id, measure, self.on, spoiled, claim.hypotheses, claim.conditions)
         return fingerprint_of(versions(), tier, self.seed, *parts)

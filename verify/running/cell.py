@@ -1,14 +1,16 @@
 """One cell of a sweep: an optimizer with its arguments on a problem, with a schedule and a seed; it gives one row.
 
 A cell is a pure function of its specification, and its key a hash of that, of the versions of what computes it, and of
-the text of the optimizer's file, if it is one.
+the files that its optimizer and its problem name.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from maxmargin.verify.judging.conclusion import nearest_norm
 from maxmargin.verify.lab.examine import Exam, Laboratory
 from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.results.candidates import CANDIDATES
-from maxmargin.verify.results.store import fingerprint_of
+from maxmargin.verify.results.store import digest_of, fingerprint_of
 from maxmargin.verify.results.verdict import ProblemVerdict
 from maxmargin.verify.running.job import Job
 from maxmargin.verify.running.orphans import end_with
@@ -66,7 +68,8 @@ class Cell:
     @property
     def key(self) -> str:
         """A hash of all that the row depends on."""
-        return fingerprint_of(versions(), self, _text(self.optimizer))
+        named = (*_files(self.optimizer), *_files(self.problem))
+        return fingerprint_of(versions(), self, *map(digest_of, named))
 
     def run(self, parent: int = 0) -> Row:
         """Train, measure and judge.
@@ -146,9 +149,17 @@ def row_of(cell: Cell, parent: int = 0) -> Row:
     return cell.run(parent)
 
 
-def _text(target: str) -> bytes:
-    path = Path(target.rpartition(":")[0])
-    return path.read_bytes() if path.suffix == ".py" and path.is_file() else b""
+def _files(spec: str) -> Iterator[Path]:
+    """The files that a target or a problem names: ``FILE.py:NAME``, ``module:NAME``, ``FILE.npz@MODEL``."""
+    for part in spec.split("@"):
+        place, colon, _ = part.partition(":")
+        if (path := Path(place)).is_file():
+            yield path
+        elif colon:
+            with suppress(ImportError, ValueError):
+                found = find_spec(place.partition(".")[0])
+                if found is not None and found.has_location and found.origin is not None:
+                    yield Path(found.origin)
 
 
 def _plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 from dataclasses import replace
@@ -62,6 +63,18 @@ def made(monkeypatch):
         return claim
 
     return build
+
+
+def test_a_result_of_code_that_was_changed_since_is_not_resumed(made, tmp_path, monkeypatch):
+    file = tmp_path / "measures_of_mine.py"
+    monkeypatch.syspath_prepend(tmp_path)
+    file.write_text("def measure(tier, seed, *, gap):\n    return {'gap': gap, 'ready': 1.0}\n")
+    claim = made(0.1, measure=importlib.import_module("measures_of_mine").measure)
+    (part, *_) = parts(claim, "quick")
+    before = part.fingerprint("quick")
+    assert part.fingerprint("quick") == before
+    file.write_text(file.read_text().replace("'gap': gap", "'gap': 10 * gap"))
+    assert part.fingerprint("quick") != before
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,31 @@ def test_everything_is_crossed_and_each_cell_is_there_once(grid):
 
 
 @pytest.mark.parametrize(
+    ("optimizer", "problem", "file"),
+    [
+        ("rule.py:Rule", "blocks", "rule.py"),
+        ("rule:Rule", "blocks", "rule.py"),
+        ("signum", "points.csv", "points.csv"),
+        ("signum", "points.csv@net.py:Net:width=4", "net.py"),
+    ],
+)
+def test_a_changed_file_makes_another_cell(tmp_path, monkeypatch, optimizer, problem, file):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("rule.py", "points.csv", "net.py", "other.py"):
+        (tmp_path / name).write_text("as it was")
+
+    def key():
+        return Cell(optimizer, (), problem, 0.5, 0, None, None).key
+
+    before = key()
+    (tmp_path / "other.py").write_text("as it is now")
+    assert key() == before
+    (tmp_path / file).write_text("as it is now")
+    assert key() != before
+
+
+@pytest.mark.parametrize(
     ("old", "new", "says"),
     [
         ("problems =", "problem =", "problem"),
