@@ -193,10 +193,11 @@ def _defect(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict]) -> di
     """Return how far an optimizer that is nearly of the judged norm falls short; None if it is not nearly so.
 
     Nearly: its signature is imperfect but near (a perfect one that still fails has another fault), its trajectories
-    stay near, and it forgets (a preconditioner that sums up all gradients only looks like a norm at first).
+    stay near, it forgets (a preconditioner that sums up all gradients only looks like a norm at first), and it does
+    the same elsewhere.
     """
     rows = [(m, v) for m, v in zip(found, verdicts, strict=True) if v.norm in v.evidence]
-    if not rows or any(m.exam.about is None or m.exam.about.memory == inf for m, _ in rows):
+    if not rows or any(m.exam.about is None or m.exam.about.memory == inf or m.exam.elsewhere for m, _ in rows):
         return None
     signature = [r for m, v in rows if (r := _followed(m, v.norm)) is not None]
     aligned = [v.evidence[v.norm].alignment for _, v in rows]

@@ -242,13 +242,15 @@ def test_few_problems_make_a_verdict_on_them_alone():
 
 
 def _nearly(**changes):
-    options = {"alignment": 0.9, "trajectory": 0.8, "probe": SOUND, "name": "spectral", "claim": None} | changes
+    usual = {"alignment": 0.9, "trajectory": 0.8, "probe": SOUND, "name": "spectral", "claim": None, "mixed": ""}
+    options = usual | changes
     return _conclude(
         (FAILS, FAILS),
         options["claim"],
         rows=_rows("spectral", gap=0.08, alignment=options["trajectory"]),
         probe=options["probe"],
         fingerprint=_fingerprint(options["name"], options["alignment"]),
+        mixed=options["mixed"],
     )
 
 
@@ -278,6 +280,7 @@ def test_a_claim_that_holds_approximately_is_not_named():
         {"trajectory": nan},
         {"name": "linf"},  # the signature speaks for another norm
         {"probe": replace(SOUND, memory=inf)},  # Adagrad
+        {"mixed": "parameters of one shape are mixed up"},
         {"probe": None},  # our own are exact
     ],
     ids=str,
