@@ -31,7 +31,7 @@ FED_USUAL = named("FED_USUAL", 120, "2^−k",
 FED_DEEPEST = named("FED_DEEPEST", 480, "2^−k",
     "down to which gradients are fed",
     "squares underflow from 2^−500 on: float64")
-UNDERFLOWN = named("UNDERFLOWN", 8, "2^−k",
+UNDERFLOWN = named("UNDERFLOWN", 24, "2^−k",
     "below where a step changes, after which arithmetic that underflows leaves nothing")
 RULED_BELOW = named("RULED_BELOW", 20, "2^−k",
     "below the size at which a step changes, where a decay leaves the gradient no say")

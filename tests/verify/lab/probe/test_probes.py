@@ -588,6 +588,16 @@ class ToFloat32(SignDescent):
         return super().direction(p, state) if p.grad.float().abs().max() > 0 else torch.zeros_like(p)
 
 
+class SmallFirst(SignDescent):
+    """A momentum in float32, entries 1e-6 apart: the small ones are gone long before the large ones are."""
+
+    def direction(self, p, state):
+        scales = torch.logspace(0, -6, p.numel(), dtype=p.dtype).reshape(p.shape)
+        kept = state.setdefault("m", torch.zeros_like(p, dtype=torch.float32))
+        kept.mul_(0.9).add_(0.1 * (p.grad * scales).float())
+        return kept.double().sign()
+
+
 @pytest.mark.parametrize("eps", [1e-8, 1e-45, 1e-100, 1e-140, 1e-200, 1e-300])
 @pytest.mark.parametrize("optimizer", ["Adam", "RMSprop"])
 def test_an_eps_of_any_size_is_found(optimizer, eps):
@@ -608,11 +618,11 @@ def test_an_eps_inside_the_root_is_scaled_back_by_its_own_power():
     assert 1e-126 < found.floor < 1e-122
 
 
-@pytest.mark.parametrize("optimizer", [FifthPower, ToFloat32, SignDescent, Custom])
+@pytest.mark.parametrize("optimizer", [FifthPower, ToFloat32, SmallFirst, SignDescent, Custom])
 def test_underflow_is_no_eps_and_ends_the_search(optimizer):
     found = probe(load(optimizer), {"W": (3, 4)})
     assert found.floor == 0
-    assert found.depth < 1e-40
+    assert found.depth < 1e-36
     assert (found.depth < 1e-143) is (optimizer in (SignDescent, Custom))
 
 
