@@ -191,7 +191,7 @@ def _mini(g, b1=0.9, b2=0.95, *, over="block"):
         yield _ratio(m / (1 - b1**t), _root(v / (1 - b2**t)))
 
 
-def _ademamix(g, b1=0.9, b2=0.95, b3=0.99, alpha=5.0, *, corrected=False, normalized=False):
+def _ademamix(g, b1=0.9, b2=0.99, b3=0.99, alpha=5.0, *, corrected=False, normalized=False):
     s = 0.0
     for t, (x, m, v) in enumerate(_adams(g, b1, b2), start=1):
         s = b3 * s + (1 - b3) * x

@@ -10,8 +10,8 @@ import pytest
 from maxmargin.models import problems
 from maxmargin.solvers.kkt.gap import kkt_gap
 from maxmargin.solvers.norms import get_norm
-from maxmargin.verify.engine.run import run, starts
-from maxmargin.verify.engine.schedules import PowerLaw
+from maxmargin.verify.engine.run import paced_for, run, starts
+from maxmargin.verify.engine.schedules import Paced, PowerLaw
 from maxmargin.verify.optimizers import OPTIMIZERS, get_optimizer
 
 PROBLEM = problems.get("blocks")  # tall, wide and square matrices and a vector
@@ -25,6 +25,35 @@ def test_it_separates_an_easy_problem(name):
     assert all(np.isfinite(b).all() for b in (*path.theta.values(), *path.update.values()))
     assert isfinite(path.margin.sum())
     assert path.margin[-1].min() > path.margin[0].max()
+
+
+FORGETTING = [(name, {}) for name in sorted(OPTIMIZERS) if isfinite(get_optimizer(name).memory)]
+SLOW_FIRST = {
+    "beta1": 0.95,
+    "beta2": 0.9,
+}  # the momentum remembers longer than what divides it: steps feed on themselves
+RESONANT = [
+    (n, SLOW_FIRST) for n in ("adam", "adam-mini", "adamax", "adopt", "grams", "laprop", "nadam", "stable-adam")
+]
+
+
+def _longest(optimizer, schedule):
+    """The last step's length, in lengths of a settled one."""
+    data, norm = problems.get("multiclass"), optimizer.pace_norm
+    steps = int(40 * optimizer.memory) + 1000
+    path = run(data, optimizer, starts(data, 2, scale=0.01), steps=steps, checkpoints=2, schedule=schedule)
+    return max(float(norm.value(path.at(-1, i, "update"))) / path.eta[-1, i] for i in range(2)) / optimizer.step_norm
+
+
+@pytest.mark.parametrize(("name", "kwargs"), [*FORGETTING, *RESONANT, ("ademamix", {"beta2": 0.95})])
+def test_the_pace_is_slow_enough_for_the_moments(name, kwargs):
+    optimizer = get_optimizer(name, kwargs)
+    assert 0.1 < _longest(optimizer, paced_for(optimizer)) < 4.0
+
+
+@pytest.mark.parametrize(("name", "kwargs", "lag"), [("adam", SLOW_FIRST, 0.05), ("ademamix", {"beta2": 0.95}, 0.01)])
+def test_a_pace_that_knows_of_no_resonance_runs_away(name, kwargs, lag):
+    assert _longest(get_optimizer(name, kwargs), Paced.following(lag)) > 10.0
 
 
 @pytest.mark.parametrize(

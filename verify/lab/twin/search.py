@@ -21,6 +21,7 @@ import torch
 
 from maxmargin.models.blocks import Shapes
 from maxmargin.solvers.norms import Norm
+from maxmargin.verify.blackbox.as_torch import AsTorch
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.targets import Target, TargetError
 from maxmargin.verify.lab.probe.probes import Probe
@@ -163,6 +164,8 @@ def _guesses(
 ) -> Iterable[Optimizer]:
     """Candidates for the whole parameter, then what the blocks seem to do one by one."""
     box = handle.optimizer
+    if isinstance(box, AsTorch):
+        yield box.native
     rates = _rates(handle, shapes)
     yield from candidates(box, target.kwargs, about, whole_norms(shapes, rates, norms))
     if not freely and len(shapes) > 1:

@@ -37,7 +37,6 @@ class AdamMini(TwoMoments):
         return self.told(
             f"{{m}} g,  {{v}} (mean of g² over each {self.over});  θ ← θ − η m̂/(√v̂ + {{eps}})",
             "Zhang et al. 2406.16793, algorithm 1",
-            pace_norm="l2;max",
         )
 
     @override

@@ -10,6 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from maxmargin.models.blocks import Blocks, scale
+from maxmargin.solvers.schedules.lag import resonance_limit
 from maxmargin.verify.optimizers.core.base import Facts, State, register
 from maxmargin.verify.optimizers.core.logscale import Scaled, combine, safe_ratio, zeros_like
 from maxmargin.verify.optimizers.core.moments import LARGEST, maximum, times
@@ -36,7 +37,8 @@ class Adamax(TwoMoments):
         return self.told(
             f"{{m}} g,  u ← max({self.beta2:g} u, |g| + {{eps}});  θ ← θ − η m̂/u",
             "Kingma & Ba 1412.6980, algorithm 2",
-            lag_limit=1.0 - max(self.beta1, self.beta2),
+            # u does not lag while it can fall as fast as g: nothing damps what the momentum's lag feeds back.
+            lag_limit=min(1.0 - max(self.beta1, self.beta2), resonance_limit(self.beta1, 0.0)),
         )
 
     @override

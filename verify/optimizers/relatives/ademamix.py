@@ -24,7 +24,7 @@ class Mixture(NamedTuple):
     root: tuple[Scaled, ...]
 
 
-@register("ademamix", "AdEMAMix, no theorem (beta1=0.9, beta2=0.95, beta3=0.99, alpha=5, eps=0, normalized=false)")
+@register("ademamix", "AdEMAMix, no theorem (beta1=0.9, beta2=0.99, beta3=0.99, alpha=5, eps=0, normalized=false)")
 @dataclass(frozen=True)
 class AdEMAMix(Optimizer):
     """m ← β₁ m + (1−β₁) g,  s ← β₃ s + (1−β₃) g,  direction = −(m̂ + α s) / (√v̂ + eps), 0/0 := 0; s is not corrected.
@@ -35,7 +35,7 @@ class AdEMAMix(Optimizer):
     """
 
     beta1: float = 0.9
-    beta2: float = 0.95
+    beta2: float = 0.99
     beta3: float = 0.99
     alpha: float = 5.0
     eps: float = 0.0
@@ -61,7 +61,7 @@ class AdEMAMix(Optimizer):
             recursion=f"{averages},  v ← {b2:g} v + {1 - b2:.3g} g²;  θ ← θ − η ({mixed})/(√v̂ + {self.eps:g})",
             source=source,
             memory=1.0 / (1.0 - max(slowest, b2)),
-            lag_limit=min(1.0 - slowest, (1.0 - b2) / 2, resonance_limit(b1, b2)),
+            lag_limit=min(1.0 - slowest, (1.0 - b2) / 2, resonance_limit(slowest, b2)),
         )
 
     @override
