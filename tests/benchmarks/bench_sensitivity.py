@@ -30,6 +30,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -179,57 +180,79 @@ def verdict_of(row: Row) -> str:
     return f"{getattr(found, 'answer', None) or found.outcome.value}, {found.norm}"
 
 
-def remembering(known: dict[tuple[str, Any], Any] | None) -> dict[tuple[str, Any], Any]:
-    """Solve how far apart two norms' optima are once a problem and norm: most of what judging costs.
+def remembering(known: dict[tuple[str, Any, str], Any] | None) -> dict[tuple[str, Any, str], Any]:
+    """Solve how far apart the norms' optima are once a problem, norm and measurement: most of what judging costs.
 
     Returns:
-        What was ``known``, by problem and norm, and what will be solved.
+        What was ``known``, and what will be solved.
     """
     from maxmargin.verify.running import job
 
     apart, solved = job.with_apartness, dict(known or {})
 
-    def remembered(problem: Any, norm: Any, *given: Any) -> Any:
-        key = problem.name, norm
+    def remembered(problem: Any, trajectory: Any, found: Any, claim: Any, norms: Any = None) -> Any:
+        key = problem.name, claim, repr(found.norms)
         if key not in solved:
-            solved[key] = apart(problem, norm, *given)
+            solved[key] = apart(problem, trajectory, found, claim, norms)
         return solved[key]
 
     job.with_apartness = remembered
     return solved
 
 
+@contextmanager
+def remembering_laboratory() -> Iterator[None]:
+    """What a laboratory finds by stepping is kept with it, and with the laboratories of its regimes."""
+    from maxmargin.verify.lab.examine import Laboratory
+
+    def remembering_it(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        def asked(self: Any, *given: Any) -> Any:
+            known = vars(self).setdefault("_remembered", {})
+            key = name, repr([getattr(g, "units", g) for g in given])
+            if key not in known:
+                known[key] = method(self, *given)
+            return known[key]
+
+        return asked
+
+    plain = {name: getattr(Laboratory, name) for name in ("regimes", "within", "examine")}
+    for name, method in plain.items():
+        setattr(Laboratory, name, remembering_it(name, method))
+    try:
+        yield
+    finally:
+        for name, method in plain.items():
+            setattr(Laboratory, name, method)
+
+
 def record(row: Row, store: Path) -> None:
     """Check a row with the thresholds as they are, and keep what replaying it needs."""
     from maxmargin.verify.running import checking, job
 
-    kept: dict[str, Any] = {"laboratories": [], "exams": [], "runs": []}
-    run_all = checking.run_all
+    kept: dict[str, Any] = {"runs": []}
+    before = checking.Laboratory, checking.run_all, checking._left
     apart, kept["apart"] = job.with_apartness, remembering(None)
 
-    class Recorded(checking.Laboratory):
-        def __init__(self, *given: Any, **named: Any) -> None:
-            super().__init__(*given, **named)
-            kept["laboratories"].append(self)
-
-        def examine(self, *given: Any, **named: Any) -> Any:
-            kept["exams"].append(super().examine(*given, **named))
-            return kept["exams"][-1]
+    def laboratory(*given: Any) -> Any:
+        kept["laboratory"] = before[0](*given)
+        return kept["laboratory"]
 
     def recorded(jobs: Sequence[Any], *given: Any) -> Iterator[Any]:
         plans = {one.name: _plan(one) for one in jobs}
-        for name, found in run_all(jobs, *given):
+        for name, found in before[1](jobs, *given):
             kept["runs"].append((name, plans[name], found))
             yield name, found
 
-    plain = checking.Laboratory
-    checking.Laboratory, checking.run_all = Recorded, recorded
+    def left(*given: Any) -> Any:
+        kept["left"] = before[2](*given)
+        return kept["left"]
+
+    checking.Laboratory, checking.run_all, checking._left = laboratory, recorded, left
     try:
-        kept["verdict"] = verdict_of(row)
+        with remembering_laboratory():
+            kept["verdict"] = verdict_of(row)
     finally:
-        checking.Laboratory, checking.run_all, job.with_apartness = plain, run_all, apart
-    for laboratory in kept["laboratories"]:
-        laboratory.__class__ = plain
+        (checking.Laboratory, checking.run_all, checking._left), job.with_apartness = before, apart
     fresh = store / f".{row.file}"
     fresh.write_bytes(pickle.dumps(kept))
     fresh.rename(store / row.file)
@@ -248,45 +271,36 @@ def replay(row: Row, level: str, store: Path) -> str:
     from maxmargin.verify.running import checking
     from maxmargin.verify.running import job as judging
 
-    if level in ("judge", "measure"):  # nothing is stepped: an optimizer that is not installed will do
-        targets._again = lambda spec, kwargs, factory=None, stride=1: targets.Target(spec, kwargs, factory=_absent)
+    stepped = level in ("exam", "train")
+    if not stepped:  # an optimizer that is not installed will do
+        targets._again = lambda spec, kwargs, factory, *more: targets.Target(spec, kwargs, None, _absent, False, *more)
         checking.load = lambda spec, kwargs=None: targets.Target(spec, dict(kwargs or {}), factory=_absent)
+        checking.refuse_hopeless = lambda *given: None
     kept = pickle.loads((store / row.file).read_bytes())
-    laboratories, exams, runs = (iter(kept[part]) for part in ("laboratories", "exams", "runs"))
-    run_all = checking.run_all
-
-    class Replayed(checking.Laboratory):
-        def examine(self, *given: Any, **named: Any) -> Any:
-            return next(exams)
-
-    def laboratory(*given: Any, **named: Any) -> Any:
-        again = next(laboratories)
-        again.__class__ = Replayed
-        return again
+    before = checking.Laboratory, checking.run_all, checking._left, judging.with_apartness
 
     def replayed(
         jobs: Sequence[Any], work: Callable[..., Any], backend: Any, progress: Any, *rest: Any
     ) -> Iterator[Any]:
-        stored = {name: (plan, found) for name, plan, found in kept["runs"]} if level == "exam" else {}
+        stored = {name: (plan, found) for name, plan, found in kept["runs"]}
         for job in jobs:
-            if level != "exam":
-                yield job.name, _measured(job, next(found for name, _, found in runs if name == job.name), level)
-            elif stored.get(job.name, ("", None))[0] == _plan(job):
-                yield job.name, _measured(job, stored[job.name][1], level)
+            plan, found = stored.get(job.name, ("", None))
+            if not stepped or plan == _plan(job):
+                yield job.name, _measured(job, found, level)
             else:
-                yield from run_all([job], work, backend, progress, *rest)
+                yield from before[1]([job], work, backend, progress, *rest)
 
-    before = checking.Laboratory, checking.run_all, judging.with_apartness
     if level == "judge":
         remembering(kept["apart"])
-    if level in ("judge", "measure"):
-        checking.Laboratory = laboratory
+    if not stepped:
+        checking.Laboratory, checking._left = lambda *given: kept["laboratory"], lambda *given: kept["left"]
     if level != "train":
         checking.run_all = replayed
     try:
-        return verdict_of(row)
+        with nullcontext() if stepped else remembering_laboratory():
+            return verdict_of(row)
     finally:
-        checking.Laboratory, checking.run_all, judging.with_apartness = before
+        checking.Laboratory, checking.run_all, checking._left, judging.with_apartness = before
 
 
 def _absent(*given: Any, **named: Any) -> Any:
@@ -389,6 +403,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="rows whose name contains this")
     parser.add_argument("--threshold", action="append", help="this one only; may be given again")
     parser.add_argument("--level", action="append", choices=LEVELS, help="these only")
+    parser.add_argument("--recorded", action="store_true", help="only checks that are recorded already")
     parser.add_argument("--every", type=int, default=20, help="rows that are examined or trained anew: each so many")
     parser.add_argument("--cache", type=Path, help="of bench_history.py; without it the historical table is left out")
     parser.add_argument("--store", type=Path, default=ROOT / ".sensitivity", help="records")
@@ -402,7 +417,7 @@ def main() -> None:
     options.store = options.store.resolve()
     options.store.mkdir(parents=True, exist_ok=True)
     chosen = [r for r in rows(options) if options.only in r.name and (not options.table or r.table in options.table)]
-    missing = [row for row in chosen if not (options.store / row.file).exists()]
+    missing = [row for row in chosen if not (options.store / row.file).exists() and not options.recorded]
     for count, found in enumerate(ask("", "train", missing, options), start=1):
         print(f"recorded {count}/{len(missing)} {found['row']} {found['said']}", flush=True)
     chosen = [row for row in chosen if (options.store / row.file).exists()]
