@@ -9,6 +9,7 @@ import mmap
 import os
 import struct
 import time
+import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
@@ -17,7 +18,7 @@ from typing import Any, final
 
 FOLDER = "MAXMARGIN_CALLS"
 """The environment variable that names the folder of the files, one a process, by its number."""
-_RECORD = struct.Struct("<qqqd")  # what is called, steps of the process, of the instance, since when
+_FIELDS = struct.Struct("<qqqd")  # what is called, steps of the process, of the instance, since when
 
 
 class What(IntEnum):
@@ -47,9 +48,9 @@ class Call:
 
     @classmethod
     def read(cls, path: Path) -> Call | None:
-        """What a process has recorded; None where there is no such file."""
+        """What a process has recorded; None where there is no such file, or a record is being written just now."""
         try:
-            what, steps, of_instance, since = _RECORD.unpack(path.read_bytes())
+            what, steps, of_instance, since = _FIELDS.unpack(_checked(path.read_bytes()))
             return cls(What(what), steps, of_instance, time.monotonic() - since)
         except (OSError, struct.error, ValueError):
             return None
@@ -70,6 +71,19 @@ class Call:
         if self.what is not What.STEP:
             return WORDS[self.what]
         return f"in step {self.of_instance} of an instance (step {self.steps} of all)"
+
+
+def _record(what: What, steps: int, of_instance: int) -> bytes:
+    """A record that begins now, with a sum by which one that is half written is known."""
+    fields = _FIELDS.pack(what, steps, of_instance, time.monotonic())
+    return fields + zlib.crc32(fields).to_bytes(4, "little")
+
+
+def _checked(record: bytes) -> bytes:
+    fields, check = record[: _FIELDS.size], record[_FIELDS.size :]
+    if zlib.crc32(fields).to_bytes(4, "little") != check:
+        raise ValueError("half written")
+    return fields
 
 
 def _runs(pid: str) -> bool:
@@ -93,13 +107,14 @@ class CallFile:
         if self._process != os.getpid():
             self._process, self._record = os.getpid(), self._opened()
         if self._record is not None:
-            _RECORD.pack_into(self._record, 0, what, steps, of_instance, time.monotonic())
+            self._record[:] = _record(what, steps, of_instance)
 
     def _opened(self) -> mmap.mmap | None:
         folder = os.environ.get(FOLDER)
         if folder:
             with suppress(OSError), Path(folder, str(os.getpid())).open("w+b") as file:
-                file.write(_RECORD.pack(What.NOTHING, 0, 0, time.monotonic()))
+                first = _record(What.NOTHING, 0, 0)
+                file.write(first)
                 file.flush()
-                return mmap.mmap(file.fileno(), _RECORD.size)
+                return mmap.mmap(file.fileno(), len(first))
         return None
