@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from math import isfinite, log
+from math import isfinite, isnan, log
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,8 @@ _log = logging.getLogger(__name__)
 class _Scale:
     """The units in which one run's optimizer sees the gradient: times 2^−scale2.
 
-    Where the optimizer ``keeps`` what it has seen for ever, these are the gradient's own: its state must not be moved.
+    Where the optimizer ``keeps`` what it has seen for ever, these are the gradient's own: its state must not be moved;
+    and where no power of the gradient says how its steps answer to units.
     Below 2^−REACH, where squares would underflow, all gradients are nothing beside that state, and stay at this size.
     """
 
@@ -155,13 +156,15 @@ class _Runs:
         keeps: bool,
     ) -> None:
         self.shapes, self.state_degrees = problem.shapes, probe.state_degrees
-        # Of steps beside a state that stays, nothing is known beforehand: the controller sees how they shrink.
-        self.degree = 0.0 if keeps else probe.update_degree
+        # Of steps beside a state that stays, or that follow no power of the gradient, nothing is known beforehand: such
+        # gradients come as they are, and the controller sees how the steps shrink.
+        as_they_are = keeps or isnan(probe.update_degree)
+        self.degree = 0.0 if as_they_are else probe.update_degree
         self.weights = Weights(start, problem.shapes)
         self.instances = Instances(target, self.weights.params, joint)
         runs = len(self.weights.flat)
         self.controllers = [Controller(pace, not problem.linear, probe.step_per_lr) for _ in range(runs)]
-        self.scales = [_Scale(keeps) for _ in range(runs)]
+        self.scales = [_Scale(as_they_are) for _ in range(runs)]
         self.offset = torch.zeros(runs, dtype=torch.float64)  # the scales, for the look
         self.travelled = [0.0] * runs
         self.keeps = keeps

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import exp, inf, log
+from math import exp, inf, isnan, log
 
 import numpy as np
 import pytest
@@ -520,6 +520,27 @@ def test_the_distance_travelled_is_the_sum_of_all_learning_rates(records):
     assert np.ptp(rates) > 0.1 * rates.max()  # or the rates at checkpoints alone would do
     for t, done in enumerate(got.steps):
         assert got.travelled[t, 0] == pytest.approx(rates[:done].sum(), rel=1e-12)
+
+
+class Clipped(torch.optim.SGD):
+    """Entries clipped at 0.1: its steps follow no power of the gradient."""
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for p in self.param_groups[0]["params"]:
+            p.grad.clamp_(-0.1, 0.1)
+        super().step()
+
+
+def test_an_optimizer_whose_steps_follow_no_power_of_the_gradient_is_trained():
+    """Its learning rate was NaN: no run moved, and none of such optimizers was ever decided."""
+    problem, target = problems.get("multiclass"), load(Clipped, {"lr": 1e-2})
+    about = probe(target, problem.shapes)
+    assert isnan(about.update_degree)
+    path = run_blackbox(target, problem, starts(problem, 1, scale=0.01), about, steps=400, checkpoints=4)
+    assert path.separated.all()
+    assert path.margin[-1, 0] > 1.0
+    assert np.isfinite(path.eta).all()
 
 
 def test_state_that_follows_no_power_is_left_alone():
