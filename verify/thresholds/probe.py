@@ -96,6 +96,8 @@ SAME_SHAPE = named("SAME_SHAPE", 1e-4, "relative",
     "a smaller change of steps' directions is rounding, or a mixture of moments: that state sets their length alone",
     "Adagrad's sum and a maximum: 2e-2 and more; DAdaptSGD's first norm: 1e-11")
 DROP_TURNS = named("DROP_TURNS", 64, "steps", "after the gradient's drop, in which every state has had its turn")
+LONGEST_WINDOW = named("LONGEST_WINDOW", 512, "steps",
+    "that a state is watched which keeps all of itself: a window ends")
 MEMORY_WATCHED = named("MEMORY_WATCHED", 4096, "steps", "that a state is watched at most")
 MEMORY_SETTLED = named("MEMORY_SETTLED", 0.05, "relative",
     "fall of what a state forgets in a step, over twice the time, that is none")

@@ -17,6 +17,7 @@ from maxmargin.verify.blackbox.targets import TargetError
 from maxmargin.verify.lab.harness.session import Session
 from maxmargin.verify.thresholds.probe import (
     DROP_TURNS,
+    LONGEST_WINDOW,
     MEMORY_SETTLED,
     MEMORY_SETTLING,
     MEMORY_WATCHED,
@@ -156,8 +157,13 @@ def _kept(watch: Callable[[int], list[float]], gone: float) -> float:
         if end <= begin:
             return kept
         kept = min(1.0, (seen[end] / seen[begin]) ** (1 / (end - begin)))
+        if end < until:  # of a window all is kept for so many steps, and nothing after
+            return min(kept, 1 - 1 / end)
+        if kept >= NEVER_FORGETS and until < LONGEST_WINDOW:
+            until *= 2
+            continue
         fallen = 1 - (1 - kept) / before
-        if kept >= NEVER_FORGETS or end < until or abs(fallen) <= MEMORY_SETTLED:
+        if kept >= NEVER_FORGETS or abs(fallen) <= MEMORY_SETTLED:
             return kept
         if until == MEMORY_WATCHED:
             return kept if fallen <= MEMORY_SETTLING else 1.0

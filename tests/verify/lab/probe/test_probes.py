@@ -529,6 +529,22 @@ def test_a_mean_of_all_gradients_never_forgets():
     assert _probe(Mean).memory == math.inf
 
 
+@pytest.mark.parametrize("window", [10, 50, 200])
+def test_a_window_forgets_all_at_once(window):
+    """The largest gradient of the last steps: nothing of it fades before it is gone."""
+
+    class Window(Custom):
+        def direction(self, p, state):
+            kept = state.setdefault("kept", torch.zeros(window, *p.shape, dtype=p.dtype))
+            kept.copy_(kept.roll(1, 0))
+            kept[0] = p.grad.abs()
+            return p.grad / kept.amax(0)
+
+    found = _probe(Window)
+    assert window - 4 <= found.memory <= window
+    assert not found.stays
+
+
 def test_a_running_maximum_never_forgets():
     found = _probe("torch.optim:Adam", eps=0.0, betas=(0.9, 0.95), amsgrad=True)
     assert found.memory == math.inf
