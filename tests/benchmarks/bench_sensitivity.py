@@ -13,7 +13,7 @@ the code, by where its name is used:
 
 A row's runs, exams and laboratory are recorded once, in ``--store``, by a check with the thresholds as they are. Each
 threshold is varied in a process of its own, before the modules that use it are imported. Finished pairs of a threshold
-and a row are kept (``--rows``), so an interrupted run goes on where it stopped. Fractions between a half and 1
+and a row are kept (``--rows``), so an interrupted run goes on where it stopped. Fractions above a half and below 1
 (an alignment) are moved by their distance from 1; what is not a number (a set of sizes) is left out.
 """
 
@@ -75,7 +75,7 @@ def other(value: Any, factor: float) -> Any:
         return value
     if isinstance(value, int):
         return max(1, round(value * factor))
-    return 1 - (1 - value) * factor if 0.5 <= value < 1 else value * factor
+    return 1 - (1 - value) * factor if 0.5 < value < 1 else value * factor
 
 
 def moved(name: str, value: Any, part: str, factor: float) -> Any:
