@@ -638,7 +638,7 @@ def test_an_eps_inside_the_root_is_scaled_back_by_its_own_power():
 def test_underflow_is_no_eps_and_ends_the_search(optimizer):
     found = probe(load(optimizer), {"W": (3, 4)})
     assert found.floor == 0
-    assert found.depth < 1e-36
+    assert found.depth < (1e-36 if optimizer is SmallFirst else 1e-40)  # its small entries end before float32 does
     assert (found.depth < 1e-143) is (optimizer in (SignDescent, Custom))
 
 
