@@ -152,7 +152,7 @@ ROWS: tuple[Row, ...] = (
     ),
     *_rows("torch-optimizer", "torch_optimizer", Shampoo={}, Lamb={}, NovoGrad={}, Yogi={}, AdaBound={}, QHAdam={}),
     *_rows("optimuon", "optimuon", Muon={}, CompositeMuon={}),
-    *_rows("torch-optimi", "optimi", Lion={}, StableAdamW={}, Adan={}),
+    *_rows("torch-optimi", "optimi", Lion={}, StableAdamW={"triton": False}, Adan={}),
     *_rows("kron-torch", "kron_torch", Kron={}),
     *_rows("came-pytorch", "came_pytorch", CAME={}),
     *_rows("madgrad", "madgrad", MADGRAD={}, MirrorMADGRAD={}),

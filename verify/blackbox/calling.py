@@ -48,6 +48,7 @@ class Calling:
         convention: How parameters are handed over; None if none was accepted.
         closure: Whether ``step`` needs a closure.
         compiled: Whether it calls functions of ``torch.compile``.
+        sparse: Whether it takes sparse gradients alone.
         extra: Options added to the user's: a learning rate where None is the default and refused.
         failed: The conventions that failed before, in order.
         works: Whether the trial's steps went through.
@@ -58,6 +59,7 @@ class Calling:
     failed: tuple[Attempt, ...]
     works: bool
     compiled: bool = False
+    sparse: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -145,16 +147,15 @@ def _works(
     factory: Factory, convention: Convention, options: Mapping[str, Any], params: Params, failed: list[Attempt]
 ) -> Calling | None:
     """How the trial that went through was called; None, and an entry in ``failed``, if none did."""
-    first: Attempt | None = None
-    for with_closure in (False, True):
-        trial = _try(factory, convention, options, params, with_closure)
-        if isinstance(trial, Calling):
-            return trial
-        if first is None or "closure" in first.text.lower():  # with the closure that it wants, another complaint
+    first = trial = _try(factory, convention, options, params)
+    if isinstance(trial, Attempt) and trial.built and _wants_closure(trial.error):
+        trial = _try(factory, convention, options, params, with_closure=True)
+        if isinstance(trial, Attempt) and "closure" in first.text.lower():  # what it wants is there; this is new
             first = trial
-        if not trial.built or not _wants_closure(trial.error):
-            break
-    assert first is not None
+    elif isinstance(trial, Attempt) and trial.built and "dense gradients" in trial.text:
+        trial = _try(factory, convention, options, params, sparse=True)
+    if isinstance(trial, Calling):
+        return trial
     failed.append(first)
     return None
 
@@ -164,7 +165,13 @@ def _wants_closure(error: BaseException) -> bool:
 
 
 def _try(
-    factory: Factory, convention: Convention, options: Mapping[str, Any], params: Params, with_closure: bool
+    factory: Factory,
+    convention: Convention,
+    options: Mapping[str, Any],
+    params: Params,
+    *,
+    with_closure: bool = False,
+    sparse: bool = False,
 ) -> Calling | Attempt:
     copies = [torch.nn.Parameter(p.detach().clone()) for p in params]
     built = False
@@ -175,12 +182,12 @@ def _try(
             optimizer = construct(factory, convention, copies, options)
             built = True
             modes(optimizer, "train")
-            feeder = Feeder(optimizer, copies, Closure(copies) if with_closure else None)
+            feeder = Feeder(optimizer, copies, Closure(copies) if with_closure else None, sparse=sparse)
             for _ in range(TRIAL_CALLS):
                 feeder.step(gradients)
         except (Exception, SystemExit) as error:
             return Attempt(convention.name, built, error, with_closure)
-    return Calling(convention, with_closure, (), True, bool(compiled))
+    return Calling(convention, with_closure, (), True, bool(compiled), sparse)
 
 
 def sentence(failed: Sequence[Attempt]) -> str:

@@ -80,6 +80,7 @@ class Feeder:
         params: Its parameters.
         closure: Given to ``step``; None to call ``step()``.
         eager: Whether compiled functions run uncompiled: no compiler is needed then, nor a minute for small steps.
+        sparse: Whether gradients come as sparse tensors, which hold every row.
         steps: Made so far.
         keeps_gradients: Whether its ``zero_grad`` has left something in ``p.grad`` (a momentum kept there).
     """
@@ -88,13 +89,14 @@ class Feeder:
     params: Sequence[Tensor]
     closure: Closure | None = None
     eager: bool = False
+    sparse: bool = False
     keeps_gradients: bool = field(default=False, init=False)
     steps: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         own = getattr(type(getattr(self.optimizer, "raw", self.optimizer)), "zero_grad", None)
         # torch's own leaves None, at some expense; another may keep momentum there, as in a training loop.
-        self._clears = own is not None and own is not torch.optim.Optimizer.zero_grad
+        self._clears = own is not None and own is not torch.optim.Optimizer.zero_grad and not self.sparse
 
     def step(self, gradients: Sequence[Tensor]) -> None:
         """One step along clones of ``gradients``: many optimizers write into ``p.grad``."""
@@ -113,12 +115,15 @@ class Feeder:
                     p.grad = p.grad + g
         else:
             for p, g in zip(self.params, gradients, strict=True):
-                p.grad = g.clone()
+                p.grad = _sparse(g) if self.sparse else g.clone()
         if self.eager:
             with torch.compiler.set_stance("force_eager"):
                 self._step(gradients)
         else:
             self._step(gradients)
+        if self.sparse:  # as the dense gradients that they are, to whoever compares what is left
+            for p in self.params:
+                p.grad = None if p.grad is None else p.grad.to_dense()
 
     def _step(self, gradients: Sequence[Tensor]) -> None:
         with redirect_stdout(NOWHERE):
@@ -127,6 +132,12 @@ class Feeder:
                 return
             self.closure.params, self.closure.gradients, self.closure.calls = self.params, gradients, 0
             self.optimizer.step(self.closure)
+
+
+def _sparse(gradient: Tensor) -> Tensor:
+    """A copy that is sparse by its type alone: it holds every row."""
+    rows = torch.arange(len(gradient)).unsqueeze(0)
+    return torch.sparse_coo_tensor(rows, gradient.clone(), gradient.shape, is_coalesced=True, check_invariants=False)
 
 
 @contextmanager

@@ -67,7 +67,7 @@ class Handle:
         self.closure = Closure(self.params) if calling.closure else None
         self._failed = calling.failed
         self._mode("train")
-        self._feeder = Feeder(self.optimizer, self.params, self.closure, calling.compiled)
+        self._feeder = Feeder(self.optimizer, self.params, self.closure, calling.compiled, calling.sparse)
         self._finder = Finder(self.optimizer, self.params)
         # Every knob's values at construction: set_lr works with multiples of them.
         self._knob = knob

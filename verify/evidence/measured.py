@@ -30,6 +30,7 @@ class Measured:
         seconds: That the training took.
         full_steps: Steps that the full tier would take.
         state: The metric that its own state settled on, where that was looked for.
+        slower: The pace of the runs, of the one that was tried first.
         decided: A norm, and what the rules said of it where the steps' number was decided upon.
     """
 
@@ -40,6 +41,7 @@ class Measured:
     seconds: float = 0.0
     full_steps: int = 0
     state: StateNorm | None = None
+    slower: float = 1.0
     decided: tuple[str, Any] | None = None
 
     def steady(self, norm: Norm) -> float | None:

@@ -27,6 +27,7 @@ class Facts:
         steady: Alignment of the optimizer's steps under constant gradients with the norm, if known.
         told: Norms that the steps under constant gradients tell from it, however near their points lie.
         elsewhere: What it does at realistic shapes or on small gradients, where that leaves the norm no chance.
+        slower: The run's pace, of the one that was tried first.
     """
 
     norm: str
@@ -38,6 +39,7 @@ class Facts:
     steady: float | None = None
     told: frozenset[str] = frozenset()
     elsewhere: str = ""
+    slower: float = 1.0
 
     @property
     def own(self) -> NormEvidence:

@@ -42,6 +42,7 @@ class Reason(Enum):
     NO_THEOREM = "nothing is refuted where a hypothesis of the theorem is unmet: {f.unmet_by_the_run}"
     TOO_EARLY = "too early to tell: margins are {f.margin:.2g}"
     SOME_RUNS = "that is said of {f.separated:.0%} of the runs, as the others did not separate the data"
+    SLOWER = "that is said of a run at {f.slower:.2g} times the pace that its memory can follow, after a faster one"
     SMALL = f"{_GAP}; nearest other norm: {{f.nearest}} at {{f.nearest_gap:.1e}}"
     SMALL_ALONE = _GAP
     # How the gap moves

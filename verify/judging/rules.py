@@ -19,12 +19,19 @@ class Decision:
     facts: Facts
 
     @property
-    def more_steps_may_do(self) -> bool:
-        """Whether nothing is missing but steps: nothing speaks against the norm, and the gap is not seen to stand."""
+    def another_run_may_do(self) -> bool:
+        """Whether a longer or a slower run may decide: nothing but how this one went speaks against the norm.
+
+        A gap that stands though steps are the norm's own may be the pace's doing: it refutes where it stands at a
+        slower one too.
+        """
         f = self.facts
-        if self.outcome is not Outcome.INCONCLUSIVE or not set(self.reasons) <= _OF_STEPS:
-            return False
-        return not f.unknown or (f.unknown.startswith(_SETTLES) and "," not in f.unknown)
+        if self.outcome is Outcome.FAILS:
+            return f.own_steps and set(self.reasons) <= _STANDS and f.slower == 1.0
+        open_ = {name for name, h in f.hypotheses.items() if h.met is not True and h.kind != "number"}
+        return (
+            self.outcome is Outcome.INCONCLUSIVE and set(self.reasons) <= _OF_THE_RUN and open_ <= {"direction settles"}
+        )
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -32,30 +39,33 @@ class Decision:
         return tuple(reason.value.format(f=self.facts) for reason in self.reasons)
 
 
-_SETTLES = "direction settles"
-_OF_STEPS = frozenset(
-    {
-        Reason.LARGE,
-        Reason.RIVAL_NEAR,
-        Reason.FAR,
-        Reason.STANDS,
-        Reason.TOO_EARLY,
-        Reason.UNKNOWN,
-        Reason.SOME_RUNS,
-        Reason.NO_SLOPE,
-        Reason.NEARLY_FLAT,
-        Reason.CLOSING,
-        Reason.CLOSING_LATE,
-    }
-)
-"""What a longer run may bring."""
+_STANDS = frozenset({Reason.STOPS, Reason.FLAT, Reason.SOME_RUNS})
+_OF_THE_RUN = _STANDS | {
+    Reason.LARGE,
+    Reason.MISALIGNED,
+    Reason.UNMATCHED,
+    Reason.RIVAL_NEAR,
+    Reason.FAR,
+    Reason.STANDS,
+    Reason.TOO_EARLY,
+    Reason.UNMET,
+    Reason.UNKNOWN,
+    Reason.NO_THEOREM,
+    Reason.SLOWER,
+    Reason.NO_SLOPE,
+    Reason.NEARLY_FLAT,
+    Reason.CLOSING,
+    Reason.CLOSING_LATE,
+}
+"""What another run may change."""
 
 
 def judge(f: Facts) -> Decision:
     """Judge one norm on one problem."""
     outcome, reasons = _judged(f)
     some = (Reason.SOME_RUNS,) if 0 < f.separated < 1 else ()
-    return Decision(outcome, (*reasons, *some), f)
+    slower = (Reason.SLOWER,) if f.slower < 1 else ()
+    return Decision(outcome, (*reasons, *some, *slower), f)
 
 
 def _judged(f: Facts) -> tuple[Outcome, tuple[Reason, ...]]:

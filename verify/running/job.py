@@ -106,26 +106,39 @@ class Job:
         return isinstance(self.training.trainee, Optimizer)
 
     def run(self, progress: StepProgress | None = None) -> Measured:
-        """Train and measure; what was examined again, for longer, where nothing but steps is missing.
+        """Train and measure; what was examined again, where another run may decide what this one did not.
 
         Returns:
-            What was measured of the last run. There is a second of as many steps as seem to be needed, and a third
-            where these can be told, or, on a linear problem in the engine, cost but seconds.
+            What was measured of the last run.
         """
         found = self._run(self.training, progress)
         if self.tier == "full" or self.known is not None or not self.exam.claimed:
             return found
         norm, training = self.exam.claimed[0], self.training
-        cheap = isinstance(training.trainee, Optimizer) and found.problem.linear
         while True:
             decision = self._decision(found, norm)
-            needed = decision.facts.steps_needed or 0.0
-            steps = max(LONGER_RUN * training.steps, NEEDED_MARGIN * needed)
-            unknown = not needed and not cheap and training is not self.training
-            if not decision.more_steps_may_do or unknown or steps > LONGEST_RUN * self.training.steps:
+            again = self._again(training, decision)
+            if again is None:
                 return replace(found, decided=(norm.name, decision))
-            training = replace(training, steps=int(steps))
+            training = again
             found = self._run(training, progress)
+
+    def _again(self, training: Training, decision: Decision) -> Training | None:
+        """The run that may decide what this one did not; None where none may, or would take too long.
+
+        It has as many steps as a gap that closes seems to need. Where it does not, or not in time, it is longer and
+        goes at a fraction of the pace; a black box, whose steps are slow, once.
+        """
+        if not decision.another_run_may_do:
+            return None
+        needed, most = decision.facts.steps_needed or 0.0, LONGEST_RUN * self.training.steps
+        steps = LONGER_RUN * training.steps
+        if needed and max(steps, NEEDED_MARGIN * needed) <= most:
+            return replace(training, steps=int(max(steps, NEEDED_MARGIN * needed)))
+        once = training is not self.training and not isinstance(training.trainee, Optimizer)
+        if once or decision.facts.slower * LONGEST_RUN <= 1:
+            return None
+        return replace(training, steps=int(min(steps, most)), pace=training.pace.slower(1.0 / LONGER_RUN))
 
     def _run(self, training: Training, progress: StepProgress | None) -> Measured:
         problem, exam = problems.get(self.exam.problem), self.exam
@@ -139,7 +152,8 @@ class Job:
             state = measure_state(problem, trajectory, evidence.norms, self.effort)
             if state is None and exam.layers is not None:
                 state = measure_layers(problem, trajectory, exam.layers, evidence.norms, self.effort)
-        return Measured(problem, trajectory, evidence, exam, seconds, training.full_steps, state)
+        slower = training.pace.pace / self.training.pace.pace
+        return Measured(problem, trajectory, evidence, exam, seconds, training.full_steps, state, slower)
 
     def judge(self, found: Measured, norm: Norm) -> ProblemVerdict:
         """Judge what was measured for one of the norms."""
@@ -188,6 +202,7 @@ class Job:
                 steady=found.steady(norm),
                 told=exam.told(norm),
                 elsewhere=exam.elsewhere,
+                slower=found.slower,
             )
         )
 

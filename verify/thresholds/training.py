@@ -15,8 +15,9 @@ FAST_MEMORY = named("FAST_MEMORY", 0.05, "lag limit",
     "chosen: a memory of 20 steps; the pace follows the lag limit")
 MORE = named("MORE", {"quick": 2.0, "full": 10.0}, "times STEPS", "most that a long memory is given", "chosen: time")
 LONGER_RUN = named("LONGER_RUN", 4.0, "times the steps",
-    "where the quick tier's leave nothing but steps to be desired, unless even these would not do",
-    "Adamax on two layers: 0.037 after 4e6 steps, and not yet seen to close")
+    "at least, where a run may decide what the one before did not; and, where a gap does not close in time, at this "
+    "fraction of its pace",
+    "Adamax on two layers: 0.060 after 4e6 steps, and not seen to close; at a quarter of the pace 0.023, which closes")
 CONNECT = named("CONNECT", 10.0, "seconds", "within which a Dask scheduler has to answer")
 LONGEST_RUN = named("LONGEST_RUN", 16.0, "times the quick tier's steps",
     "at most; what needs more is left to the full tier",
@@ -60,6 +61,9 @@ DRIFT = named("DRIFT", 20, "log₂", "a run is rescaled when its gradient's scal
 REACH = named("REACH", 500.0, "log₂",
     "of the largest state that a rescaling may leave, and of the largest factor it uses at once",
     "float64 holds 2^1023; squares of it must not overflow")
+SHORT_REACH = named("SHORT_REACH", 60.0, "log₂",
+    "of the smallest gradient that is fed to state in float32 or shorter, where its size is left as it is",
+    "float32 holds 2^−126 in full; squares must not underflow: PSGD-Kron leaves NaN at 1e-37")
 TRIAL = named("TRIAL", 30, "steps", "for which one joint instance and separate ones are compared")
 SAME_JOINTLY = named("SAME_JOINTLY", 1e-12, "relative",
     "a difference of their weights that is rounding",

@@ -30,7 +30,7 @@ from maxmargin.verify.engine.tracing import traced
 from maxmargin.verify.engine.trajectory import Trajectory
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.progress.report import StepProgress
-from maxmargin.verify.thresholds.training import DRIFT, REACH, SPOKEN
+from maxmargin.verify.thresholds.training import DRIFT, REACH, SHORT_REACH, SPOKEN
 from maxmargin.verify.training.instances import Instances, Weights
 from maxmargin.verify.training.pacing import Controller, pace_of
 from maxmargin.verify.training.rewind import response_of
@@ -46,10 +46,12 @@ class _Scale:
 
     Where the optimizer ``keeps`` what it has seen for ever, these are the gradient's own: its state must not be moved;
     and where no power of the gradient says how its steps answer to units.
-    Below 2^−REACH, where squares would underflow, all gradients are nothing beside that state, and stay at this size.
+    Below 2^−reach, where squares would underflow, all gradients are nothing beside that state, and stay at about this
+    size, as under a loss that is scaled up in training of low precision.
     """
 
     keeps: bool = False
+    reach: float = REACH
     scale2: int = 0
     started: bool = False
     exponent: float = 0.0  # log₂ of what it is fed now, per unit of the gradient's mantissa
@@ -61,9 +63,9 @@ class _Scale:
             Whether the scale was moved.
         """
         if self.keeps:
-            moves = log2_scale - self.scale2 < -REACH - DRIFT
+            moves = log2_scale - self.scale2 < -self.reach - 1  # an octave: no gradient grows by more at once
             if moves:
-                self.scale2 = round(log2_scale + REACH)
+                self.scale2 = round(log2_scale + self.reach)
             self.exponent = log2_scale - self.scale2
             return moves
         moves = not self.started or abs(log2_scale - self.scale2) > DRIFT
@@ -164,7 +166,8 @@ class _Runs:
         self.instances = Instances(target, self.weights.params, joint)
         runs = len(self.weights.flat)
         self.controllers = [Controller(pace, not problem.linear, probe.step_per_lr) for _ in range(runs)]
-        self.scales = [_Scale(as_they_are) for _ in range(runs)]
+        reach = SHORT_REACH if probe.state_formats else REACH
+        self.scales = [_Scale(as_they_are, reach) for _ in range(runs)]
         self.offset = torch.zeros(runs, dtype=torch.float64)  # the scales, for the look
         self.travelled = [0.0] * runs
         self.keeps = keeps

@@ -379,27 +379,39 @@ def test_judging_changes_nothing():
     assert before == GOOD
 
 
-# -- What a longer run may bring ----------------------------------------------------------------------------------
+# -- What another run may bring -----------------------------------------------------------------------------------
 
 SETTLES = {"direction settles": Hypothesis(None, 0.08)}
+OWN_STEPS = {"steady": 0.9999}
 
 
 @pytest.mark.parametrize(
-    ("evidence", "hypotheses", "may"),
+    ("evidence", "hypotheses", "more", "may"),
     [
-        (GOOD, SETTLES, True),
-        (GOOD | {"linf": _own(2e-2)}, {}, True),  # too large, and closing
-        (GOOD | {"linf": _own(2e-2, slope=None, interval=None)}, {}, True),
-        (GOOD, {"deterministic": Hypothesis(None, 0.1, "optimizer")}, False),
-        (GOOD, SETTLES | {"schedule": Hypothesis(None, -0.5)}, False),
-        (GOOD, {"beta1 <= beta2": Hypothesis(False, "0.95, 0.9")}, False),
-        (GOOD, {}, False),  # it holds
-        (GOOD | {"linf": _own(2e-2, **FLAT)}, {}, False),  # it fails
+        (GOOD, SETTLES, {}, True),
+        (GOOD, {"direction settles": Hypothesis(False, 1.4)}, {}, True),
+        (GOOD | {"linf": _own(2e-2)}, {}, {}, True),  # too large, and closing
+        (GOOD | {"linf": _own(2e-2, slope=None, interval=None)}, {}, {}, True),
+        (GOOD | {"linf": _own(2e-2, **FLAT)}, {}, OWN_STEPS, True),  # it fails: perhaps the pace does it
+        (GOOD | {"linf": _own(2e-2, **FLAT)}, {}, OWN_STEPS | {"slower": 0.25}, False),  # it does not
+        (GOOD | {"linf": _own(2e-2, **FLAT)}, {}, {"steady": 0.9}, False),
+        (GOOD | {"linf": _own(2e-2, **FLAT)}, {}, {}, False),
+        (GOOD | {"linf": _own(2e-2, **FLAT)}, {}, OWN_STEPS | {"elsewhere": "another rule"}, False),
+        (GOOD, {"deterministic": Hypothesis(None, 0.1, "optimizer")}, {}, False),
+        (GOOD, SETTLES | {"schedule": Hypothesis(None, -0.5)}, {}, False),
+        (GOOD, {"beta1 <= beta2": Hypothesis(False, "0.95, 0.9")}, {}, False),
+        (GOOD, {}, {}, False),  # it holds
     ],
 )
-def test_a_longer_run_is_made_only_where_nothing_but_steps_is_missing(evidence, hypotheses, may):
-    facts = Facts("linf", evidence, MET | hypotheses, BOUNDS, steps=1000)
-    assert judge(facts).more_steps_may_do is may
+def test_another_run_is_made_only_where_nothing_but_the_run_speaks_against_the_norm(evidence, hypotheses, more, may):
+    facts = Facts("linf", evidence, MET | hypotheses, BOUNDS, steps=1000, **more)
+    assert judge(facts).another_run_may_do is may
+
+
+def test_a_run_at_a_slower_pace_is_told():
+    decision = judge(Facts("linf", GOOD, MET, BOUNDS, slower=0.25))
+    assert decision.outcome is HOLDS
+    assert decision.texts[-1].startswith("that is said of a run at 0.25 times the pace")
 
 
 def test_another_rule_at_realistic_shapes_refutes_whatever_the_gaps():

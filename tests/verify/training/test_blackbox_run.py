@@ -543,6 +543,38 @@ def test_an_optimizer_whose_steps_follow_no_power_of_the_gradient_is_trained():
     assert np.isfinite(path.eta).all()
 
 
+class ShortNormalized(torch.optim.Optimizer):
+    """Steps along the gradient over its size, which is kept as a square in float32; entries above 1 are clipped."""
+
+    def __init__(self, params, lr=1e-2):
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                g = p.grad.clamp(-1.0, 1.0)
+                state = self.state[p]
+                state["square"] = 0.5 * state.get("square", g.float().square()) + 0.5 * g.float().square()
+                p.sub_(group["lr"] * g / state["square"].mean().sqrt().double())
+
+
+def test_state_in_float32_is_spared_gradients_whose_squares_it_cannot_hold():
+    """At 1e-37 PSGD-Kron left NaN: a run ended before it was anywhere, which no loss that is scaled up would."""
+    problem, target = problems.get("multiclass"), load(ShortNormalized)
+    about = replace(probe(target, problem.shapes), update_degree=float("nan"))
+    assert about.state_formats
+    pace = Paced(0.2, decay=0.0, lead=0.0)
+
+    def trained(found):
+        return run_blackbox(target, problem, starts(problem, 1, scale=0.01), found, steps=4000, pace=pace)
+
+    path = trained(about)
+    assert path.alive.all()
+    assert path.log_scale[-1, 0] < -120  # the gradient's square is 0 in float32
+    assert not trained(replace(about, state_formats=())).alive.any()
+
+
 def test_state_that_follows_no_power_is_left_alone():
     """A NaN degree once made the state NaN at the first rescaling."""
     problem, theta0 = _start(LINEAR)

@@ -26,6 +26,7 @@ class Habits:
 
     Attributes:
         convention: How the parameters are handed over (:mod:`maxmargin.verify.blackbox.conventions`).
+        sparse: Whether it takes sparse gradients alone.
         lr_knob: Where the learning rate is set, by the name of its knob; ``OUTSIDE.name`` where steps are scaled.
         lr_knob_error: Relative error, under that knob, of "twice the rate moves twice as far".
         lr_error: That error where ``lr`` of the parameter groups is doubled before a step, as a schedule does; NaN
@@ -48,6 +49,7 @@ class Habits:
     """
 
     convention: str = PLAIN.name
+    sparse: bool = False
     lr_knob: str = GROUPS_LR.name
     lr_knob_error: float = 0.0
     lr_error: float = 0.0
@@ -91,7 +93,8 @@ def habits(
         random: How much two runs alike differ; order and rounding are not tried where they do.
         lr_error: As in :class:`Habits`.
     """
-    convention = session.target.calling(handle.params).convention
+    calling = session.target.calling(handle.params)
+    convention = calling.convention
     assert convention is not None
     rate, rounded, order = handle.rate, weight_format(session), list(range(len(update)))
     steady, several = random <= HABIT_SEEN, len(update) > 1
@@ -99,6 +102,7 @@ def habits(
     still = [(name, s.numpy()) for name, s in zip(session.shapes, session.still, strict=True) if bool(s.any())]
     return Habits(
         convention=convention.name,
+        sparse=calling.sparse,
         lr_knob=rate.knob.name,
         lr_knob_error=rate.error,
         lr_error=lr_error,
@@ -209,6 +213,8 @@ def _remarks(found: Habits) -> Iterator[Sentence]:
         yield say("{steps} of its later steps, of those watched, moved nothing.", steps=found.skips)
     if found.convention != PLAIN.name:
         yield say("Parameters are handed over as {convention}.", convention=found.convention)
+    if found.sparse:
+        yield say("It takes sparse gradients alone; here they hold every row.")
 
 
 def _of_rate(found: Habits) -> Iterator[Sentence]:
