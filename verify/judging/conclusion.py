@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, log
 
+import numpy as np
+
 from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.evidence.measured import Measured
 from maxmargin.verify.judging.facts import untold
 from maxmargin.verify.judging.guarantee import factor_of
-from maxmargin.verify.judging.no_norm import no_norm
+from maxmargin.verify.judging.no_norm import no_norm, stopped
 from maxmargin.verify.judging.own_norm import OwnNorm, own_norm, own_norm_missing
 from maxmargin.verify.judging.wording import nearly, reach, remarks, stand_in
 from maxmargin.verify.lab.faults.finding import Kind
@@ -135,9 +137,10 @@ def conclude(
         claim=claim,
         reasons=(
             *nearly(name, defect, factor),
+            *(_stops(found) if why is NoNorm.STOPS else ()),
             *remarks(found, verdicts, tier),
             *_outcomes(verdicts),
-            *own_norm_missing(found, tier),
+            *(own_norm_missing(found, tier) if why is None else ()),
             *blind,
             *(_scope(found) if outcome is Outcome.HOLDS else ()),
             *stand_in(found),
@@ -147,6 +150,21 @@ def conclude(
         factor=factor,
         why=why,
     )
+
+
+def _stops(found: Sequence[Measured]) -> list[str]:
+    """From when on weights stand still, and how large the gradient is there, where it is not rescaled."""
+    said = []
+    for m in found:
+        path, since = m.trajectory, stopped(m)
+        sizes = np.exp(path.log_scale[-1]) * np.sqrt(
+            sum((b[-1] ** 2).reshape(path.runs, -1).sum(axis=1) for b in path.gradient.values())
+        )
+        there = f", at gradients of norm {sizes.max():.0e}" if m.exam.about is not None and m.exam.about.stays else ""
+        said.append(
+            f"{m.problem.name}: its weights stand still from step {since:,} on{there}, whatever the learning rate."
+        )
+    return said
 
 
 def _outcomes(verdicts: Sequence[ProblemVerdict]) -> list[str]:

@@ -31,6 +31,25 @@ def _still(m: Measured, v: ProblemVerdict) -> bool:
     return v.separated_runs == 0 and bool(m.exam.signature) and (idle or _whole(m.exam, Kind.FROZEN))
 
 
+def stopped(m: Measured) -> int | None:
+    """The step from which no run of a black box moved its weights any more, for at least half of all steps; or None."""
+    path = m.trajectory
+    if m.exam.about is None or m.exam.twin is not None or path.alive is None or not path.alive.all():
+        return None
+    ends = [block[-1] for block in path.theta.values()]
+    moved = [
+        any((b[t] != end).any() for b, end in zip(path.theta.values(), ends, strict=True))
+        for t in range(len(path.steps))
+    ]
+    since = int(path.steps[moved.index(False)])
+    return since if 2 * since <= path.steps[-1] else None
+
+
+def _stops(m: Measured, v: ProblemVerdict) -> bool:
+    del v
+    return stopped(m) is not None
+
+
 def _ascends(m: Measured, v: ProblemVerdict) -> bool:
     return _whole(m.exam, Kind.ASCENT) and v.separated_runs == 0
 
@@ -55,6 +74,7 @@ _REASONS = (
     (NoNorm.NOT_FINITE, _not_finite),
     (NoNorm.STILL, _still),
     (NoNorm.ASCENDS, _ascends),
+    (NoNorm.STOPS, _stops),
     (NoNorm.RANDOM, _random),
     (NoNorm.NO_DESCENT, _no_descent),
 )

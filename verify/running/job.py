@@ -124,17 +124,20 @@ class Job:
             found = self._run(training, progress)
 
     def _again(self, training: Training, decision: Decision) -> Training | None:
-        """The run that may decide what this one did not; None where none may, or would take too long.
+        """The run that may decide what this one did not.
 
         It has as many steps as a gap that closes seems to need. Where it does not, or not in time, it is longer and
         goes at a fraction of the pace; a black box, whose steps are slow, once.
+
+        Returns:
+            How it is trained; None where no run may decide, or it would take too long.
         """
         if not decision.another_run_may_do:
             return None
         needed, most = decision.facts.steps_needed or 0.0, LONGEST_RUN * self.training.steps
         steps = LONGER_RUN * training.steps
-        if needed and max(steps, NEEDED_MARGIN * needed) <= most:
-            return replace(training, steps=int(max(steps, NEEDED_MARGIN * needed)))
+        if needed and max(steps, needed) <= most:
+            return replace(training, steps=int(min(max(steps, NEEDED_MARGIN * needed), most)))
         once = training is not self.training and not isinstance(training.trainee, Optimizer)
         if once or decision.facts.slower * LONGEST_RUN <= 1:
             return None

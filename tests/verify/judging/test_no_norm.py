@@ -21,6 +21,8 @@ STEP = Step({"W": np.ones(2), "a": np.ones(1)}, {"W": -np.ones(2), "a": -np.ones
 @dataclass
 class _Trajectory:
     margin: np.ndarray
+    theta: dict
+    alive: np.ndarray = field(default_factory=lambda: np.array([True]))
     steps: np.ndarray = field(default_factory=lambda: np.array([0, 10, 100]))
 
     @property
@@ -41,9 +43,12 @@ class _Measured:
     trajectory: _Trajectory
 
 
-def _seen(*findings, signature=(STEP,), random=0.0, length=1.0, margin=(-1.0, 0.1, 2.0), rescalable=True):
+def _seen(
+    *findings, signature=(STEP,), random=0.0, length=1.0, margin=(-1.0, 0.1, 2.0), rescalable=True, theta=(0, 1, 2)
+):
     exam = Exam("p", about=_About(random, length, rescalable), signature=signature, findings=findings)
-    return _Measured(exam, _Trajectory(np.array(margin)[:, None]))
+    weights = {"W": np.zeros((3, 1, 2)), "a": np.array(theta, dtype=float)[:3, None, None]}
+    return _Measured(exam, _Trajectory(np.array(margin)[:, None], weights))
 
 
 def _why(*found):
@@ -64,6 +69,7 @@ CASES = {
     NoNorm.STILL: _seen(_fault(Kind.FROZEN, "W"), _fault(Kind.FROZEN, "a"), margin=(-1.0, -1.0, -1.0)),
     NoNorm.ASCENDS: _seen(_fault(Kind.ASCENT), margin=(-1.0, -5.0, -9.0)),
     NoNorm.RANDOM: _seen(random=RANDOM_STEPS),
+    NoNorm.STOPS: _seen(theta=(0.0, 1.0, 1.0)),
     NoNorm.NO_DESCENT: _seen(margin=(-1.0, -1.5, -2.0)),
 }
 
@@ -91,6 +97,7 @@ def test_each_reason_must_show_on_every_problem(why):
         _seen(random=0.9 * RANDOM_STEPS),
         _seen(margin=(-2.0, -1.0, -0.5)),  # slow, but on its way
         _seen(margin=(-2.0, 0.1, -0.5)),
+        _seen(theta=(0.0, 1.0, 1.0 + 1e-15)),  # it moves
         _seen(signature=()),  # nothing is known
         _seen(margin=(-1.0, -1.5, -2.0), rescalable=False),  # the run was not its own
     ],

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from maxmargin.models import problems
 from maxmargin.solvers.norms import get_norm
 from maxmargin.verify.engine.schedules import Paced
 from maxmargin.verify.lab.examine import Exam
@@ -48,7 +47,8 @@ def _new(thing, **new):
         (True, [], [(1000, 1)]),
         (True, [2000], [(1000, 1), (4000, 1)]),
         (True, [8000], [(1000, 1), (10_000, 1)]),
-        (True, [13_000], [(1000, 1), (4000, 1 / 4)]),  # too long at this pace
+        (True, [15_000], [(1000, 1), (16_000, 1)]),
+        (True, [17_000], [(1000, 1), (4000, 1 / 4)]),  # too long at this pace
         (True, [None], [(1000, 1), (4000, 1 / 4)]),
         (True, [None] * 5, [(1000, 1), (4000, 1 / 4), (16_000, 1 / 16)]),
         (True, [8000] + [None] * 5, [(1000, 1), (10_000, 1), (16_000, 1 / 4), (16_000, 1 / 16)]),
