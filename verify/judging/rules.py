@@ -22,12 +22,12 @@ class Decision:
     def another_run_may_do(self) -> bool:
         """Whether a longer or a slower run may decide: nothing but how this one went speaks against the norm.
 
-        A gap that stands though steps are the norm's own may be the pace's doing: it refutes where it stands at a
-        slower one too.
+        A gap that stands, or late steps that are not the norm's, though steps are not known to be another's, may be the
+        pace's doing: they refute where they are so at a slower one too.
         """
         f = self.facts
         if self.outcome is Outcome.FAILS:
-            return f.own_steps and set(self.reasons) <= _STANDS and f.slower == 1.0
+            return not f.foreign_steps and set(self.reasons) <= _STANDS and f.slower == 1.0
         open_ = {name for name, h in f.hypotheses.items() if h.met is not True and h.kind != "number"}
         return (
             self.outcome is Outcome.INCONCLUSIVE and set(self.reasons) <= _OF_THE_RUN and open_ <= {"direction settles"}
@@ -39,10 +39,9 @@ class Decision:
         return tuple(reason.value.format(f=self.facts) for reason in self.reasons)
 
 
-_STANDS = frozenset({Reason.STOPS, Reason.FLAT, Reason.SOME_RUNS})
+_STANDS = frozenset({Reason.STOPS, Reason.MISALIGNED, Reason.FLAT, Reason.NEARLY_FLAT, Reason.SOME_RUNS})
 _OF_THE_RUN = _STANDS | {
     Reason.LARGE,
-    Reason.MISALIGNED,
     Reason.UNMATCHED,
     Reason.RIVAL_NEAR,
     Reason.FAR,
@@ -53,7 +52,6 @@ _OF_THE_RUN = _STANDS | {
     Reason.NO_THEOREM,
     Reason.SLOWER,
     Reason.NO_SLOPE,
-    Reason.NEARLY_FLAT,
     Reason.CLOSING,
     Reason.CLOSING_LATE,
 }

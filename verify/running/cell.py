@@ -135,13 +135,15 @@ class Cell:
             seed=self.seed,
             device="cpu",
             known=Known.of(optimizer, pace),
+            once=True,
         )
 
     def _led(self, job: Job) -> Job:
         """The job with the cell's schedule and steps."""
         training = job.training
         pace = replace(training.pace, decay=self.decay)
-        return replace(job, training=replace(training, pace=pace, steps=self.steps or training.steps))
+        led = replace(training, pace=pace, steps=self.steps or training.steps)
+        return replace(job, training=led, once=job.once or bool(self.steps))
 
 
 def row_of(cell: Cell, parent: int = 0) -> Row:

@@ -72,6 +72,7 @@ class Job:
         known: What theory knows of it beforehand; None for an optimizer that was examined instead.
         control: A wrong norm, for which the same check on the same runs must not hold; None where none is asked.
         key: A hash of all that its result depends on.
+        once: Whether one run decides, of as many steps as are given.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Job:
     known: Known | None = None
     control: Norm | None = None
     key: str = ""
+    once: bool = False
 
     def __getstate__(self) -> dict[str, Any]:
         # A problem that was handed over has no name that leads to it in another process.
@@ -106,13 +108,16 @@ class Job:
         return isinstance(self.training.trainee, Optimizer)
 
     def run(self, progress: StepProgress | None = None) -> Measured:
-        """Train and measure; what was examined again, where another run may decide what this one did not.
+        """Train and measure; again, where another run may decide what this one did not.
+
+        The full tier's runs of a black box take an hour, and are not repeated.
 
         Returns:
             What was measured of the last run.
         """
         found = self._run(self.training, progress)
-        if self.tier == "full" or self.known is not None or not self.exam.claimed:
+        native = isinstance(self.training.trainee, Optimizer)
+        if self.once or not self.exam.claimed or not (native or self.tier == "quick"):
             return found
         norm, training = self.exam.claimed[0], self.training
         while True:

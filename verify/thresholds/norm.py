@@ -41,6 +41,10 @@ POWER_CLEAR = named("POWER_CLEAR", 0.02, "of what the power explains",
     "an exact one leaves 1e-12; a soft sign, one Newton–Schulz step and an eps leave 0.1 and more")
 POWER_ERRORS = named("POWER_ERRORS", 3.0, "standard errors", "within which a power is a simple one")
 POWER_ROUNDING = named("POWER_ROUNDING", 1e-8, "exponent", "what rounding makes of one at most", "float64")
+SIMPLE_NEAR = named("SIMPLE_NEAR", 3e-4, "relative",
+    "within which an exponent P is a simple one as well: an eps bends it so far, and the gap of the one under the "
+    "other is less",
+    "MADGRAD's eps makes 3.99997 of 4")
 SIMPLE_POWER = named("SIMPLE_POWER", 4, "denominator", "at most, of a simple P: 3/2, 3, 7/4")
 OWN_DIRECTIONS = named("OWN_DIRECTIONS", 1e-3, "of the step",
     "outside the gradient's singular pairs or rows, that is still rounding")

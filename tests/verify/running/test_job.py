@@ -14,7 +14,7 @@ from maxmargin.verify.running.job import Job
 from maxmargin.verify.training.train import Training
 
 
-def _runs(monkeypatch, needed, *, native=True, missing=True, tier="quick"):
+def _runs(monkeypatch, needed, *, native=True, missing=True, tier="quick", once=False):
     """Steps and share of the pace of all runs, where the decision on each asks for ``needed`` steps, or cannot tell."""
     made, asked = [], iter(needed)
 
@@ -32,7 +32,7 @@ def _runs(monkeypatch, needed, *, native=True, missing=True, tier="quick"):
     monkeypatch.setattr("maxmargin.verify.running.job.replace", _new)
     trainee = get_optimizer("signum") if native else (None, None)
     exam = Exam("blocks@linear", claimed=(get_norm("linf"),))
-    Job("job", exam, Training(trainee, 1000, 1, 0.01, Paced(1.0)), tier, {}, None, 0, "cpu").run()
+    Job("job", exam, Training(trainee, 1000, 1, 0.01, Paced(1.0)), tier, {}, None, 0, "cpu", once=once).run()
     return made
 
 
@@ -61,6 +61,11 @@ def test_runs_are_as_long_as_a_closing_gap_asks_and_slower_where_it_does_not_clo
     assert _runs(monkeypatch, needed, native=native) == made
 
 
-def test_nothing_is_run_again_where_more_than_the_run_speaks_against_a_norm_or_in_the_full_tier(monkeypatch):
+def test_nothing_is_run_again_where_more_than_the_run_speaks_against_a_norm(monkeypatch):
     assert _runs(monkeypatch, [2000], missing=False) == [(1000, 1)]
-    assert _runs(monkeypatch, [2000], tier="full") == [(1000, 1)]
+
+
+def test_nothing_is_run_again_where_one_run_is_asked_for_and_no_black_box_for_hours(monkeypatch):
+    assert _runs(monkeypatch, [2000], once=True) == [(1000, 1)]
+    assert _runs(monkeypatch, [2000], native=False, tier="full") == [(1000, 1)]
+    assert _runs(monkeypatch, [2000], tier="full") == [(1000, 1), (4000, 1)]

@@ -21,6 +21,7 @@ from maxmargin.verify.thresholds.norm import (
     POWER_CLEAR,
     POWER_ERRORS,
     POWER_ROUNDING,
+    SIMPLE_NEAR,
     SIMPLE_POWER,
 )
 
@@ -49,10 +50,12 @@ class PowerLaw:
 
     @property
     def exponent(self) -> float:
-        """P = 1 + 1/power, a simple fraction where one is within the error, otherwise to the digits that are known."""
+        """P = 1 + 1/power, a simple fraction where one is within the error or near, otherwise to the digits known."""
         tolerance = POWER_ERRORS * self.error + POWER_ROUNDING
-        simple = Fraction(1.0 + 1.0 / self.power).limit_denominator(SIMPLE_POWER)
-        if simple > 1 and abs(1.0 / (float(simple) - 1.0) - self.power) <= tolerance:
+        P = 1.0 + 1.0 / self.power
+        simple = Fraction(P).limit_denominator(SIMPLE_POWER)
+        near = abs(simple - P) <= SIMPLE_NEAR * P
+        if simple > 1 and (near or abs(1.0 / (float(simple) - 1.0) - self.power) <= tolerance):
             return float(simple)
         digits = int(np.clip(-np.log10(tolerance / self.power), 2, 10))
         return 1.0 + float(f"{1.0 / self.power:.{digits}g}")
