@@ -24,6 +24,9 @@ from maxmargin.verify.engine.trajectory import Trajectory
 from maxmargin.verify.optimizers import get_optimizer
 from maxmargin.verify.optimizers.core.base import Optimizer
 
+ARRIVED = 1e-9
+"""What is 0 but for rounding, of a gap or a spread that is asked to be below 1e-2."""
+
 
 def trained(
     problem: str | Problem,
@@ -100,6 +103,24 @@ def gaps(problem: Problem, path: Trajectory, norm: str, at: Sequence[int] | None
 def nearest(path: Trajectory, step: float) -> int:
     """The checkpoint nearest to a step, in log t."""
     return 1 + int(np.abs(np.log(path.steps[1:] / step)).argmin())
+
+
+def at_length(tier: str, steps: int) -> int:
+    """Return the steps of a case that takes so many in the quick tier: a hundred times as many in the full one.
+
+    Not more than 2e7, minutes for a network under the spectral norm.
+    """
+    return steps if tier == "quick" else min(100 * steps, 20_000_000)
+
+
+def shrunk(end: float, before: float) -> float:
+    """Return end / before, of what falls to 0 by theory; 0 where it has: rounding is not compared with rounding.
+
+    Example:
+        >>> shrunk(1e-3, 4e-3), shrunk(3e-15, 2e-15)
+        (0.25, 0.0)
+    """
+    return 0.0 if end <= ARRIVED else end / before
 
 
 def exponent(x: Any, y: Any) -> float:

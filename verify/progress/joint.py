@@ -87,9 +87,9 @@ class JointProgress:
             self._progress(done + sum(self._shares.values()), total, text)
 
     def share(self, job: str, share: float, text: str = "") -> None:
-        """Report that this share of an unfinished job is done; it never falls."""
+        """Report that this share of an unfinished job is done; it falls where another, longer run begins."""
         with self._lock:
-            self._shares[job] = max(share, self._shares.get(job, 0.0))
+            self._shares[job] = share
             self._progress(self._done + sum(self._shares.values()), self._total, text)
 
     def finished(self, job: str) -> None:

@@ -1,4 +1,4 @@
-"""Progress across processes: shares add to the count of the finished, never fall, and nothing is left behind."""
+"""Progress across processes: shares add to the count of the finished, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "EVERY", 0.02)
 
 
-def test_steps_of_other_processes_arrive_as_shares_that_never_fall(said: Said, hasty: None) -> None:
+def test_steps_of_other_processes_arrive_as_shares_that_rise(said: Said, hasty: None) -> None:
     def work(file: StepFile, steps: int) -> int:  # in here, so that it travels whole
         for done in range(0, steps + 1, steps // 8):
             file(done, steps)
@@ -58,12 +58,12 @@ def test_steps_of_other_processes_arrive_as_shares_that_never_fall(said: Said, h
     assert not folder.exists()
 
 
-def test_a_longer_run_after_a_short_one_does_not_go_back(said: Said) -> None:
+def test_a_longer_run_after_a_short_one_does_not_pass_for_done(said: Said) -> None:
     with JointProgress(_into(said)) as joint:
         joint(0, 2)
-        joint.share("job", 0.9)
-        joint.share("job", 0.1, "the scout is back, the whole run begins")
-    assert [count for count, _, _ in said] == [0, 0.9, 0.9]
+        joint.share("job", 1.0)
+        joint.share("job", 0.1, "nothing was decided, a longer run begins")
+    assert [count for count, _, _ in said] == [0, 1.0, 0.1]
 
 
 def test_a_finished_job_is_not_counted_twice(said: Said, hasty: None) -> None:

@@ -87,8 +87,9 @@ def predictor_approaches(
     from maxmargin.models import problems
     from maxmargin.solvers.linear.optimum import solve_margin
     from maxmargin.solvers.norms import get_norm
-    from maxmargin.verify.claims.measures import nearest, trained
+    from maxmargin.verify.claims.measures import at_length, nearest, trained
 
+    steps = at_length(tier, steps)
     data = problems.get(problem)
     start = level(data, scale) if flat else None
     _, path = trained(data, optimizer, steps=steps, seed=seed, scale=scale, start=start)
@@ -293,8 +294,9 @@ def on_network(
 
     The theorem is of runs whose limit has a positive margin (T2): a run whose neurons die is none of them.
     """
-    from maxmargin.verify.claims.measures import gaps, nearest, trained
+    from maxmargin.verify.claims.measures import at_length, gaps, nearest, trained
 
+    steps = at_length(tier, steps)
     data, path = trained(problem, optimizer, steps=steps, runs=runs, seed=seed, scale=0.001)
     good = np.flatnonzero(path.separated)
     own = gaps(data, path, norm, [nearest(path, steps / 10), -1])[:, good]

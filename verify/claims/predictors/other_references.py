@@ -59,7 +59,7 @@ def robust(
     from maxmargin.models import problems
     from maxmargin.solvers.linear.optimum import solve_margin
     from maxmargin.solvers.norms import get_norm
-    from maxmargin.verify.claims.measures import nearest, trained
+    from maxmargin.verify.claims.measures import nearest, shrunk, trained
 
     plain = problems.get(f"binary:n=8,d=12,seed={seed + 6}@linear")
     X, y = plain.X.numpy(), plain.contrasts.flatten().numpy()
@@ -90,7 +90,7 @@ def robust(
     end = deficit(path.at(-1, 0))
     return {
         "gap": end,
-        "gap, end over a tenth": end / deficit(path.at(nearest(path, 30_000), 0)),
+        "gap, end over a tenth": shrunk(end, deficit(path.at(nearest(path, 30_000), 0))),
         "gap of the plain maximizer over it": deficit(solve_margin(plain, own).theta) / end,
         "certified gap of the reference": 1 - best / upper,
         "separated": float(path.separated.mean()),
@@ -127,6 +127,8 @@ def normalized(
     Returns:
         The numbers; "error of the uniform margin" is of the equations Xw = 1.
     """
+    from maxmargin.verify.claims.measures import shrunk
+
     rng = np.random.default_rng(seed)
     X = rng.standard_normal((n, d)) * rng.choice([-1.0, 1.0], n)[:, None]  # labels multiplied into the samples
     uniform = np.linalg.lstsq(X, np.ones(n), rcond=None)[0]
@@ -148,7 +150,7 @@ def normalized(
             spread[t] = float(np.std(m) / np.mean(m))
     return {
         "spread of the margins": spread[steps],
-        "spread, end over a tenth": spread[steps] / spread[steps // 10],
+        "spread, end over a tenth": shrunk(spread[steps], spread[steps // 10]),
         "least margin": float((X @ w).min() / np.linalg.norm(X @ w)),
         "error of the uniform margin": float(np.abs(X @ uniform - 1).max()),
         "gamma": g,
@@ -189,6 +191,7 @@ def natural(
     from maxmargin.models.problem import Problem
     from maxmargin.solvers.linear.optimum import solve_margin
     from maxmargin.solvers.norms import get_norm
+    from maxmargin.verify.claims.measures import shrunk
 
     plain = problems.get(f"binary:n={n},d={d},seed={seed}@linear")
     X = plain.X.numpy() * plain.contrasts.flatten().numpy()[:, None]
@@ -216,7 +219,7 @@ def natural(
             gaps[t] = 1 - float((X @ w).min() / np.sqrt(w @ F @ w) / best.margin)
     return {
         "gap": gaps[steps],
-        "gap, end over a tenth": gaps[steps] / gaps[steps // 10],
+        "gap, end over a tenth": shrunk(gaps[steps], gaps[steps // 10]),
         "certified gap of the reference": float(best.gap),
         "least margin": float((X @ w).min()),
     }
