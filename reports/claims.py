@@ -1,4 +1,7 @@
-"""The table of all claims in Markdown, from a finished ``verify``: ``python -m maxmargin.reports.claims DIR``."""
+"""The table of all claims in Markdown, from one finished ``verify`` or two.
+
+``python -m maxmargin.reports.claims QUICK [FULL]``, the folders that ``verify`` wrote in the two tiers.
+"""
 
 from __future__ import annotations
 
@@ -8,36 +11,54 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from maxmargin.reports.data import Standing, known, load
+from maxmargin.verify.progress.report import span
 from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
 from maxmargin.verify.results.encoding import ReportError
 from maxmargin.verify.results.outcome import Outcome
 from maxmargin.verify.results.verdict import ControlVerdict
 
 
-def markdown(campaign: Campaign) -> str:
+def markdown(campaign: Campaign, other: Campaign | None = None) -> str:
     """Return one row a claim, by paper: id, kind, source, outcome, the number that decided, the control's outcome.
 
     Below the table stands why a claim does not hold, in its record's words where it was known, and in its reasons.
+
+    Args:
+        campaign: Whose numbers are shown.
+        other: Of another tier: its outcomes beside these, and what does not hold there.
     """
-    counts = ", ".join(f"{sum(c.outcome is o for c in campaign.claims)} {o.value}" for o in Outcome)
+    both = [campaign] if other is None else [campaign, other]
     lines = [
         "# What came out of the claims",
         "",
-        f"`maxmargin verify --tier {campaign.tier} --seed {campaign.seed} --out DIR`, then "
-        f"`python -m maxmargin.reports.claims DIR > reports/claims.md`: {len(campaign.claims)} claims, {counts}.",
+        *map(_counts, both),
+        "",
+        "Then `python -m maxmargin.reports.claims QUICK FULL > reports/claims.md` with the two folders. The full tier "
+        "has three seeds a case and up to a hundred times the steps. The numbers shown are the first tier's.",
         "",
         "A control is the same check where it must not hold: a violated hypothesis, a wrong norm, a broken optimizer. "
         f"What it said there: {_controls(campaign)}.",
     ]
     for paper, claims in groupby(sorted(campaign.claims, key=lambda c: c.paper), key=lambda c: c.paper):
-        lines += ["", f"## {_cell(paper or 'other')}", "", *_table(list(claims))]
-    open_ = [c for c in campaign.claims if c.outcome is not Outcome.HOLDS]
-    if open_:
-        lines += ["", "## What does not hold, and why", ""]
-    for claim in open_:
-        told = claim.because if claim.outcome is claim.expected else ""
-        lines.append(f"- **{_cell(claim.id)}** {claim.outcome.name}: {_cell(told or ' '.join(claim.reasons))}")
+        lines += ["", f"## {_cell(paper or 'other')}", "", *_table(list(claims), other)]
+    for c in both:
+        if open_ := [claim for claim in c.claims if claim.outcome is not Outcome.HOLDS]:
+            lines += ["", f"## What does not hold in the {c.tier} tier, and why", "", *map(_why, open_)]
     return "\n".join([*lines, ""])
+
+
+def _counts(campaign: Campaign) -> str:
+    counts = ", ".join(f"{sum(c.outcome is o for c in campaign.claims)} {o.value}" for o in Outcome)
+    took = "" if campaign.seconds is None else f", {span(campaign.seconds)}"
+    command = f"`maxmargin verify --tier {campaign.tier} --seed {campaign.seed} --out DIR`{took}"
+    return f"- {command}: {len(campaign.claims)} claims, {counts}."
+
+
+def _why(claim: ClaimVerdict) -> str:
+    """Why a claim does not hold: as its record says, if that is how it was known to come out, or where it does not."""
+    told = claim.because if claim.outcome is claim.expected else ""
+    open_ = [f"{p.problem}: {'; '.join(p.reasons)}" for p in claim.problems if p.outcome is not Outcome.HOLDS]
+    return f"- **{_cell(claim.id)}** {claim.outcome.name}: {_cell(told or '. '.join(open_) or ' '.join(claim.reasons))}"
 
 
 def _controls(campaign: Campaign) -> str:
@@ -45,13 +66,17 @@ def _controls(campaign: Campaign) -> str:
     return ", ".join(f"{count} {name}" for name, count in said.most_common())
 
 
-def _table(claims: list[ClaimVerdict]) -> Iterator[str]:
-    yield "| claim | kind | source | outcome | decided by | control |"
-    yield "|---|---|---|---|---|---|"
+def _table(claims: list[ClaimVerdict], other: Campaign | None) -> Iterator[str]:
+    there = {} if other is None else {c.id: c.outcome.name for c in other.claims}
+    more = [] if other is None else [f"{other.tier} tier"]
+    heads = ["claim", "kind", "source", "outcome", *more, "decided by", "control"]
+    yield f"| {' | '.join(heads)} |"
+    yield "|---" * len(heads) + "|"
     for claim in claims:
         control = claim.control
         refused = "–" if control is None else f"{_control(control)}: {control.violates}"
-        cells = (claim.id, claim.kind, claim.source, claim.outcome.name, _decided(claim), refused)
+        beside = [] if other is None else [there.get(claim.id, "–")]
+        cells = (claim.id, claim.kind, claim.source, claim.outcome.name, *beside, _decided(claim), refused)
         yield f"| {' | '.join(_cell(c) for c in cells)} |"
 
 
@@ -75,22 +100,25 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
 
 
-def table_of(directory: str) -> str:
-    """Return the table of a folder that ``verify`` wrote.
+def table_of(directory: str, other: str | None = None) -> str:
+    """Return the table of one folder that ``verify`` wrote, or of two.
 
     Raises:
         ReportError: for a folder that holds no results, or those of a check.
     """
-    found = load(directory)
-    if not isinstance(found, Campaign):
-        raise ReportError(f"{directory} holds a check; needed is what 'maxmargin verify --out' wrote")
-    return markdown(found)
+    campaigns = []
+    for folder in filter(None, (directory, other)):
+        found = load(folder)
+        if not isinstance(found, Campaign):
+            raise ReportError(f"{folder} holds a check; needed is what 'maxmargin verify --out' wrote")
+        campaigns.append(found)
+    return markdown(*campaigns)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m maxmargin.reports.claims DIR")
+    if len(sys.argv) not in (2, 3):
+        sys.exit("usage: python -m maxmargin.reports.claims QUICK [FULL]")
     try:
-        print(table_of(sys.argv[1]), end="")
+        print(table_of(*sys.argv[1:]), end="")
     except ReportError as error:
         sys.exit(f"maxmargin: error: {error}")

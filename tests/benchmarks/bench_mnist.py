@@ -142,7 +142,7 @@ the seeds that separate. The second is what they do not report:
 - By how much ‖θ‖ grew from the start: at these learning rates the start is forgotten only like its inverse.
 
 A cosine to the last iterate near 1 says that a run has slowed down; Γ and the matched point say how far it has come.
-{missing} rows of {rows} are not measured yet and left out; the command goes on with them."""
+{missing}"""
 
 
 def report(rows: Mapping[str, Mapping[str, Any]]) -> str:
@@ -163,9 +163,10 @@ def _setting(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         if (row := next((r for k, r in rows.items() if k.startswith(size)), None))
     ]
     every = list(keys(""))
-    missing = sum(key not in rows for key in every)
+    left = sum(key not in rows for key in every)
+    missing = f"{left} rows of {len(every)} are not measured yet and left out; the command goes on with them."
     yield SETTING.format(
-        missing=missing, rows=len(every), sizes="; ".join(sizes), first=FIRST[0],
+        missing=missing if left else f"All {len(every)} rows are measured.", sizes="; ".join(sizes), first=FIRST[0],
         rest=", ".join(map(str, FIRST[1:])), enough=ENOUGH,
     )  # fmt: skip
     yield ""

@@ -54,6 +54,24 @@ def test_every_claim_has_its_row_and_what_does_not_hold_its_reason():
     assert "- **known** FAILS: It is known." in text
 
 
+def test_two_tiers_stand_side_by_side_and_each_is_explained():
+    quick = Campaign(tier="quick", seed=0, claims=(claim("both", 0.5), claim("later", 3.0, outcome=Outcome.FAILS)))
+    full = Campaign(
+        tier="full", seed=0, seconds=120.0, claims=(claim("both", 3.0, outcome=Outcome.FAILS), claim("later", 0.5))
+    )
+    text = markdown(quick, full)
+    assert (
+        "| claim | kind | source | outcome | full tier | decided by | control |\n|---|---|---|---|---|---|---|" in text
+    )
+    assert "| both | bound | A paper, theorem 1\\|2 | HOLDS | FAILS |" in text
+    assert "| later | bound | A paper, theorem 1\\|2 | FAILS | HOLDS |" in text
+    assert "--tier full --seed 0 --out DIR`, 2 min: 2 claims, 1 holds, 1 fails, 0 inconclusive." in text
+    quick_part, full_part = text.split("## What does not hold in the full tier, and why")
+    assert "- **later** FAILS" in quick_part
+    assert "- **both** FAILS" in full_part
+    assert "later" not in full_part
+
+
 def test_what_the_check_said_of_the_controls_is_told_and_counted():
     def with_control(name, refused, outcome):
         (problem,) = claim(name, 0.5).problems
