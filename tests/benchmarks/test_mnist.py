@@ -48,9 +48,9 @@ def test_the_page_names_the_own_norm_and_the_figure_is_drawn(rows):
         line for line in text.splitlines() if line.startswith("| muon |") and "of 10" not in line and "of 3" not in line
     ]
     assert own.split("|")[4].strip().startswith("**")
-    drawn = ElementTree.fromstring(bench.figure(rows, "digits"))
+    drawn = ElementTree.fromstring(bench.figure(rows, "digits", "relu2"))
     assert len(drawn.findall(".//{http://www.w3.org/2000/svg}path")) >= 8 + 8 * 2
-    assert bench.figure(rows, "mnist") == ""
+    assert bench.figure(rows, "mnist", "relu2") == ""
 
 
 def test_gaps_are_of_the_weights_and_not_of_their_length():
