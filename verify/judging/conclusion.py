@@ -153,17 +153,14 @@ def conclude(
 
 
 def _stops(found: Sequence[Measured]) -> list[str]:
-    """From when on weights stand still, and how large the gradient is there, where it is not rescaled."""
+    """From when on weights stand still, and how large the gradient is there."""
     said = []
     for m in found:
-        path, since = m.trajectory, stopped(m)
-        sizes = np.exp(path.log_scale[-1]) * np.sqrt(
-            sum((b[-1] ** 2).reshape(path.runs, -1).sum(axis=1) for b in path.gradient.values())
-        )
-        there = f", at gradients of norm {sizes.max():.0e}" if m.exam.about is not None and m.exam.about.stays else ""
-        said.append(
-            f"{m.problem.name}: its weights stand still from step {since:,} on{there}, whatever the learning rate."
-        )
+        path = m.trajectory
+        squares = sum((b[-1] ** 2).reshape(path.runs, -1).sum(axis=1) for b in path.gradient.values())
+        size = float((np.exp(path.log_scale[-1]) * np.sqrt(squares)).max())
+        since = f"its weights stand still from step {stopped(m):,} on, where the gradient's norm is {size:.0e}"
+        said.append(f"{m.problem.name}: {since}, whatever the learning rate.")
     return said
 
 

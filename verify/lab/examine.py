@@ -364,13 +364,14 @@ def _scope(about: Probe, twin: Twin | None) -> Iterator[Sentence]:
             "Its steps are longer where the weights are (like ‖θ‖^{power:.1f}, a trust ratio), which our pacing undid.",
             power=about.trust,
         )
-    if twin is not None and about.depth == inf:
-        yield Sentence.of("What it does after {calls} calls of step() was not seen.", calls=twin.longest)
-    elif twin is not None:
+    if twin is not None:
+        small = "" if about.depth == inf else "of norms below {depth:.0e} or "
         yield Sentence.of(
-            "What it does after {calls} calls of step(), or on gradients of norms below {depth:.0e}, was not seen.",
+            f"What it does after {{calls}} calls of step(), or on gradients {small}below {{fallen:.0e}} of the largest "
+            "before, was not seen.",
             calls=twin.longest,
             depth=about.depth,
+            fallen=twin.fallen,
         )
     elif about.depth < about.floor or (about.floor == 0 and about.depth < inf):
         yield Sentence.of("Gradients of norms below {depth:.0e} were not tried.", depth=about.depth)

@@ -12,6 +12,9 @@ from maxmargin.verify.thresholds.table import named
 TWIN_CHANGING = named("TWIN_CHANGING", 200, "steps", "of changing gradients")
 TWIN_SPECIAL = named("TWIN_SPECIAL", 30, "steps", "of each special kind of gradients")
 TWIN_LATE = named("TWIN_LATE", 2_000, "steps", "as long as a twin is followed: a later change would not be seen")
+TWIN_FALL = named("TWIN_FALL", 1e-100, "of the first gradient",
+    "to which late ones fall, at most as fast as the memory can follow: a threshold beside what was seen before shows",
+    "chosen: squares are 1e-200; a memory of 10 steps falls to 1e-87, one of 1,000 not by half")
 TWIN_SHARE = named("TWIN_SHARE", 0.03, "of the weights' size", "moved in a step")
 TWIN_LONG_SHARE = named("TWIN_LONG_SHARE", 1000.0, "of the weights' size",
     "moved in a step where weights are drawn anew")

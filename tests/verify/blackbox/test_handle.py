@@ -330,3 +330,21 @@ def test_common_random_numbers_are_left_alone():
     handle = _handle(Descent)
     assert handle.rate.error <= 1e-12
     assert (random.random(), float(np.random.rand()), float(torch.rand(()))) == wanted  # noqa: NPY002
+
+
+def test_who_takes_sparse_gradients_alone_gets_them_with_every_row():
+    """SparseAdam on gradients of several shapes, some entries of which are 0, is Adam: nothing is left out."""
+    shapes, rng = [(3, 2), (4,), (2, 3, 2)], np.random.default_rng(1)
+    gradients = [[torch.as_tensor(rng.standard_normal(s) * (rng.random(s) < 0.7)) for s in shapes] for _ in range(5)]
+    ends = {}
+    for name in ("SparseAdam", "Adam"):
+        params = [torch.nn.Parameter(torch.ones(s, dtype=torch.float64)) for s in shapes]
+        handle = Handle(load(f"torch.optim:{name}", {"eps": 1e-30, "lr": 0.01}), params)
+        for blocks in gradients:
+            handle.step(blocks)
+            assert not any(p.grad.is_sparse for p in params)
+        ends[name] = [p.detach() for p in params]
+    assert load("torch.optim:SparseAdam").calling(params).sparse
+    assert not load("torch.optim:Adam").calling(params).sparse
+    for sparse, dense in zip(ends["SparseAdam"], ends["Adam"], strict=True):
+        torch.testing.assert_close(sparse, dense, rtol=1e-13, atol=1e-13)

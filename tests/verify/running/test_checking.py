@@ -15,6 +15,7 @@ from maxmargin.verify.results.answer import Answer, NoNorm
 from maxmargin.verify.results.verdict import Outcome
 from maxmargin.verify.running import trial
 from maxmargin.verify.running.checking import check
+from maxmargin.verify.training import train as training
 
 SHARED = "point:x=1:1@relu2:h=1"
 """One sample: the KKT directions of ℓ2, ℓ∞ and ℓ1 are one and the same."""
@@ -175,6 +176,33 @@ def test_two_regimes_cannot_be_claimed_of_an_optimizer_that_has_one():
     assert "there is one regime" in found.reasons[0]
     with pytest.raises(NormError, match="claims 3 norms"):
         check("torch.optim:SGD", claim="linf, then l2, then l1")
+
+
+class Tires(torch.optim.Optimizer):
+    """Gradient descent that keeps the sum of all squares, and stands still once the gradient is small beside it."""
+
+    def __init__(self, params, lr=0.1, least=1e-9):
+        super().__init__(params, {"lr": lr, "least": least})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                total = self.state[p].setdefault("total", torch.zeros((), dtype=torch.float64))
+                total += p.grad.square().sum()
+                if p.grad.norm() > group["least"] * total.sqrt():
+                    p.sub_(group["lr"] * p.grad)
+
+
+def test_who_stops_has_no_norm_for_that_reason(monkeypatch):
+    monkeypatch.setitem(training.STEPS, "quick", 3_000)
+    found = check(Tires, problems=["blocks"])
+    assert (found.answer, found.why, found.outcome) == (Answer.NO_NORM, NoNorm.STOPS, Outcome.FAILS)
+    assert found.sentence.endswith("maximizes no norm's margin: it stops, whatever the learning rate.")
+    assert found.reasons[0].startswith("blocks@linear: its weights stand still from step ")
+    assert "on, where the gradient's norm is " in found.reasons[0]
+    assert "nan" not in " ".join(found.reasons)
+    assert check(Tires, kwargs={"least": 0.0}, problems=["blocks"]).why is None
 
 
 def test_gradient_ascent_has_no_norm_for_that_reason():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import ceil, log10
 from typing import Any
 
 import numpy as np
@@ -218,7 +219,7 @@ def relative_reach(blocks: Sequence[BlockSteps]) -> list[Finding]:
         apart = level.log - usual.log
         if abs(apart) > min(level.error, max(WEIGHT_TIE, level.worst)):
             form = "{block} moves {factor:.{digits}g} times as far as the norm says, beside the other blocks"
-            digits = 3 if abs(apart) > 0.01 else 6
+            digits = max(3, 2 + ceil(-log10(abs(apart))))  # those that tell it from 1
             facts = {"factor": float(np.exp(apart)), "digits": digits}
             out.append(Finding.of(Kind.WEIGHT, name, abs(apart), form, **facts))
     return out

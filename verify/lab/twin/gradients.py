@@ -9,7 +9,8 @@ box does too is seen as far down as it can be fed. Five sequences, each fed to a
 - *low rank*: the momentum's null directions must stay null, where a polar factor of rounding noise would move;
 - *absent*: rows, columns and entries that are exactly 0 (dead neurons, absent features), after 0/0 := 0;
 - *tiny*: as small as it was seen to be itself, down to 2^-480: an eps may rule there that nothing larger shows;
-- *late*: two thousand steps of slowly drifting gradients, for what changes with the step count.
+- *late*: two thousand steps of slowly drifting gradients that fall, as in training, as fast as the memory can follow:
+  for what changes with the step count, or beside gradients that were larger before.
 
 In all but the last the weights are drawn anew before each step, which a recursion in the gradients cannot notice and
 anything that looks at the weights (a decay, a trust ratio) must; and the steps are long, so that rounding in the
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from math import exp
 
 import torch
 from torch import Tensor
@@ -135,12 +137,22 @@ def absent(draw: Draw) -> Iterator[Blocks]:
 
 def late(draw: Draw) -> Iterator[Blocks]:
     """Slowly drifting gradients, as the end of training shows them."""
-    base, log_size = draw.blocks(), 0.0
-    for _ in range(TWIN_LATE):
-        log_size = max(-1.0, min(1.0, log_size + 0.05 * draw.normal()))
-        noise = draw.blocks()
-        base = {k: 0.995 * b + 0.1 * noise[k] for k, b in base.items()}
-        yield {k: 10.0**log_size * b for k, b in base.items()}
+    yield from falling(0.0)(draw)
+
+
+def falling(rate: float) -> Gradients:
+    """The same while their size falls by the factor exp(−rate) a step."""
+
+    def gradients(draw: Draw) -> Iterator[Blocks]:
+        base, log_size = draw.blocks(), 0.0
+        for t in range(TWIN_LATE):
+            log_size = max(-1.0, min(1.0, log_size + 0.05 * draw.normal()))
+            noise = draw.blocks()
+            base = {k: 0.995 * b + 0.1 * noise[k] for k, b in base.items()}
+            size = 10.0**log_size * exp(-rate * t)
+            yield {k: size * b for k, b in base.items()}
+
+    return gradients
 
 
 def tiny(depth: float) -> Gradients:
@@ -155,7 +167,14 @@ def tiny(depth: float) -> Gradients:
 
 
 def moves(
-    target: Target, shapes: Shapes, about: Probe, gradients: Gradients, seed: int, steady: bool = False
+    target: Target,
+    shapes: Shapes,
+    about: Probe,
+    gradients: Gradients,
+    seed: int,
+    *,
+    steady: bool = False,
+    anew: bool = True,
 ) -> Rehearsal:
     """Let a fresh instance of the black box make steps on these gradients, at learning rates changed on the way.
 
@@ -166,6 +185,7 @@ def moves(
         gradients: The sequence.
         seed: Of its numbers.
         steady: At a learning rate that makes up for the gradient's size, and is constant else, instead.
+        anew: Whether the weights are drawn anew before each step.
 
     Returns:
         Its moves, which prove nothing where they are cut short.
@@ -174,7 +194,6 @@ def moves(
     params = [torch.nn.Parameter(0.3 * b) for b in draw.blocks().values()]
     torch.manual_seed(seed)
     handle = Handle(target, params)
-    anew = gradients is not late
     share = TWIN_LONG_SHARE if anew else TWIN_SHARE
     unit = share * _size(p.detach() for p in params) / max(about.step_per_lr, 1e-300)
     typical = _size(draw.blocks().values())

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
+from math import isfinite, log
 
+import numpy as np
 import torch
 
 from maxmargin.models.blocks import Shapes
@@ -25,14 +26,14 @@ from maxmargin.verify.blackbox.as_torch import AsTorch
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.targets import Target, TargetError
 from maxmargin.verify.lab.probe.probes import Probe
-from maxmargin.verify.lab.twin.gradients import Gradients, Move, absent, changing, late, low_rank, moves, tiny
+from maxmargin.verify.lab.twin.gradients import Gradients, Move, absent, changing, falling, low_rank, moves, tiny
 from maxmargin.verify.lab.twin.guesses import candidates, single_norms, whole_norms
 from maxmargin.verify.optimizers.composite import Composite
 from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.optimizers.core.blockwise import Blockwise, Part
 from maxmargin.verify.optimizers.core.logscale import scaled
 from maxmargin.verify.thresholds.probe import EXACT_SCALE
-from maxmargin.verify.thresholds.twin import RATIO_TIE, ROUNDING_SHARE, SAME_STEP
+from maxmargin.verify.thresholds.twin import RATIO_TIE, ROUNDING_SHARE, SAME_STEP, TWIN_FALL, TWIN_LATE
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Twin:
         difference: The largest relative difference of a block's step.
         steps: Steps compared.
         longest: Of these, those that one instance made in a row.
+        fallen: The smallest gradient, of the largest that the same instance had seen before.
         text: For the report.
     """
 
@@ -54,6 +56,7 @@ class Twin:
     steps: int
     text: str
     longest: int = 0
+    fallen: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -106,10 +109,14 @@ def _searched(
         handle = Handle(target, [torch.nn.Parameter(torch.zeros(s, dtype=torch.float64)) for s in shapes.values()])
         runs: list[list[Move]] = []
         kinds: list[Gradients] = [changing, low_rank, absent]
-        if about.depth < 1 and not (handle.rate.knob.outside and about.update_degree > 0):  # steps lost in the weights
+        lost = handle.rate.knob.outside and about.update_degree > 0  # small steps are, in the weights
+        if about.depth < 1 and not lost:
             kinds.append(tiny(about.depth))
+        # Within a regime, gradients have to stay above the size where it ends.
+        deep = about.depth < TWIN_FALL and not lost and target.units is None
+        rate = min(about.lag_limit, -log(TWIN_FALL) / TWIN_LATE) if deep else 0.0
         for i, kind in enumerate(kinds):
-            rehearsal = moves(target, shapes, about, kind, seed + i, steady)
+            rehearsal = moves(target, shapes, about, kind, seed + i, steady=steady)
             if rehearsal.broken is not None:
                 return Search(broken=rehearsal.broken)
             runs.append(rehearsal.moves)
@@ -119,18 +126,25 @@ def _searched(
             for optimizer in _guesses(target, handle, shapes, about, runs, norms, freely):
                 if _compare(optimizer, runs, freely, target.skipped) is None:
                     continue
-                last = moves(target, shapes, about, late, seed + len(runs), steady)
+                last = moves(target, shapes, about, falling(rate), seed + len(runs), steady=steady, anew=False)
                 if last.broken is not None:
                     return Search(broken=last.broken)
                 proof = _compare(optimizer, [*runs, last.moves], freely, target.skipped)
                 if proof is None:
                     return Search()
                 longest = target.stride * max(len(run) for run in (*runs, last.moves))
-                rate = "" if not steady else _LENGTHS if about.update_degree else _CONSTANT
-                return Search(replace(_twin(optimizer, proof, freely, rate), longest=longest))
+                fallen = min(map(_fallen, (*runs, last.moves)))
+                how = "" if not steady else _LENGTHS if about.update_degree else _CONSTANT
+                return Search(replace(_twin(optimizer, proof, freely, how), longest=longest, fallen=fallen))
     except TargetError:
         return Search()  # it fails on gradients that a long run may well not show it
     return Search()
+
+
+def _fallen(run: Sequence[Move]) -> float:
+    """The smallest size of a gradient over the largest before it."""
+    sizes = np.array([sum(float(b.norm()) ** 2 for b in move.gradient.values()) ** 0.5 for move in run])
+    return float((sizes / np.maximum.accumulate(sizes)).min())
 
 
 def _eligible(about: Probe) -> bool:

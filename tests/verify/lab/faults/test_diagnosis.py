@@ -269,6 +269,11 @@ BROKEN = {
         {("W", "rule"): "follows maxcolumn (alignment 1.000), not maxrow", ("V", "rule"): "follows maxcolumn"},
     ),
     "scaled": (broken(rule=on("W", lambda m: 2.5 * polar(m))), "hybrid", {("W", "weight"): "W moves 2.5 times as far"}),
+    "scaled a little": (
+        broken(rule=on("W", lambda m: (1 + 3e-7) * polar(m))),
+        "hybrid",
+        {("W", "weight"): "W moves 1.0000003 times as far"},
+    ),
     "scaled row": (
         broken(rule=on("W", with_row(0.2))),
         "hybrid",
