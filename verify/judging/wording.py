@@ -6,6 +6,8 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import inf, isnan
 
+import numpy as np
+
 from maxmargin.verify.evidence.measured import Measured
 from maxmargin.verify.lab.faults.finding import Finding
 from maxmargin.verify.lab.harness.sentence import Sentence
@@ -156,7 +158,17 @@ def stand_in(found: Sequence[Measured]) -> list[str]:
 
 def reach(found: Sequence[Measured]) -> list[str]:
     """How far what is said of the optimizer reaches: what our pacing undid, and what was not tried."""
-    return _once(sentence for m in found for sentence in m.exam.scope)
+    seen = [heaviest for m in found if (heaviest := _heaviest(m)) < inf]
+    far = [f"Weights of norms above {min(seen):.0e} were not tried."] if seen else []
+    return [*_once(sentence for m in found for sentence in m.exam.scope), *far]
+
+
+def _heaviest(m: Measured) -> float:
+    """The largest norm of the weights at which a black box was stepped; inf for our own."""
+    if m.exam.twin is not None:
+        return m.exam.twin.heaviest
+    ends = [(block[-1] ** 2).reshape(m.trajectory.runs, -1).sum(axis=1) for block in m.trajectory.theta.values()]
+    return inf if m.exam.about is None else float(np.sqrt(sum(ends)).max())
 
 
 def _worst(probes: Sequence[Probe]) -> Probe:

@@ -11,6 +11,8 @@ from maxmargin.verify.thresholds.table import named
 
 TWIN_CHANGING = named("TWIN_CHANGING", 200, "steps", "of changing gradients")
 TWIN_SPECIAL = named("TWIN_SPECIAL", 30, "steps", "of each special kind of gradients")
+TWIN_FAR = named("TWIN_FAR", 1e6, "times the weights' size", "to which weights grow in one of the runs",
+    "long runs reach 1e5; rounding is 1e-12 of such a step")
 TWIN_LATE = named("TWIN_LATE", 2_000, "steps", "as long as a twin is followed: a later change would not be seen")
 TWIN_FALL = named("TWIN_FALL", 1e-100, "of the first gradient",
     "to which late ones fall, at most as fast as the memory can follow: a threshold beside what was seen before shows",

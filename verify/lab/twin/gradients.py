@@ -2,13 +2,14 @@
 
 Sizes stay where a plain float64 loop is exact and cover what a long run shows an optimizer: there the gradient is
 rescaled to stay within 2^±20 of order one. Beyond, the engine goes on exactly as the recursion says; that the black
-box does too is seen as far down as it can be fed. Five sequences, each fed to an instance of its own:
+box does too is seen as far down as it can be fed. Six sequences, each fed to an instance of its own:
 
 - *changing*: directions drawn anew, sizes that wander and jump over eight decades, blocks out of step with each other;
   then nearly one direction that shrinks, as late in training; then reversals and growth;
 - *low rank*: the momentum's null directions must stay null, where a polar factor of rounding noise would move;
 - *absent*: rows, columns and entries that are exactly 0 (dead neurons, absent features), after 0/0 := 0;
 - *tiny*: as small as it was seen to be itself, down to 2^-480: an eps may rule there that nothing larger shows;
+- *far*: at weights that grow to a million times their size, for what looks at them there alone (a clip, a ball);
 - *late*: two thousand steps of slowly drifting gradients that fall, as in training, as fast as the memory can follow:
   for what changes with the step count, or beside gradients that were larger before.
 
@@ -31,7 +32,14 @@ from maxmargin.models.blocks import Shapes
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.lab.probe.probes import Probe
-from maxmargin.verify.thresholds.twin import TWIN_CHANGING, TWIN_LATE, TWIN_LONG_SHARE, TWIN_SHARE, TWIN_SPECIAL
+from maxmargin.verify.thresholds.twin import (
+    TWIN_CHANGING,
+    TWIN_FAR,
+    TWIN_LATE,
+    TWIN_LONG_SHARE,
+    TWIN_SHARE,
+    TWIN_SPECIAL,
+)
 
 Blocks = dict[str, Tensor]
 
@@ -43,10 +51,12 @@ class Rehearsal:
     Attributes:
         moves: Its steps, up to the first that is not finite.
         broken: The call of ``step()`` that was not finite, from 1; None where all were.
+        heaviest: The largest norm of the weights before a step.
     """
 
     moves: list[Move]
     broken: int | None = None
+    heaviest: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -166,6 +176,13 @@ def tiny(depth: float) -> Gradients:
     return gradients
 
 
+def far(draw: Draw) -> Iterator[Blocks]:
+    """As usual; it is the weights that are not."""
+    for _ in range(TWIN_SPECIAL):
+        size = 10.0 ** draw.normal()
+        yield {k: size * b for k, b in draw.blocks().items()}
+
+
 def moves(
     target: Target,
     shapes: Shapes,
@@ -201,6 +218,7 @@ def moves(
     reach = 0.0  # how large the momentum can be: an update of degree 1 is as large
     never = [torch.ones(s, dtype=torch.bool) for s in shapes.values()]  # gradient was 0 in every step so far
     found: list[Move] = []
+    heaviest = 0.0
     for g in gradients(draw):
         reach = max(keep * reach, _size(g.values()))
         factor = unit * 3.0 ** torch.tanh(torch.tensor(draw.normal())).item() * (typical / reach) ** about.update_degree
@@ -208,8 +226,11 @@ def moves(
             factor = unit
         if anew:
             at = 10.0 ** (0.5 * draw.normal())
+            if gradients is far:
+                at = TWIN_FAR ** (len(found) / (TWIN_SPECIAL - 1))
             handle.put([0.3 * at * b for b in draw.blocks().values()], about.copies)
         before = [p.detach().clone() for p in params]
+        heaviest = max(heaviest, _size(before))
         handle.set_lr(factor * _size(g.values()) ** -about.update_degree if steady else factor)
         update = handle.advance(list(g.values()))
         rounding = []
@@ -221,10 +242,10 @@ def moves(
                 u[undefined] = 0.0
             rounding.append(4e-16 * float(torch.maximum(p.detach().abs(), b.abs()).norm()))
         if not all(bool(torch.isfinite(u).all()) for u in update):
-            return Rehearsal(found, len(found) + 1)
+            return Rehearsal(found, len(found) + 1, heaviest)
         names = list(shapes)
         found.append(Move(g, factor, dict(zip(names, update, strict=True)), dict(zip(names, rounding, strict=True))))
-    return Rehearsal(found)
+    return Rehearsal(found, None, heaviest)
 
 
 def _size(blocks: Iterable[Tensor]) -> float:

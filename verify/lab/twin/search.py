@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from math import isfinite, log
+from math import inf, isfinite, log
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from maxmargin.verify.blackbox.as_torch import AsTorch
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.targets import Target, TargetError
 from maxmargin.verify.lab.probe.probes import Probe
-from maxmargin.verify.lab.twin.gradients import Gradients, Move, absent, changing, falling, low_rank, moves, tiny
+from maxmargin.verify.lab.twin.gradients import Gradients, Move, absent, changing, falling, far, low_rank, moves, tiny
 from maxmargin.verify.lab.twin.guesses import candidates, single_norms, whole_norms
 from maxmargin.verify.optimizers.composite import Composite
 from maxmargin.verify.optimizers.core.base import Optimizer
@@ -46,6 +46,7 @@ class Twin:
         difference: The largest relative difference of a block's step.
         steps: Steps compared.
         longest: Of these, those that one instance made in a row.
+        heaviest: The largest norm of the weights before one.
         fallen: The smallest gradient, of the largest that the same instance had seen before.
         text: For the report.
     """
@@ -56,6 +57,7 @@ class Twin:
     steps: int
     text: str
     longest: int = 0
+    heaviest: float = inf
     fallen: float = 1.0
 
 
@@ -108,7 +110,8 @@ def _searched(
     try:
         handle = Handle(target, [torch.nn.Parameter(torch.zeros(s, dtype=torch.float64)) for s in shapes.values()])
         runs: list[list[Move]] = []
-        kinds: list[Gradients] = [changing, low_rank, absent]
+        heaviest = 0.0
+        kinds: list[Gradients] = [changing, low_rank, absent, far]
         lost = handle.rate.knob.outside and about.update_degree > 0  # small steps are, in the weights
         if about.depth < 1 and not lost:
             kinds.append(tiny(about.depth))
@@ -120,6 +123,7 @@ def _searched(
             if rehearsal.broken is not None:
                 return Search(broken=rehearsal.broken)
             runs.append(rehearsal.moves)
+            heaviest = max(heaviest, rehearsal.heaviest)
         # What a step of degree 1 is long is a matter of the learning rate; one of degree 0 may have a factor of its
         # own too (RAdam's), which is thought of where no single one fits.
         for freely in (True,) if about.update_degree and not steady else (False, True):
@@ -135,7 +139,8 @@ def _searched(
                 longest = target.stride * max(len(run) for run in (*runs, last.moves))
                 fallen = min(map(_fallen, (*runs, last.moves)))
                 how = "" if not steady else _LENGTHS if about.update_degree else _CONSTANT
-                return Search(replace(_twin(optimizer, proof, freely, how), longest=longest, fallen=fallen))
+                twin = _twin(optimizer, proof, freely, how)
+                return Search(replace(twin, longest=longest, heaviest=heaviest, fallen=fallen))
     except TargetError:
         return Search()  # it fails on gradients that a long run may well not show it
     return Search()

@@ -600,3 +600,39 @@ def test_no_twin_says_plus_0_where_an_eps_can_be_fed(eps):
     assert eps < about.floor < 1e3 * eps
     target = load(type("Exact", (DeepFloor,), {"eps": 0.0}), {"betas": (0.7, 0.9)})
     assert find_twin(target, SHAPES, probe(target, SHAPES)).optimizer == Adam(0.7, 0.9)
+
+
+class Clamped(Rule):
+    """Sign descent within a box, as a critic's weights are kept small."""
+
+    most = 1000.0
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.sub_(group["lr"] * p.grad.sign()).clamp_(-self.most, self.most)
+
+
+class Roomy(Clamped):
+    most = 1e12
+
+
+class FarSign(Rule):
+    """Gradient descent, but by signs once weights are large."""
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                near = p.norm() < 1000.0
+                p.sub_(group["lr"] * (p.grad if near else p.grad.sign() * p.grad.abs().mean()))
+
+
+def test_what_changes_at_large_weights_has_no_twin():
+    """Weights of order one were all that was tried: what a long run meets at a thousand was vouched for unseen."""
+    assert _twin(Clamped) is None
+    assert _twin(FarSign) is None
+    twin = _twin(Roomy)
+    assert twin is not None
+    assert 1e5 < twin.heaviest < 1e8
