@@ -146,7 +146,7 @@ def absent(draw: Draw) -> Iterator[Blocks]:
 
 
 def late(draw: Draw) -> Iterator[Blocks]:
-    """Slowly drifting gradients, as the end of training shows them."""
+    """Gradients that drift, from a tenth a step to a ten-thousandth, as the end of training shows them."""
     yield from falling(0.0)(draw)
 
 
@@ -158,7 +158,8 @@ def falling(rate: float) -> Gradients:
         for t in range(TWIN_LATE):
             log_size = max(-1.0, min(1.0, log_size + 0.05 * draw.normal()))
             noise = draw.blocks()
-            base = {k: 0.995 * b + 0.1 * noise[k] for k, b in base.items()}
+            change = 10.0 ** (-1.0 - 3.0 * t / TWIN_LATE)
+            base = {k: (1.0 - change**2 / 2) * b + change * noise[k] for k, b in base.items()}
             size = 10.0**log_size * exp(-rate * t)
             yield {k: size * b for k, b in base.items()}
 
