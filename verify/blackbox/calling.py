@@ -147,16 +147,18 @@ def _works(
     factory: Factory, convention: Convention, options: Mapping[str, Any], params: Params, failed: list[Attempt]
 ) -> Calling | None:
     """How the trial that went through was called; None, and an entry in ``failed``, if none did."""
-    first = trial = _try(factory, convention, options, params)
-    if isinstance(trial, Attempt) and trial.built and _wants_closure(trial.error):
+    trial = _try(factory, convention, options, params)
+    complaint = trial if isinstance(trial, Attempt) else None
+    if complaint is not None and complaint.built and _wants_closure(complaint.error):
         trial = _try(factory, convention, options, params, with_closure=True)
-        if isinstance(trial, Attempt) and "closure" in first.text.lower():  # what it wants is there; this is new
-            first = trial
-    elif isinstance(trial, Attempt) and trial.built and "dense gradients" in trial.text:
+        if isinstance(trial, Attempt) and "closure" in complaint.text.lower():  # what it wants is there; this is new
+            complaint = trial
+    elif complaint is not None and complaint.built and "dense gradients" in complaint.text:
         trial = _try(factory, convention, options, params, sparse=True)
     if isinstance(trial, Calling):
         return trial
-    failed.append(first)
+    assert complaint is not None
+    failed.append(complaint)
     return None
 
 

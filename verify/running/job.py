@@ -132,19 +132,20 @@ class Job:
         """The run that may decide what this one did not.
 
         It has as many steps as a gap that closes seems to need. Where it does not, or not in time, it is longer and
-        goes at a fraction of the pace; a black box, whose steps are slow, once.
+        goes at a fraction of the pace: a black box, whose steps are slow, once, and so is the full tier.
 
         Returns:
             How it is trained; None where no run may decide, or it would take too long.
         """
         if not decision.another_run_may_do:
             return None
-        needed, most = decision.facts.steps_needed or 0.0, LONGEST_RUN * self.training.steps
+        share = LONGEST_RUN if self.tier == "quick" else LONGER_RUN
+        needed, most = decision.facts.steps_needed or 0.0, share * self.training.steps
         steps = LONGER_RUN * training.steps
         if needed and max(steps, needed) <= most:
             return replace(training, steps=int(min(max(steps, NEEDED_MARGIN * needed), most)))
         once = training is not self.training and not isinstance(training.trainee, Optimizer)
-        if once or decision.facts.slower * LONGEST_RUN <= 1:
+        if once or decision.facts.slower * share <= 1:
             return None
         return replace(training, steps=int(min(steps, most)), pace=training.pace.slower(1.0 / LONGER_RUN))
 

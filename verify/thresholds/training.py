@@ -20,7 +20,7 @@ LONGER_RUN = named("LONGER_RUN", 4.0, "times the steps",
     "Adamax on two layers: 0.060 after 4e6 steps, and not seen to close; at a quarter of the pace 0.023, which closes")
 CONNECT = named("CONNECT", 10.0, "seconds", "within which a Dask scheduler has to answer")
 LONGEST_RUN = named("LONGEST_RUN", 16.0, "times the quick tier's steps",
-    "at most; what needs more is left to the full tier",
+    "at most; what needs more is left to the full tier, which takes LONGER_RUN times its own at most",
     "minutes")
 NEEDED_MARGIN = named("NEEDED_MARGIN", 1.25, "times the steps that seem to be needed",
     "are made",
