@@ -23,9 +23,7 @@ from maxmargin.verify.engine.schedules import PowerLaw, Schedule
 from maxmargin.verify.engine.trajectory import Trajectory
 from maxmargin.verify.optimizers import get_optimizer
 from maxmargin.verify.optimizers.core.base import Optimizer
-
-ARRIVED = 1e-9
-"""What is 0 but for rounding, of a gap or a spread that is asked to be below 1e-2."""
+from maxmargin.verify.thresholds.judging import ARRIVED
 
 
 def trained(

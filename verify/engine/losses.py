@@ -31,9 +31,36 @@ def cross_entropy(margins: Tensor) -> Tensor:
     return -margins - top - torch.log(total)
 
 
+GRADE = 40.0  # e^−40 is 4e-18, a fiftieth of what rounding leaves
+GRADED = 128  # margins at most
+
 LOSSES: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
     {"exponential": exponential, "logistic": cross_entropy, "cross-entropy": cross_entropy}
 )
+
+
+def graded(log_weights: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Return a loss's log-weights with the gaps between successive ones closed to :data:`GRADE` at most.
+
+    A weight that is e^−745 of the largest is 0 in float64, and with it every entry of the gradient to which only such
+    samples contribute: a unit that answers to one class alone stands still while the other class is the nearer one.
+    What moves entries as far however small they are (a sign, Adam without eps) does not let them stand. An entry's
+    sign and direction depend on the nearest of its own samples; a next one that is e^−40 of it is lost in rounding,
+    and so may be any smaller. Of many margins (:data:`GRADED`), which cost their number squared, weights stay as are.
+    """
+
+    def closed(margins: Tensor) -> Tensor:
+        logw = log_weights(margins)
+        flat = logw.reshape(-1)
+        count = flat.shape[0]
+        if not 1 < count <= GRADED:
+            return logw
+        falling = torch.topk(flat, count).values
+        excess = torch.clamp(falling[:-1] - falling[1:] - GRADE, min=0.0)
+        above = flat.unsqueeze(-1) <= falling[1:]
+        return logw + torch.where(above, excess, torch.zeros_like(excess)).sum(-1).reshape(logw.shape)
+
+    return closed
 
 
 def margins_of(model: HomogeneousModel, theta: Mapping[str, Tensor], X: Tensor, contrasts: Tensor) -> Tensor:

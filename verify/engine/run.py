@@ -15,7 +15,7 @@ from maxmargin.models.errors import InputError
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.engine.batches import Order, SampleOrder
-from maxmargin.verify.engine.losses import LOSSES, scaled_gradient
+from maxmargin.verify.engine.losses import LOSSES, graded, scaled_gradient
 from maxmargin.verify.engine.schedules import Paced, Schedule
 from maxmargin.verify.engine.snapshots import identity, load, save
 from maxmargin.verify.engine.stepping import CHUNK, OneRun
@@ -139,10 +139,11 @@ def run(
         if name not in theta0 or tuple(theta0[name].shape) != (runs, *shape):
             raise EngineError(f"start {name!r}: needed is shape {(runs, *shape)}")
     own = get_norm(norm) if norm is not None else optimizer.pace_norm
+    weights = graded(LOSSES[loss]) if optimizer.has_signs(first.shapes) else LOSSES[loss]
     schedule = schedule or paced_for(optimizer)
     batches = SampleOrder(first.n_samples, batch_size, runs, seed, order) if batch_size is not None else None
     task = Task(
-        OneRun(first, optimizer, LOSSES[loss], own), schedule, {k: theta0[k] for k in first.shapes}, X.to(device),
+        OneRun(first, optimizer, weights, own), schedule, {k: theta0[k] for k in first.shapes}, X.to(device),
         C.to(device), data_dim, batches,
     )  # fmt: skip
     with torch.no_grad():

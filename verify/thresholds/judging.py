@@ -147,3 +147,6 @@ SAME_NORM = named("SAME_NORM", 1e-12, "relative",
 CHECKPOINTS = named("CHECKPOINTS", {"quick": 8, "full": 12}, "checkpoints",
     "of the last decade at which ``check`` measures a network's gap by optimal multipliers",
     "2 to 26 ms each; a claim of the literature has 8")
+ARRIVED = named("ARRIVED", 1e-9, "of a gap or a spread",
+    "that falls to 0 in a claim: it has, but for rounding, which is not compared with rounding",
+    "asked are 1e-2")

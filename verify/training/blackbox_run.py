@@ -22,7 +22,7 @@ from torch.func import vmap
 from maxmargin.models.blocks import flatten, unflatten
 from maxmargin.models.problem import Problem
 from maxmargin.verify.blackbox.targets import Target
-from maxmargin.verify.engine.losses import LOSSES, scaled_gradient
+from maxmargin.verify.engine.losses import LOSSES, graded, scaled_gradient
 from maxmargin.verify.engine.response import Response
 from maxmargin.verify.engine.run import log_spaced
 from maxmargin.verify.engine.schedules import Paced
@@ -89,6 +89,7 @@ def run_blackbox(
     checkpoints: int = 32,
     joint: bool | None = None,
     keeps: bool = False,
+    signs: bool = False,
     progress: StepProgress | None = None,
 ) -> Trajectory:
     """Train B runs of a black-box optimizer side by side, and keep log-spaced checkpoints.
@@ -109,6 +110,7 @@ def run_blackbox(
         keeps: Whether its state never forgets. Then its gradients come at their true scale, as in anybody's training,
             with learning rates that make up for it, and how its steps answer to gradients is measured at the end and a
             decade of steps before.
+        signs: Whether entries of any size move as far: then no sample's weight may underflow (``losses.graded``).
         progress: Called with (steps done, steps): at every checkpoint, and now and then between them.
 
     Returns:
@@ -119,7 +121,8 @@ def run_blackbox(
         joint, why = arrange(target, problem.shapes, runs, probe)
         _log.info("%s on %s: %s", target.spec, problem.name, why)
     start = {k: theta0[k].to(torch.float64) for k in problem.shapes}
-    batch = _Runs(target, problem, start, probe, pace or pace_of(probe), loss, joint, keeps)
+    weights = graded(LOSSES[loss]) if signs else LOSSES[loss]
+    batch = _Runs(target, problem, start, probe, pace or pace_of(probe), weights, joint, keeps)
     marks = sorted(set(log_spaced(steps, checkpoints)) | {0})
     kept: list[dict[str, Any]] = []
     asked = {min(marks, key=lambda mark: abs(mark - steps / 10)), marks[-1]} if keeps else set()
@@ -153,7 +156,7 @@ class _Runs:
         start: Mapping[str, Tensor],
         probe: Probe,
         pace: Paced,
-        loss: str,
+        weights: Callable[[Tensor], Tensor],
         joint: bool,
         keeps: bool,
     ) -> None:
@@ -180,7 +183,7 @@ class _Runs:
         self.fed: list[list[Tensor]] = []
         self.rows: list[list[float]] = []
         self.rows_before: list[list[float]] = []
-        self._look = _looker(problem, loss, self.now, self.margins, self.offset)
+        self._look = _looker(problem, weights, self.now, self.margins, self.offset)
 
     def look(self) -> None:
         """Settle the step just taken, and see where it led."""
@@ -245,7 +248,9 @@ class _Runs:
         return self.instances.rescale(run, move, self.state_degrees)
 
 
-def _looker(problem: Problem, loss: str, *example: Tensor) -> Callable[..., tuple[Tensor, ...]]:
+def _looker(
+    problem: Problem, log_of: Callable[[Tensor], Tensor], *example: Tensor
+) -> Callable[..., tuple[Tensor, ...]]:
     """Return the traced look at B runs: (weights, weights before, margins before, scale fed) → what a step needs.
 
     It returns the gradients' mantissas, the margins, a row of numbers a run, a copy of the weights, and the gradients
@@ -258,7 +263,7 @@ def _looker(problem: Problem, loss: str, *example: Tensor) -> Callable[..., tupl
 
         def log_weights(margins: Tensor) -> Tensor:
             seen.append(margins)
-            return LOSSES[loss](margins)
+            return log_of(margins)
 
         g = scaled_gradient(problem.model, log_weights, unflatten(flat, shapes), problem.X, problem.contrasts)
         margins, gradient = seen[0].reshape(-1), flatten(g.blocks, shapes)

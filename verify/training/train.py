@@ -17,7 +17,7 @@ from maxmargin.verify.engine.trajectory import Trajectory
 from maxmargin.verify.lab.examine import Exam
 from maxmargin.verify.lab.probe.finite import NonFinite, again
 from maxmargin.verify.lab.probe.probes import Probe
-from maxmargin.verify.optimizers.core.base import Optimizer
+from maxmargin.verify.optimizers.core.base import Optimizer, follows_signs
 from maxmargin.verify.progress.report import StepProgress
 from maxmargin.verify.thresholds.training import (
     ENGINE_MORE,
@@ -49,6 +49,7 @@ class Training:
         pace: Of the margins.
         full_steps: Steps that the full tier would take.
         snapshot: A file that keeps the engine's runs under way.
+        signs: Of a black box, whether entries of any size are known to move as far.
     """
 
     trainee: Optimizer | tuple[Target, Probe]
@@ -58,6 +59,7 @@ class Training:
     pace: Paced
     full_steps: int = 0
     snapshot: Path | None = None
+    signs: bool = False
 
     def run(
         self, problem: Problem, *, seed: int, device: str, share: float = 1.0, progress: StepProgress | None = None
@@ -79,7 +81,15 @@ class Training:
         if not isinstance(self.trainee, Optimizer):
             target, about = self.trainee
             return run_blackbox(
-                target, problem, start, about, steps=steps, pace=self.pace, keeps=about.stays, progress=progress
+                target,
+                problem,
+                start,
+                about,
+                steps=steps,
+                pace=self.pace,
+                keeps=about.stays,
+                signs=self.signs,
+                progress=progress,
             )
         where = resolve(device)
         data, trainee = problem.to(where), self.trainee
@@ -139,7 +149,16 @@ def training_of(target: Target, problem: Problem, exam: Exam, tier: str) -> Trai
         scale=LINEAR_START if problem.linear else NETWORK_START,
         pace=pace,
         full_steps=steps["full"],
+        signs=_by_signs(target, problem, exam),
     )
+
+
+def _by_signs(target: Target, problem: Problem, exam: Exam) -> bool:
+    """Whether a black box moves some entries by their signs at every size: it has no eps, nor is this a regime."""
+    about, seen = exam.about, exam.fingerprint
+    if about is None or seen is None or target.units is not None or about.stays:
+        return False
+    return about.floor == 0 and about.update_degree == 0 and follows_signs(seen.norm, problem.shapes)
 
 
 def _mixes(problem: Problem, *norms: Norm) -> bool:

@@ -8,7 +8,21 @@ import pytest
 import torch
 
 from maxmargin.models import problems
-from maxmargin.verify.engine.losses import LOSSES, cross_entropy, exponential, margins_of, scaled_gradient
+from maxmargin.models.families.linear import BlockLinear
+from maxmargin.models.problem import Problem
+from maxmargin.verify.engine.losses import (
+    GRADE,
+    GRADED,
+    LOSSES,
+    cross_entropy,
+    exponential,
+    graded,
+    margins_of,
+    scaled_gradient,
+)
+from maxmargin.verify.engine.run import run
+from maxmargin.verify.engine.schedules import PowerLaw
+from maxmargin.verify.optimizers import get_optimizer
 
 PROBLEMS = (
     "binary@linear",
@@ -144,3 +158,54 @@ def _separating(problem):
     W = torch.linalg.solve(problem.X, goal).T
     assert float(problem.margins({"W": W}).min()) > 0
     return {"W": W}
+
+
+# -- Weights that would underflow -------------------------------------------------------------------------------------
+
+
+def test_gaps_between_log_weights_are_closed_and_nothing_else_changes():
+    closed = graded(exponential)
+    margins = torch.tensor([[100.0], [7.0], [17.0], [101.0], [3000.0], [17.0]], dtype=torch.float64)
+    got = closed(margins).reshape(-1).tolist()
+    assert got == pytest.approx([-17 - GRADE, -7, -17, -18 - GRADE, -18 - 2 * GRADE, -17], abs=1e-12)
+    near = torch.linspace(5.0, 5.0 + 3 * GRADE, 9, dtype=torch.float64).reshape(9, 1)
+    assert torch.equal(closed(near), exponential(near))
+    many = torch.linspace(0.0, 1e6, GRADED + 1, dtype=torch.float64).reshape(-1, 1)
+    assert torch.equal(closed(many), exponential(many))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("size", [30.0, 2e3, 1e5])
+def test_every_entry_has_the_sign_that_exact_arithmetic_gives_it(loss, size):
+    """One class far ahead of the other: units that answer to it alone, by mpmath; the plain weights lose them."""
+    problem = problems.get("binary@relu2:h=8")
+    theta = problem.model.init(4, 1.0)
+    theta = {k: size ** (1 / 3) * b for k, b in theta.items()}
+    margins = problem.margins(theta)
+    rows = [problem.pullback(theta, one) for one in torch.eye(problem.n_margins, dtype=torch.float64)]
+    logw = LOSSES[loss](margins.reshape(problem.contrasts.shape[:2])).reshape(-1)
+    got = scaled_gradient(problem.model, graded(LOSSES[loss]), theta, problem.X, problem.contrasts)
+    plain = scaled_gradient(problem.model, LOSSES[loss], theta, problem.X, problem.contrasts)
+    lost = 0
+    with mpmath.workdps(60):
+        weights = [mpmath.exp(mpmath.mpf(float(x))) for x in logw]
+        for k, block in got.blocks.items():
+            for at in np.ndindex(*block.shape):
+                exact = -mpmath.fsum(w * mpmath.mpf(float(row[k][at])) for w, row in zip(weights, rows, strict=True))
+                assert mpmath.sign(exact) == float(torch.sign(block[at])), (k, at)
+                lost += mpmath.sign(exact) != float(torch.sign(plain.blocks[k][at]))
+    if loss == "exponential":  # the others' weights are about 1 on the wrong side
+        assert (lost > 0) == (size > 1e3)
+
+
+@pytest.mark.parametrize("name", ["signum", "adam"])
+def test_signs_move_what_answers_to_a_far_sample_alone(name):
+    """Two samples, a feature each: both weights go at the same speed, though margins are 2,000 apart in the end."""
+    X = torch.diag(torch.tensor([1.0, 100.0], dtype=torch.float64))
+    ones = torch.ones(2, 1, 1, dtype=torch.float64)
+    problem = Problem("two", BlockLinear((("w", (2,)),)), X, ones, np.ones(2))
+    start = {"w": torch.full((1, 2), 1e-3, dtype=torch.float64)}
+    path = run(problem, get_optimizer(name), start, steps=400_000, schedule=PowerLaw(5e-5))
+    w = path.theta["w"][-1, 0]
+    assert w[0] == pytest.approx(20.0, rel=0.01)
+    assert w[1] == pytest.approx(w[0], rel=0.05)  # Adam lags behind what falls faster

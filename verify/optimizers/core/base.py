@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from maxmargin.models.blocks import Blocks, add
+from maxmargin.models.blocks import Blocks, Shapes, add
 from maxmargin.models.errors import InputError
-from maxmargin.solvers.norms import Norm, get_norm
+from maxmargin.solvers.norms import Norm, get_block_norm, get_norm
 from maxmargin.verify.optimizers.core.logscale import Scaled
 
 State = Any  # a tree of tensors
@@ -100,6 +100,10 @@ class Optimizer(ABC):
         """‖direction‖ in ``pace_norm`` when every moment is settled."""
         return self._facts.step_norm
 
+    def has_signs(self, shapes: Shapes) -> bool:
+        """Whether some entries move as far however small their gradients are, as signs do, and Adam without eps."""
+        return not getattr(self, "eps", 0.0) and follows_signs(self.norm or self.pace_norm, shapes)
+
     @property
     def betas(self) -> tuple[float, float] | None:
         """(β₁, β₂) where blocks are stepped by Adam without eps: theory asks A1 and β₁ ≤ β₂ of these."""
@@ -117,6 +121,11 @@ class Optimizer(ABC):
         """The weights after the step: θ + η · direction, unless weights are decayed or rescaled besides."""
         del step
         return add(theta, direction, eta)
+
+
+def follows_signs(norm: Norm, shapes: Shapes) -> bool:
+    """Whether a norm's steepest descent moves the entries of some block by their signs alone."""
+    return any(norm.block(name, shape)[0] == get_block_norm("linf") for name, shape in shapes.items())
 
 
 @dataclass(frozen=True)
