@@ -204,8 +204,11 @@ class Store:
         return self.root / "running" / f"{key}.npz"
 
     def drop_snapshot(self, key: str) -> None:
-        """Remove the snapshot of a job that is done."""
-        self.snapshot(key).unlink(missing_ok=True)
+        """Remove the snapshots of a job that is done: of its run, and of those that came after it."""
+        first = self.snapshot(key)
+        for path in first.parent.glob("*.npz"):
+            if path.name == first.name or path.name.startswith(f"{first.stem}."):
+                path.unlink(missing_ok=True)
 
     def drop_snapshots(self) -> None:
         """Remove all snapshots, and the temporary file of a worker that is killed as it writes one."""

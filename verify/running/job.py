@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from msgspec.structs import replace as replace_fields
@@ -142,12 +143,14 @@ class Job:
         share = LONGEST_RUN if self.tier == "quick" else LONGER_RUN
         needed, most = decision.facts.steps_needed or 0.0, share * self.training.steps
         steps = LONGER_RUN * training.steps
+        snapshot = _after(training.snapshot)
         if needed and max(steps, needed) <= most:
-            return replace(training, steps=int(min(max(steps, NEEDED_MARGIN * needed), most)))
+            return replace(training, steps=int(min(max(steps, NEEDED_MARGIN * needed), most)), snapshot=snapshot)
         once = training is not self.training and not isinstance(training.trainee, Optimizer)
         if once or decision.facts.slower * share <= 1:
             return None
-        return replace(training, steps=int(min(steps, most)), pace=training.pace.slower(1.0 / LONGER_RUN))
+        slower = training.pace.slower(1.0 / LONGER_RUN)
+        return replace(training, steps=int(min(steps, most)), pace=slower, snapshot=snapshot)
 
     def _run(self, training: Training, progress: StepProgress | None) -> Measured:
         problem, exam = problems.get(self.exam.problem), self.exam
@@ -230,6 +233,16 @@ class Job:
         violates = f"the same runs, judged for {self.control.name}"
         refused = other.outcome is Outcome.FAILS
         return replace_fields(verdict, control=ControlVerdict(violates, refused, outcome=other.outcome))
+
+
+def _after(snapshot: Path | None) -> Path | None:
+    """The file of the next run: each has its own, so that a job that is broken off goes on where it was."""
+    if snapshot is None:
+        return None
+    first, number = snapshot.name.removesuffix(".npz"), 1
+    if (parts := first.rsplit(".", 1))[-1].isdecimal() and len(parts) == 2:
+        first, number = parts[0], int(parts[1])
+    return snapshot.with_name(f"{first}.{number + 1}.npz")
 
 
 def _own_weights(exam: Exam, norm: Norm) -> dict[str, Hypothesis]:

@@ -232,9 +232,10 @@ def test_blind_spots_do_not_soften_a_failure():
 def test_few_problems_make_a_verdict_on_them_alone():
     three = [_measured(spec) for spec in (*SPECS, "matrices@linear")]
     assert not any("alone" in r for r in conclude(three, [_verdict(m, HOLDS) for m in three], claim=None).reasons)
-    assert "That is said of these problems alone" in _conclude().reasons[-1]
+    assert any("That is said of these problems alone" in r for r in _conclude().reasons)
     one = conclude(three[:1], [_verdict(three[0], HOLDS)], claim=None)
-    assert "said of this problem alone: a verdict on the optimizer takes 3" in one.reasons[-1]
+    assert any("said of this problem alone: a verdict on the optimizer takes 3" in r for r in one.reasons)
+    assert one.reasons[-1].startswith("Weights of norms above ")  # so large they were led
     assert not any("alone" in r for r in _conclude((HOLDS, FAILS)).reasons)
 
 

@@ -13,6 +13,7 @@ from maxmargin.verify.progress import joint
 from maxmargin.verify.results.candidates import CANDIDATES
 from maxmargin.verify.results.verdict import NormEvidence, Outcome, ProblemVerdict
 from maxmargin.verify.running import campaign
+from maxmargin.verify.running.job import Job
 
 
 @pytest.fixture
@@ -41,6 +42,12 @@ class Interrupting:
 
 
 @pytest.fixture
+def once(monkeypatch):
+    """A job is one run, whatever it decides."""
+    monkeypatch.setattr(Job, "_again", lambda self, training, decision: None)
+
+
+@pytest.fixture
 def arm(monkeypatch):
     def set_off(job, step):
         monkeypatch.setattr(joint, "StepRate", Interrupting)
@@ -61,7 +68,7 @@ def _ignore(done, total, text):
     pass
 
 
-def test_ctrl_c_in_the_second_job_and_resume(tmp_path, claim, arm):
+def test_ctrl_c_in_the_second_job_and_resume(tmp_path, claim, arm, once):
     verify([claim], out=tmp_path / "whole")
     broken = tmp_path / "broken"
     arm(job=1, step=400)
@@ -82,6 +89,24 @@ def test_ctrl_c_in_the_second_job_and_resume(tmp_path, claim, arm):
             np.testing.assert_array_equal(resumed[name][key], array, err_msg=f"{name} {key}")
 
 
+def test_ctrl_c_in_another_run_of_a_job_and_resume(tmp_path, claim, arm):
+    """800 steps leave it open; it is the run after them that is broken off, and gone on with."""
+    verify([claim], out=tmp_path / "whole")
+    broken = tmp_path / "broken"
+    arm(job=0, step=1_600)
+    with pytest.raises(KeyboardInterrupt):
+        verify([claim], out=broken, progress=_ignore)
+    assert len(list((broken / "running").glob("*.npz"))) == 2
+    arm(job=-1, step=0)
+    verify([claim], out=broken, resume=True, progress=_ignore)
+    assert min(done for job, done in Interrupting.seen if job == 0) >= 792
+    assert not (broken / "running").exists()
+    whole, resumed = _arrays(tmp_path / "whole"), _arrays(broken)
+    for name, arrays in whole.items():
+        for key, array in arrays.items():
+            np.testing.assert_array_equal(resumed[name][key], array, err_msg=f"{name} {key}")
+
+
 def test_without_resume_a_broken_off_job_starts_afresh(tmp_path, claim, arm):
     arm(job=0, step=400)
     with pytest.raises(KeyboardInterrupt):
@@ -91,7 +116,7 @@ def test_without_resume_a_broken_off_job_starts_afresh(tmp_path, claim, arm):
     assert (0, 0) in Interrupting.seen
 
 
-def test_a_job_of_another_tier_is_not_gone_on_with(tmp_path, claim, arm):
+def test_a_job_of_another_tier_is_not_gone_on_with(tmp_path, claim, arm, once):
     arm(job=0, step=400)
     with pytest.raises(KeyboardInterrupt):
         verify([claim], out=tmp_path, progress=_ignore)

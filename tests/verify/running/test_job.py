@@ -68,5 +68,5 @@ def test_nothing_is_run_again_where_more_than_the_run_speaks_against_a_norm(monk
 def test_nothing_is_run_again_where_one_run_is_asked_for_and_no_black_box_for_hours(monkeypatch):
     assert _runs(monkeypatch, [2000], once=True) == [(1000, 1)]
     assert _runs(monkeypatch, [2000], native=False, tier="full") == [(1000, 1)]
-    assert _runs(monkeypatch, [2000] * 5, tier="full") == [(1000, 1), (4000, 1)]
+    assert _runs(monkeypatch, [2000] * 5, tier="full") == [(1000, 1), (4000, 1), (4000, 1 / 4)]
     assert _runs(monkeypatch, [None] * 5, tier="full") == [(1000, 1), (4000, 1 / 4)]
