@@ -41,6 +41,11 @@ def log_spaced(steps: int, count: int) -> list[int]:
     return sorted({round(p / CHUNK) * CHUNK for p in points} | {last})
 
 
+def _reached_by_all(problem: Problem, X: Tensor) -> bool:
+    """Whether every sample contributes to every entry of the gradient: then none is lost with the far ones."""
+    return problem.linear and problem.contrasts.shape[-1] == 1 and bool((X != 0).all())
+
+
 def starts(problem: Problem, runs: int, *, seed: int = 0, scale: float = 1.0) -> dict[str, Tensor]:
     """Return random initial parameters of ``runs`` runs, one tensor (runs, *shape) a block, from successive seeds.
 
@@ -139,7 +144,8 @@ def run(
         if name not in theta0 or tuple(theta0[name].shape) != (runs, *shape):
             raise EngineError(f"start {name!r}: needed is shape {(runs, *shape)}")
     own = get_norm(norm) if norm is not None else optimizer.pace_norm
-    weights = graded(LOSSES[loss]) if optimizer.has_signs(first.shapes) else LOSSES[loss]
+    apart = optimizer.has_signs(first.shapes) and not _reached_by_all(first, X)
+    weights = graded(LOSSES[loss]) if apart else LOSSES[loss]
     schedule = schedule or paced_for(optimizer)
     batches = SampleOrder(first.n_samples, batch_size, runs, seed, order) if batch_size is not None else None
     task = Task(
