@@ -31,7 +31,8 @@ def cross_entropy(margins: Tensor) -> Tensor:
     return -margins - top - torch.log(total)
 
 
-GRADE = 40.0  # e^−40 is 4e-18, a fiftieth of what rounding leaves
+WITHIN = 700.0  # of a logarithm, within float64's range
+WIDEST, NARROWEST = 230.0, 40.0  # gaps; e^−40 is 4e-18, a fiftieth of what rounding leaves
 GRADED = 32  # margins at most: they cost their number squared, a third of a microsecond for 16
 
 LOSSES: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
@@ -40,13 +41,14 @@ LOSSES: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
 
 
 def graded(log_weights: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """Return a loss's log-weights with the gaps between successive ones closed to :data:`GRADE` at most.
+    """Return a loss's log-weights with the wide gaps between successive ones closed, so far that none is lost.
 
     A weight that is e^−745 of the largest is 0 in float64, and with it every entry of the gradient to which only such
     samples contribute: a unit that answers to one class alone stands still while the other class is the nearer one.
     What moves entries as far however small they are (a sign, Adam without eps) does not let them stand. An entry's
-    sign and direction depend on the nearest of its own samples; a next one that is e^−40 of it is lost in rounding,
-    and so may be any smaller. The weights of more than :data:`GRADED` margins stay as they are.
+    sign depends on the nearest of its own samples; a next one that is e^−40 of it is lost in rounding, and so may be
+    any further one: gaps are left as wide as all have room, 230 where there are three. What is not kept is how fast
+    such an entry falls, to which Adam's averages lag. The weights of more than :data:`GRADED` margins stay as they are.
     """
 
     def closed(margins: Tensor) -> Tensor:
@@ -59,7 +61,9 @@ def graded(log_weights: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor
         places = torch.arange(count, device=flat.device)
         above = (up > 0) | ((up == 0) & (places < places.unsqueeze(-1)))
         nearest = torch.where(above, up, torch.full_like(up, torch.inf)).amin(-1)
-        excess = torch.where(nearest < torch.inf, torch.clamp(nearest - GRADE, min=0.0), torch.zeros_like(nearest))
+        wide = (nearest > NARROWEST) & (nearest < torch.inf)
+        room = torch.clamp(WITHIN / torch.clamp(wide.to(flat.dtype).sum(), min=1.0), NARROWEST, WIDEST)
+        excess = torch.where(wide, torch.clamp(nearest - room, min=0.0), torch.zeros_like(nearest))
         over = above | (places == places.unsqueeze(-1))
         return logw + torch.where(over, excess, torch.zeros_like(excess)).sum(-1).reshape(logw.shape)
 

@@ -11,9 +11,10 @@ from maxmargin.models import problems
 from maxmargin.models.families.linear import BlockLinear
 from maxmargin.models.problem import Problem
 from maxmargin.verify.engine.losses import (
-    GRADE,
     GRADED,
     LOSSES,
+    NARROWEST,
+    WIDEST,
     cross_entropy,
     exponential,
     graded,
@@ -165,10 +166,10 @@ def _separating(problem):
 
 def test_gaps_between_log_weights_are_closed_and_nothing_else_changes():
     closed = graded(exponential)
-    margins = torch.tensor([[100.0], [7.0], [17.0], [101.0], [3000.0], [17.0]], dtype=torch.float64)
+    margins = torch.tensor([[1000.0], [7.0], [17.0], [1001.0], [3000.0], [17.0]], dtype=torch.float64)
     got = closed(margins).reshape(-1).tolist()
-    assert got == pytest.approx([-17 - GRADE, -7, -17, -18 - GRADE, -18 - 2 * GRADE, -17], abs=1e-12)
-    near = torch.linspace(5.0, 5.0 + 3 * GRADE, 9, dtype=torch.float64).reshape(9, 1)
+    assert got == pytest.approx([-17 - WIDEST, -7, -17, -18 - WIDEST, -18 - 2 * WIDEST, -17], abs=1e-12)
+    near = torch.linspace(5.0, 5.0 + 8 * NARROWEST, 9, dtype=torch.float64).reshape(9, 1)
     assert torch.equal(closed(near), exponential(near))
     many = torch.linspace(0.0, 1e6, GRADED + 1, dtype=torch.float64).reshape(-1, 1)
     assert torch.equal(closed(many), exponential(many))

@@ -9,6 +9,7 @@ from toys import Descent
 
 from maxmargin.models import problems
 from maxmargin.verify.blackbox.targets import load
+from maxmargin.verify.engine.losses import LOSSES
 from maxmargin.verify.engine.run import starts
 from maxmargin.verify.lab.probe.probes import probe
 from maxmargin.verify.training import blackbox_run as blackbox
@@ -55,7 +56,7 @@ def runs_of(target, count=2):
     loaded = load(target, {})
     about = probe(loaded, PROBLEM.shapes)
     start = {k: b.to(torch.float64) for k, b in starts(PROBLEM, count, seed=0, scale=0.01).items()}
-    batch = blackbox._Runs(loaded, PROBLEM, start, about, pace_of(about), "cross-entropy", False, True)
+    batch = blackbox._Runs(loaded, PROBLEM, start, about, pace_of(about), LOSSES["cross-entropy"], False, True)
     batch.look()
     return batch
 
