@@ -319,7 +319,11 @@ NETWORKS: dict[str, tuple[str, str, dict[tuple[str, str], dict[str, int]]]] = {
     "quadratic": ("quadratic activation, L = 3", "binary@quadratic:h=8", {GD: LONG, SIGN: {}, MUON: {}}),
     "tied": ("shared weights, L = 7", "binary@tied:depth=3", {GD: {}}),
     "attention": ("linear attention, L = 3", "binary:n=8,d=6@attention:tokens=2", {GD: {}, SIGN: {}, MUON: {}}),
-    "three-layer-slow": ("squared ReLU, L = 7", "binary@deep-relu:depth=3,h=8", {SIGN: LONG, MUON: {}}),
+    "three-layer-slow": (
+        "squared ReLU, L = 7",
+        "binary@deep-relu:depth=3,h=8",
+        {SIGN: {"steps": 3_000_000}, MUON: {}},
+    ),
     "tied-slow": ("shared weights, L = 7", "binary@tied:depth=3", {SIGN: LONG, MUON: {}}),
 }
 SLOW = (
