@@ -7,12 +7,14 @@ A loss is a row of :data:`LOSSES`: a function of margins (samples, contrasts) th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import prod
 from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from maxmargin.models.model import HomogeneousModel
+from maxmargin.models.problem import Problem
 from maxmargin.verify.optimizers.core.logscale import Scaled
 
 
@@ -33,14 +35,15 @@ def cross_entropy(margins: Tensor) -> Tensor:
 
 WITHIN = 700.0  # of a logarithm, within float64's range
 WIDEST, NARROWEST = 230.0, 40.0  # gaps; e^−40 is 4e-18, a fiftieth of what rounding leaves
-GRADED = 32  # margins at most: they cost their number squared, a third of a microsecond for 16
+GRADED_LARGE = 512
+GRADED = 32  # margins, whose number squared it costs: a third of a microsecond for 16
 
 LOSSES: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
     {"exponential": exponential, "logistic": cross_entropy, "cross-entropy": cross_entropy}
 )
 
 
-def graded(log_weights: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+def graded(log_weights: Callable[[Tensor], Tensor], most: int = GRADED) -> Callable[[Tensor], Tensor]:
     """Return a loss's log-weights with the wide gaps between successive ones closed, so far that none is lost.
 
     A weight that is e^−745 of the largest is 0 in float64, and with it every entry of the gradient to which only such
@@ -48,14 +51,14 @@ def graded(log_weights: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor
     What moves entries as far however small they are (a sign, Adam without eps) does not let them stand. An entry's
     sign depends on the nearest of its own samples; a next one that is e^−40 of it is lost in rounding, and so may be
     any further one: gaps are left as wide as all have room, 230 where there are three. What is not kept is how fast
-    such an entry falls, to which Adam's averages lag. The weights of more than :data:`GRADED` margins stay as they are.
+    such an entry falls, to which Adam's averages lag. The weights of more than ``most`` margins stay as they are.
     """
 
     def closed(margins: Tensor) -> Tensor:
         logw = log_weights(margins)
         flat = logw.reshape(-1)
         count = flat.shape[0]
-        if not 1 < count <= GRADED:
+        if not 1 < count <= most:
             return logw
         up = flat - flat.unsqueeze(-1)  # from each weight to each other one
         places = torch.arange(count, device=flat.device)
@@ -68,6 +71,11 @@ def graded(log_weights: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor
         return logw + torch.where(over, excess, torch.zeros_like(excess)).sum(-1).reshape(logw.shape)
 
     return closed
+
+
+def graded_at_most(problem: Problem) -> int:
+    """How many margins are graded: few, or as many as cost less than the model itself."""
+    return max(GRADED, min(GRADED_LARGE, sum(prod(shape) for shape in problem.shapes.values()) // 8))
 
 
 def margins_of(model: HomogeneousModel, theta: Mapping[str, Tensor], X: Tensor, contrasts: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from maxmargin.models.errors import InputError
 from maxmargin.models.problem import Problem
 from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.engine.batches import Order, SampleOrder
-from maxmargin.verify.engine.losses import LOSSES, graded, scaled_gradient
+from maxmargin.verify.engine.losses import LOSSES, graded, graded_at_most, scaled_gradient
 from maxmargin.verify.engine.schedules import Paced, Schedule
 from maxmargin.verify.engine.snapshots import identity, load, save
 from maxmargin.verify.engine.stepping import CHUNK, OneRun
@@ -145,7 +145,7 @@ def run(
             raise EngineError(f"start {name!r}: needed is shape {(runs, *shape)}")
     own = get_norm(norm) if norm is not None else optimizer.pace_norm
     apart = optimizer.has_signs(first.shapes) and not _reached_by_all(first, X)
-    weights = graded(LOSSES[loss]) if apart else LOSSES[loss]
+    weights = graded(LOSSES[loss], graded_at_most(first)) if apart else LOSSES[loss]
     schedule = schedule or paced_for(optimizer)
     batches = SampleOrder(first.n_samples, batch_size, runs, seed, order) if batch_size is not None else None
     task = Task(

@@ -22,7 +22,7 @@ from torch.func import vmap
 from maxmargin.models.blocks import flatten, unflatten
 from maxmargin.models.problem import Problem
 from maxmargin.verify.blackbox.targets import Target
-from maxmargin.verify.engine.losses import LOSSES, graded, scaled_gradient
+from maxmargin.verify.engine.losses import LOSSES, graded, graded_at_most, scaled_gradient
 from maxmargin.verify.engine.response import Response
 from maxmargin.verify.engine.run import log_spaced
 from maxmargin.verify.engine.schedules import Paced
@@ -121,7 +121,7 @@ def run_blackbox(
         joint, why = arrange(target, problem.shapes, runs, probe)
         _log.info("%s on %s: %s", target.spec, problem.name, why)
     start = {k: theta0[k].to(torch.float64) for k in problem.shapes}
-    weights = graded(LOSSES[loss]) if signs else LOSSES[loss]
+    weights = graded(LOSSES[loss], graded_at_most(problem)) if signs else LOSSES[loss]
     batch = _Runs(target, problem, start, probe, pace or pace_of(probe), weights, joint, keeps)
     marks = sorted(set(log_spaced(steps, checkpoints)) | {0})
     kept: list[dict[str, Any]] = []
