@@ -117,7 +117,7 @@ def _searched(
             kinds.append(tiny(about.depth))
         # Within a regime, gradients have to stay above the size where it ends.
         deep = about.depth < TWIN_FALL and not lost and target.units is None
-        rate = min(about.lag_limit, -log(TWIN_FALL) / TWIN_LATE) if deep else 0.0
+        fastest = min(about.lag_limit, -log(TWIN_FALL) / TWIN_LATE) if deep else 0.0
         for i, kind in enumerate(kinds):
             rehearsal = moves(target, shapes, about, kind, seed + i, steady=steady)
             if rehearsal.broken is not None:
@@ -130,6 +130,7 @@ def _searched(
             for optimizer in _guesses(target, handle, shapes, about, runs, norms, freely):
                 if _compare(optimizer, runs, freely, target.skipped) is None:
                     continue
+                rate = min(fastest, optimizer.lag_limit)  # a logarithm in the state hides how long it remembers
                 last = moves(target, shapes, about, falling(rate), seed + len(runs), steady=steady, anew=False)
                 if last.broken is not None:
                     return Search(broken=last.broken)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import inf
+from math import inf, log
 
 import numpy as np
 import pytest
@@ -509,6 +509,25 @@ def test_what_compares_a_gradient_with_larger_ones_before_has_no_twin(least):
     assert (twin is None) == (least > 0)
     if twin is not None:
         assert 0 < twin.fallen < 1e-20
+
+
+def test_gradients_fall_no_faster_than_the_twins_own_memory_can_follow():
+    """Its memory of 20 steps is in a logarithm, and not seen; steps of 1e-78 would prove nothing."""
+
+    class Logarithmic(Rule):
+        @torch.no_grad()
+        def step(self, closure=None):
+            for group in self.param_groups:
+                for p in group["params"]:
+                    size = p.grad.abs().log()
+                    old = self.state[p].get("log_v", torch.full_like(p, -torch.inf))
+                    kept = torch.logaddexp(old + log(0.95), 2 * size + log(0.05))
+                    self.state[p]["log_v"] = kept
+                    p.sub_(group["lr"] * p.grad.sign() * (size - kept / 2).exp())
+
+    twin = _twin(Logarithmic)
+    assert twin is not None
+    assert 0 < twin.fallen < 1e-4
 
 
 # -- All of the rehearsal, or nothing ------------------------------------------------------------------------------
