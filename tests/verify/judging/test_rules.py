@@ -395,6 +395,12 @@ OWN_STEPS = {"steady": 0.9999}
         (GOOD | {"linf": _own(2e-2, **FLAT)}, {}, OWN_STEPS, True),  # it fails: perhaps the pace does it
         (GOOD | {"linf": _own(2e-2, **FLAT)}, {}, OWN_STEPS | {"slower": 0.25}, False),  # it does not
         (GOOD | {"linf": _own(2e-2, **FLAT)}, {}, {"steady": 0.9}, False),
+        (
+            GOOD | {"linf": _own(2e-2, **FLAT)},  # it fails, and its weights are others: no pace does that
+            {"blocks as far as the norm says": Hypothesis(False, 1.1, "optimizer")},
+            OWN_STEPS,
+            False,
+        ),
         (GOOD | {"linf": _own(2e-2, **FLAT)}, {}, {}, True),
         (GOOD | {"linf": _own(1e-4, alignment=0.9, slope=0.0, interval=(-0.3, 0.3))}, {}, {}, True),
         (GOOD | {"linf": _own(1e-4, alignment=0.9, slope=0.0, interval=(-0.3, 0.3))}, {}, {"steady": 0.9}, False),
