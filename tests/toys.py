@@ -37,6 +37,22 @@ class Momentum(Descent):
         return m
 
 
+class Tires(torch.optim.Optimizer):
+    """Gradient descent that keeps the sum of all squares, and stands still once the gradient is small beside it."""
+
+    def __init__(self, params, lr=0.1, least=1e-9):
+        super().__init__(params, {"lr": lr, "least": least})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                total = self.state[p].setdefault("total", torch.zeros((), dtype=torch.float64))
+                total += p.grad.square().sum()
+                if p.grad.norm() > group["least"] * total.sqrt():
+                    p.sub_(group["lr"] * p.grad)
+
+
 class Rule(torch.optim.Optimizer):
     """A step along ``rule`` of heavy-ball momentum, with two learning rates if asked."""
 

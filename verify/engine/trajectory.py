@@ -83,6 +83,11 @@ class Trajectory:
             finite &= np.isfinite(block[-1]).reshape(self.runs, -1).all(axis=1)
         return finite & (self.margin[-1] > 0)
 
+    def lengths(self, field: str = "theta") -> np.ndarray:
+        """(B,) ℓ2 norms of the blocks together, at the last checkpoint."""
+        ends = [(block[-1] ** 2).reshape(self.runs, -1).sum(axis=1) for block in getattr(self, field).values()]
+        return np.asarray(np.sqrt(sum(ends)))
+
     def at(self, t: int, run: int, field: str = "theta") -> dict[str, np.ndarray]:
         """The blocks of one run at checkpoint index ``t``."""
         return {name: block[t, run] for name, block in getattr(self, field).items()}

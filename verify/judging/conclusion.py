@@ -157,8 +157,7 @@ def _stops(found: Sequence[Measured]) -> list[str]:
     said = []
     for m in found:
         path = m.trajectory
-        squares = sum((b[-1] ** 2).reshape(path.runs, -1).sum(axis=1) for b in path.gradient.values())
-        size = float((np.exp(path.log_scale[-1]) * np.sqrt(squares)).max())
+        size = float((np.exp(path.log_scale[-1]) * path.lengths("gradient")).max())
         since = f"its weights stand still from step {stopped(m):,} on, where the gradient's norm is {size:.0e}"
         said.append(f"{m.problem.name}: {since}, whatever the learning rate.")
     return said

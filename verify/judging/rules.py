@@ -26,9 +26,8 @@ class Decision:
         pace's doing: they refute where they are so at a slower one too.
         """
         f = self.facts
-        if {name for name, h in f.hypotheses.items() if h.met is not True and h.kind != "number"} - {
-            "direction settles"
-        }:
+        open_ = {name for name, h in f.hypotheses.items() if h.met is not True and h.kind != "number"}
+        if not open_ <= {"direction settles"}:
             return False
         if self.outcome is Outcome.FAILS:
             return not f.foreign_steps and set(self.reasons) <= _STANDS and f.slower == 1.0

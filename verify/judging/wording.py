@@ -6,8 +6,6 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import inf, isnan
 
-import numpy as np
-
 from maxmargin.verify.evidence.measured import Measured
 from maxmargin.verify.lab.faults.finding import Finding
 from maxmargin.verify.lab.harness.sentence import Sentence
@@ -167,8 +165,7 @@ def _heaviest(m: Measured) -> float:
     """The largest norm of the weights at which a black box was stepped; inf for our own."""
     if m.exam.twin is not None:
         return m.exam.twin.heaviest
-    ends = [(block[-1] ** 2).reshape(m.trajectory.runs, -1).sum(axis=1) for block in m.trajectory.theta.values()]
-    return inf if m.exam.about is None else float(np.sqrt(sum(ends)).max())
+    return inf if m.exam.about is None else float(m.trajectory.lengths().max())
 
 
 def _worst(probes: Sequence[Probe]) -> Probe:

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 import torch
+from toys import Tires
 
 from maxmargin.models import problems
 from maxmargin.solvers.norms import NormError, get_norm
@@ -176,22 +177,6 @@ def test_two_regimes_cannot_be_claimed_of_an_optimizer_that_has_one():
     assert "there is one regime" in found.reasons[0]
     with pytest.raises(NormError, match="claims 3 norms"):
         check("torch.optim:SGD", claim="linf, then l2, then l1")
-
-
-class Tires(torch.optim.Optimizer):
-    """Gradient descent that keeps the sum of all squares, and stands still once the gradient is small beside it."""
-
-    def __init__(self, params, lr=0.1, least=1e-9):
-        super().__init__(params, {"lr": lr, "least": least})
-
-    @torch.no_grad()
-    def step(self, closure=None):
-        for group in self.param_groups:
-            for p in group["params"]:
-                total = self.state[p].setdefault("total", torch.zeros((), dtype=torch.float64))
-                total += p.grad.square().sum()
-                if p.grad.norm() > group["least"] * total.sqrt():
-                    p.sub_(group["lr"] * p.grad)
 
 
 def test_who_stops_has_no_norm_for_that_reason(monkeypatch):

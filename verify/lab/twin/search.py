@@ -23,6 +23,7 @@ import torch
 from maxmargin.models.blocks import Shapes
 from maxmargin.solvers.norms import Norm
 from maxmargin.verify.blackbox.as_torch import AsTorch
+from maxmargin.verify.blackbox.difference import size as size_of
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.targets import Target, TargetError
 from maxmargin.verify.lab.probe.probes import Probe
@@ -149,7 +150,7 @@ def _searched(
 
 def _fallen(run: Sequence[Move]) -> float:
     """The smallest size of a gradient over the largest before it."""
-    sizes = np.array([sum(float(b.norm()) ** 2 for b in move.gradient.values()) ** 0.5 for move in run])
+    sizes = np.array([size_of(list(move.gradient.values())) for move in run])
     return float((sizes / np.maximum.accumulate(sizes)).min())
 
 

@@ -8,6 +8,7 @@ from math import inf, log
 import numpy as np
 import pytest
 import torch
+from toys import Tires
 
 from maxmargin.models import problems
 from maxmargin.solvers.norms import get_norm
@@ -495,17 +496,7 @@ def test_a_change_after_thousands_of_steps_is_no_twin(monkeypatch):
 def test_what_compares_a_gradient_with_larger_ones_before_has_no_twin(least):
     """Gradients that were fed at one size a run let it pass for gradient descent: in training they fall without end."""
 
-    class Tires(Rule):
-        @torch.no_grad()
-        def step(self, closure=None):
-            for group in self.param_groups:
-                for p in group["params"]:
-                    total = self.state[p].setdefault("total", torch.zeros((), dtype=torch.float64))
-                    total += p.grad.square().sum()
-                    if p.grad.norm() > least * total.sqrt():
-                        p.sub_(group["lr"] * p.grad)
-
-    twin = _twin(Tires)
+    twin = _twin(Tires, {"least": least})
     assert (twin is None) == (least > 0)
     if twin is not None:
         assert 0 < twin.fallen < 1e-20
