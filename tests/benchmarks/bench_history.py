@@ -40,7 +40,13 @@ CLASS = {"holds": "holds", "fails": "refuted", "inconclusive": "undecided"}
 ACQUITTED = ("refuted", "no norm", "error")  # what a fixed release must not get
 NOT_YET = "not yet"
 PARTING = {0: "the same steps", 1: "they part", 3: "random"}  # the exit status of compare
-HOME = {"knob": "lab.knobs", "paths": "lab.paths", "finite": "lab.probe.finite", "eps": "lab.regimes"}
+HOME = {
+    "knob": "lab.knobs",
+    "paths": "lab.paths",
+    "finite": "lab.probe.finite",
+    "eps": "lab.regimes",
+    "habits": "lab.probe.habits",
+}
 TOLERANCE = 2e-3
 
 Finished = dict[str, dict[str, Any]]

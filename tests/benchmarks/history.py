@@ -12,6 +12,7 @@ comparison), and the answer to the fixed one must not. ``instrument`` is the par
 - "paths": two code paths of one release differ;
 - "finite": a step that is not finite, on a finite gradient;
 - "shapes": wrong at shapes that toy problems do not have (four dimensions, tall matrices of 30 rows);
+- "habits": what it does besides its steps;
 - "eps": the size of gradients below which an eps takes over;
 - "compare": both releases maximize the same margin, and ``maxmargin compare`` names the first step at which they part.
 """
@@ -348,9 +349,9 @@ CASES: tuple[Case, ...] = (
     Case(
         "huggingface/pytorch-image-models, release 1.0.31", "timm", "1.0.30", "1.0.31", "timm.optim.sgdw:SGDW",
         "With Nesterov and foreach, the default, the gradient that it is given is overwritten.",
-        "compare", PARTS,
+        "habits", "changes the gradients that it is given",
         touched, (0.9, 0.0), "change of the gradient that it is given, relative",
-        {"momentum": 0.9, "nesterov": True, "weight_decay": 0.0}, "l2", only="timm/optim",
+        {"momentum": 0.9, "nesterov": True, "weight_decay": 0.0, "foreach": True}, "l2", only="timm/optim",
     ),
     Case(
         "kozistr/pytorch_optimizer#135", KOZISTR, "2.7.0", "2.8.0", "pytorch_optimizer:Lion",

@@ -7,7 +7,7 @@ nothing. So a threshold (a clip, a warm-up) that lies far away is met by one of 
 
 Asked are the arguments that the user gave, and of the defaults those whose meaning is common knowledge
 (:data:`COMMON`). One that is dead only because of another (``nesterov`` without momentum) is said of the user's own,
-with the other's name. What is zero or off is not asked, nor are learning rates and code paths
+with the other's name. What is off is not asked, nor are zeros by default, learning rates and code paths
 (:mod:`maxmargin.verify.lab.paths`).
 """
 
@@ -96,15 +96,17 @@ def dead_knobs(target: Target, blocks: Shapes, seed: int = 0) -> tuple[DeadKnob,
 
 def _set(target: Target) -> Iterator[tuple[str, int | None, float | bool, bool]]:
     """(Argument, place in a tuple or None, value, whether given by the user) of all that are to be turned."""
+    defaults = dict(_defaults(target))
     values: dict[str, tuple[Any, bool]] = {
-        name: (default, False) for name, default in _defaults(target) if COMMON.fullmatch(name)
+        n: (default, False) for n, default in defaults.items() if COMMON.fullmatch(n)
     }
     values |= {name: (value, True) for name, value in target.kwargs.items()}
     for name, (value, given) in values.items():
         if is_rate(name) or is_path(name) or _IDLE.fullmatch(name):
             continue
         for place, entry in enumerate(value) if isinstance(value, (tuple, list)) else [(None, value)]:
-            if isinstance(entry, Real) and entry:
+            off = entry == 0 and (isinstance(entry, bool) or not given or defaults.get(name) in (0, None))
+            if isinstance(entry, Real) and not off:
                 yield name, place, entry if isinstance(entry, (bool, int)) else float(entry), given
 
 
@@ -112,14 +114,16 @@ def others(value: float | bool) -> Iterator[float | bool]:
     """Values to try in place of one.
 
     Example:
-        >>> list(others(2.0)), list(others(5)), list(others(True))
-        ([1.0, 4.0, 0.002, 2e-06, 2e-09, 2000.0, 2000000.0], [2, 10, 1, 4, 6], [False])
+        >>> list(others(2.0)), list(others(5)), list(others(True)), list(others(0))
+        ([1.0, 4.0, 0.002, 2e-06, 2e-09, 2000.0, 2000000.0], [2, 10, 1, 4, 6], [False], [1, 2, 1000])
 
     Yields:
         Each value; its constructor may refuse it.
     """
     if isinstance(value, bool):
         yield not value
+    elif value == 0:
+        yield from (1, 2, 1000) if isinstance(value, int) else (WAITS_FOR, 1.0, *KNOB_LADDER)
     elif isinstance(value, int):
         yield from dict.fromkeys(v for v in (value // 2, 2 * value, 1, value - 1, value + 1) if v > 0 and v != value)
     else:

@@ -98,6 +98,7 @@ def names(target, **kwargs):
         (NoMomentum, {"momentum": 0.5}, {("momentum", True)}),
         (NoSecondBeta, {}, {("betas[1]", False), ("betas[0]", False)}),
         (NoDecay, {"weight_decay": 0.1}, {("weight_decay", True), ("betas[0]", False)}),
+        (NoMomentum, {"momentum": 0.0}, {("momentum", True)}),
     ],
 )
 def test_an_argument_without_effect_is_named(target, kwargs, dead):
@@ -156,7 +157,12 @@ def test_nothing_is_said_where_nothing_can_be_seen(target):
 
 
 def test_off_is_not_asked():
-    assert names(NoDecay, weight_decay=0.0, momentum=0.0, nesterov=False) <= {("betas[0]", False)}
+    assert names(NoDecay, weight_decay=0.0, nesterov=False) <= {("betas[0]", False)}
+
+
+@pytest.mark.parametrize("kwargs", [{"momentum": 0.0}, {"clip": 0.0}, {"betas": (0.0, 0.9)}, {"eps": 0.0}])
+def test_a_zero_that_does_something_is_not_dead(kwargs):
+    assert {name for name, _ in names(Sgd, **kwargs)} <= {"betas[0]"}
 
 
 TORCH = [c for c in vars(torch.optim).values() if isinstance(c, type) and issubclass(c, torch.optim.Optimizer)]

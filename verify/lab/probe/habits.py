@@ -46,6 +46,7 @@ class Habits:
         update_granularity: Rounding unit through which the step seems to pass, 4e-3 for bfloat16; 0 for none.
         state_formats: State kept in low precision, "exp_avg in float32".
         unmoved: Parts of the weights that no step moves, in words.
+        gradient_change: Relative change of the gradients that it is given, by its step.
     """
 
     convention: str = PLAIN.name
@@ -68,6 +69,7 @@ class Habits:
     update_granularity: float = 0.0
     state_formats: tuple[str, ...] = ()
     unmoved: tuple[str, ...] = ()
+    gradient_change: float = 0.0
 
     @property
     def remarks(self) -> tuple[Sentence, ...]:
@@ -123,6 +125,7 @@ def habits(
         update_granularity=granularity(session, update) if steady and rounded is None else 0.0,
         state_formats=state_formats(handle, degrees),
         unmoved=tuple(name if mask.all() else Place.of(mask).listed(name) for name, mask in still[:8]),
+        gradient_change=_gradient_change(session),
     )
 
 
@@ -131,6 +134,14 @@ def _eval_shift(handle: Handle) -> float | None:
         return None
     seen = handle.evaluated()
     return 0.0 if seen is None else difference([p.detach() for p in handle.params], seen)
+
+
+def _gradient_change(session: Session) -> float:
+    """How much of a first gradient the step has changed; 0 where it is gone."""
+    handle, gradients = session.open(), session.gradients[0]
+    handle.step(gradients)
+    left = [g if p.grad is None else p.grad for p, g in zip(handle.params, gradients, strict=True)]
+    return difference(gradients, left)
 
 
 def _loss_dependence(session: Session, update: Sequence[Tensor]) -> float:
@@ -211,6 +222,8 @@ def _remarks(found: Habits) -> Iterator[Sentence]:
         yield say("Its first {steps} steps move nothing.", steps=found.idle_steps)
     if found.skips:
         yield say("{steps} of its later steps, of those watched, moved nothing.", steps=found.skips)
+    if _seen(found.gradient_change, 0.0):
+        yield say("It changes the gradients that it is given (by {by:.1e}, relative).", by=found.gradient_change)
     if found.convention != PLAIN.name:
         yield say("Parameters are handed over as {convention}.", convention=found.convention)
     if found.sparse:

@@ -40,7 +40,24 @@ def test_the_plain_twins_have_no_findings(target):
     assert (found.idle_steps, found.skips, found.reinitialised, found.closure_calls) == (0, 0, 0.0, 0)
     assert (found.eval_shift, found.loss_dependence, found.weight_format) == (None, None, None)
     assert (found.order_dependence, found.split_dependence, found.update_granularity) == (0.0, 0.0, 0.0)
-    assert (found.state_formats, found.unmoved) == ((), ())
+    assert (found.state_formats, found.unmoved, found.gradient_change) == ((), (), 0.0)
+
+
+def test_a_gradient_that_is_overwritten_is_named():
+    class Overwrites(Momentum):
+        def direction(self, p, state):
+            update = super().direction(p, state)
+            p.grad.mul_(0.9)
+            return update
+
+    class Clears(Momentum):
+        def direction(self, p, state):
+            update = super().direction(p, state)
+            p.grad = None
+            return update
+
+    assert _probe(Overwrites).findings == ("It changes the gradients that it is given (by 1.0e-01, relative).",)
+    assert _probe(Clears).findings == ()
 
 
 # -- The learning rate ----------------------------------------------------------------------------------------------
