@@ -41,12 +41,12 @@ measured(
     paper=FST.key,
     kind="limit direction",
     statement="Iterates of Signum, NMD and Muon correlate with V_∞, V_2 and V_spec respectively.",
-    formula="⟨W_t, V⟩/(‖W_t‖‖V‖),  k = 10, d = 25",
-    source=f"{FST.name}, synthetic experiment (50 samples a class there, 5 here)",
+    formula="⟨W_t, V⟩/(‖W_t‖‖V‖),  k = 10, d = 25, 50 samples a class",
+    source=f"{FST.name}, synthetic experiment",
     measure=correlated,
     cases=tuple(
-        Case(f"10 classes, {optimizer}", optimizer=optimizer, own=own, steps=10_000, eta=eta, per=5)
-        for optimizer, own, eta in (("signum", "linf", 0.01), ("momentum-gd", "l2", 0.05), ("muon", "spectral", 0.02))
+        Case(f"10 classes, {optimizer}", optimizer=optimizer, own=own, steps=30_000, eta=eta, per=50)
+        for optimizer, own, eta in (("signum", "linf", 0.01), ("momentum-gd", "l2", 0.05), ("muon", "spectral", 0.1))
     ),
     conditions=(at_least("correlation", 0.9, refuted=0.7), at_least("lead over the others", 0.0, refuted=-0.02)),
     control=Control("the optimum of another norm", against="spectral"),
