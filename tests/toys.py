@@ -37,6 +37,20 @@ class Momentum(Descent):
         return m
 
 
+class ErrorFeedback(Descent):
+    """Signs times the mean entry; what that rounds away is added to the next gradient, if it is kept (1901.09847)."""
+
+    kept = True
+
+    def direction(self, p, state):
+        owed = state.setdefault("owed", torch.zeros_like(p))
+        wanted = owed + p.grad
+        step = wanted.abs().mean() * wanted.sign()
+        if self.kept:
+            owed.copy_(wanted - step)
+        return step
+
+
 class Tires(torch.optim.Optimizer):
     """Gradient descent that keeps the sum of all squares, and stands still once the gradient is small beside it."""
 

@@ -13,6 +13,7 @@ from maxmargin.verify.engine.trajectory import Trajectory
 from maxmargin.verify.evidence.measure import Evidence
 from maxmargin.verify.evidence.state_norm import StateNorm
 from maxmargin.verify.results.alignment import alignment
+from maxmargin.verify.thresholds.judging import RANDOM_STEPS
 
 if TYPE_CHECKING:
     from maxmargin.verify.lab.examine import Exam
@@ -45,6 +46,8 @@ class Measured:
     decided: tuple[str, Any] | None = None
 
     def steady(self, norm: Norm) -> float | None:
-        """Mean alignment with ``norm`` of its steps under constant gradients; None where none were taken."""
+        """Mean alignment with ``norm`` of its steps under constant gradients; None where none tell, but for chance."""
+        if self.exam.about is not None and self.exam.about.random >= RANDOM_STEPS:
+            return None
         seen = [alignment(norm, s.gradient, s.update) for s in self.exam.signature]
         return float(np.mean(np.nan_to_num(seen, nan=0.0))) if seen else None

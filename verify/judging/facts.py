@@ -165,7 +165,8 @@ class Facts:
     @property
     def refuted_by_steps(self) -> bool:
         """Whether steps that are not the norm's refute it: what is not known of others speaks for neither side."""
-        return self.misaligned and (self.foreign_steps or not (self.closing or self.early))
+        stands = self.movement in (Reason.FLAT, Reason.NEARLY_FLAT) and not self.early
+        return self.misaligned and (self.foreign_steps or stands)
 
     # -- What a pass asks -----------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from maxmargin.verify.lab.examine import Exam
 from maxmargin.verify.lab.faults.finding import Kind
 from maxmargin.verify.results.answer import NoNorm
 from maxmargin.verify.results.verdict import ProblemVerdict
-from maxmargin.verify.thresholds.judging import RANDOM_STEPS
+from maxmargin.verify.thresholds.judging import FALLING, RANDOM_STEPS
 
 
 def no_norm(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict]) -> NoNorm | None:
@@ -55,8 +55,10 @@ def _ascends(m: Measured, v: ProblemVerdict) -> bool:
 
 
 def _random(m: Measured, v: ProblemVerdict) -> bool:
-    del v
-    return m.exam.about is not None and m.exam.about.random >= RANDOM_STEPS
+    """Return whether chance makes the steps, and no mean of them brings the gap down."""
+    own = v.evidence.get(v.norm)
+    closing = own is not None and own.slope_interval is not None and own.slope_interval[1] < FALLING
+    return m.exam.about is not None and m.exam.about.random >= RANDOM_STEPS and not closing
 
 
 def _no_descent(m: Measured, v: ProblemVerdict) -> bool:

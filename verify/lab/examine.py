@@ -149,9 +149,10 @@ class Laboratory:
     def large(self) -> LargeShapes:
         """The black box at realistic shapes, which are no problem's, in its own units or those of its regime."""
         if self._large is None:
-            degree = next((subject.probe.update_degree for subject in self._subjects.values()), 0.0)
+            seen = next(iter(self._subjects.values()), None)
+            degree, more = (0.0, 0) if seen is None else (seen.probe.update_degree, seen.more)
             with one_thread():
-                self._large = large_shapes(self.target, self.seed, degree)
+                self._large = large_shapes(self.target, self.seed, degree, more)
         return self._large
 
     @property

@@ -13,6 +13,14 @@ SIGNATURE_DRAWS = named("SIGNATURE_DRAWS", 32, "gradients", "whose steps are rea
 SIGNATURE_STEPS = named("SIGNATURE_STEPS", 8, "steps",
     "under each gradient; the last one is read",
     "RAdam is plain momentum for five")
+APART_STEPS = named("APART_STEPS", 40, "steps", "that follow, to see whether they go on changing")
+TURNS = named("TURNS", 0.01, "1 − cosine",
+    "of successive steps under a constant gradient, mean of the first and of the second half: more, and they go on "
+    "changing",
+    "a memory's beginning fades; error feedback: 0.4; Lookahead's steps back, one in five: 0.8")
+MEAN_STEPS = named("MEAN_STEPS", 128, "steps",
+    "that are taken besides where they go on changing: the mean of half of them is read",
+    "what error feedback still owes is a few steps")
 SIGNATURE_SPREAD = named("SIGNATURE_SPREAD", 20.0, "ratio",
     "of the largest to the smallest singular value of the gradients")
 SIGNATURE_START = named("SIGNATURE_START", 0.3, "size",

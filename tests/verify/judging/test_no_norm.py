@@ -12,7 +12,7 @@ from maxmargin.verify.lab.examine import Exam
 from maxmargin.verify.lab.faults.finding import Finding, Kind
 from maxmargin.verify.lab.norm.fingerprint import Step
 from maxmargin.verify.results.answer import NoNorm
-from maxmargin.verify.results.verdict import Outcome, ProblemVerdict
+from maxmargin.verify.results.verdict import NormEvidence, Outcome, ProblemVerdict
 from maxmargin.verify.thresholds.judging import RANDOM_STEPS
 
 STEP = Step({"W": np.ones(2), "a": np.ones(1)}, {"W": -np.ones(2), "a": -np.ones(1)}, 1.0)
@@ -51,11 +51,14 @@ def _seen(
     return _Measured(exam, _Trajectory(np.array(margin)[:, None], weights))
 
 
-def _why(*found):
+def _why(*found, evidence=None):
     verdicts = [
-        ProblemVerdict("p", 1, Outcome.FAILS, 100, 0.0, {}, {}, separated_runs=int(m.trajectory.separated.sum()))
+        ProblemVerdict(
+            "p", 1, Outcome.FAILS, 100, 0.0, evidence or {}, {}, norm="linf",
+            separated_runs=int(m.trajectory.separated.sum()),
+        )
         for m in found
-    ]
+    ]  # fmt: skip
     return no_norm(found, verdicts)
 
 
@@ -78,6 +81,15 @@ def test_an_optimizer_without_any_step_stands_still():
     """Where no block moves there is no norm to be diagnosed by."""
     assert _why(_seen(length=0.0, margin=(-1.0, -1.0, -1.0))) is NoNorm.STILL
     assert _why(_seen(length=0.0)) is None
+
+
+@pytest.mark.parametrize(
+    ("interval", "why"), [((-0.6, -0.4), None), ((-0.6, 0.1), NoNorm.RANDOM), (None, NoNorm.RANDOM)]
+)
+def test_random_steps_whose_mean_closes_the_gap_are_no_reason(interval, why):
+    """Signs of half of the entries, drawn anew each step: their mean is the sign."""
+    row = NormEvidence(1e-2, (1e-2, 1e-2), 0.5, None, None, -0.5, interval)
+    assert _why(_seen(random=1.0), evidence={"linf": row}) is why
 
 
 @pytest.mark.parametrize("why", CASES)

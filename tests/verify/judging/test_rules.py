@@ -200,6 +200,7 @@ def test_steps_that_chatter_are_excused_only_if_they_are_the_norms_own(alignment
         (LATE_MARGIN, (-0.52, -0.08), FAILS),
         (0.5 * LATE_MARGIN, (-0.52, -0.08), INCONCLUSIVE),  # Adam with a long memory after 10,000 steps
         (LATE_MARGIN, (-0.6, -0.4), INCONCLUSIVE),  # Signum with a long memory: its gap closes like 1/t
+        (LATE_MARGIN, None, INCONCLUSIVE),  # how the gap moves is not known: nothing is made of that
     ],
 )
 def test_misaligned_steps_alone_refute_late_and_while_the_gap_does_not_close(margin, interval, outcome):

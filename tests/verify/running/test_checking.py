@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from toys import Tires
+from toys import ErrorFeedback, SignDescent, Tires
 
 from maxmargin.models import problems
 from maxmargin.solvers.norms import NormError, get_norm
@@ -188,6 +188,35 @@ def test_who_stops_has_no_norm_for_that_reason(monkeypatch):
     assert "on, where the gradient's norm is " in found.reasons[0]
     assert "nan" not in " ".join(found.reasons)
     assert check(Tires, kwargs={"least": 0.0}, problems=["blocks"]).why is None
+
+
+def test_error_feedback_maximizes_the_margin_that_its_steps_make_in_the_mean():
+    """No single step is steepest descent's (0.4 aligned); what each rounds away is made up for later."""
+    found = check(ErrorFeedback, problems=["blocks"])
+    assert (found.outcome, found.norm) == (Outcome.HOLDS, "l2")
+    assert found.problems[0].evidence["l2"].alignment < 0.6
+
+    class Forgets(ErrorFeedback):
+        kept = False
+
+    refuted = check(Forgets, claim="l2", problems=["blocks"])
+    assert refuted.outcome is Outcome.FAILS
+
+
+def test_chance_refutes_nothing_where_the_mean_of_the_steps_closes_the_gap():
+    class Half(SignDescent):
+        def direction(self, p, state):
+            return super().direction(p, state) * (torch.rand_like(p) < 0.5)
+
+    class Chance(SignDescent):
+        def direction(self, p, state):
+            return torch.randn_like(p).sign()
+
+    found = check(Half, problems=["blocks"])
+    assert found.outcome is Outcome.INCONCLUSIVE
+    assert found.problems[0].evidence["linf"].kkt_gap < 0.05
+    assert any("deterministic" in reason for reason in found.reasons)
+    assert check(Chance, problems=["blocks"]).why is NoNorm.RANDOM
 
 
 def test_gradient_ascent_has_no_norm_for_that_reason():

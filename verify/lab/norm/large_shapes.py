@@ -12,7 +12,7 @@ factor that only large ones have is a weight that no small block shows.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf, prod
@@ -25,10 +25,9 @@ from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.learning_rate import GROUPS_LR, parts_of
 from maxmargin.verify.blackbox.targets import Target, TargetError
-from maxmargin.verify.lab.harness.session import last_step
 from maxmargin.verify.lab.norm.reading import SIMPLEST, tie
 from maxmargin.verify.lab.norm.shape_law import weight_law
-from maxmargin.verify.lab.norm.signature import random_start, spread_gradient
+from maxmargin.verify.lab.norm.signature import mean_step, random_start, spread_gradient
 from maxmargin.verify.results.alignment import alignment
 from maxmargin.verify.thresholds.adapter import STATE_DEPTH
 from maxmargin.verify.thresholds.faults import FOLLOWS_NORM
@@ -209,30 +208,32 @@ class LargeShapes:
         }
 
 
-def large_shapes(target: Target, seed: int = 0, degree: float = 0.0) -> LargeShapes:
+def large_shapes(target: Target, seed: int = 0, degree: float = 0.0, more: int = 0) -> LargeShapes:
     """Read the norm of each block of LARGE, beside that of a small one; every block alone.
 
     Args:
         target: A black-box optimizer.
         seed: Of gradients and starts.
         degree: Of its update: 1 if steps grow with the gradient.
+        more: Steps that are taken besides, as single ones go on changing; their mean is read.
 
     Returns:
         What was seen. A shape that the optimizer refuses is a fact, not a fault.
     """
-    seen_small = {shape: _seen(target, shape, seed, draws=SMALL_DRAWS) for shape in dict.fromkeys(SMALL.values())}
+    look = partial(_seen, target, seed, more)
+    seen_small = {shape: look(shape, draws=SMALL_DRAWS) for shape in dict.fromkeys(SMALL.values())}
     small = {name: seen_small[shape] for name, shape in SMALL.items()}
     blocks, refused, matrices = [], {}, dict(seen_small)
     for name, shape in LARGE.items():
-        beside = _seen(target, (shape[0], prod(shape[1:])), seed, shape) if len(shape) > 2 else small[name]
-        seen = _seen(target, shape, seed, shape)
+        beside = look((shape[0], prod(shape[1:])), shape) if len(shape) > 2 else small[name]
+        seen = look(shape, shape)
         if isinstance(seen, str):
             refused[shape] = seen
         elif not isinstance(beside, str):
             blocks.append(_compared(name, shape, seen, beside))
             matrices[shape] = seen
     lengths = _lengths({(shape[0], shape[1]): one for shape, one in matrices.items() if len(shape) == 2}, degree)
-    return LargeShapes(tuple(map(partial(_later, target, seed), blocks)), refused, lengths)
+    return LargeShapes(tuple(map(partial(_later, look), blocks)), refused, lengths)
 
 
 def _lengths(seen: Mapping[tuple[int, int], _Seen | str], degree: float) -> dict[tuple[int, int], float]:
@@ -256,14 +257,11 @@ def _size(shape: tuple[int, ...]) -> str:
     return " × ".join(map(str, shape))
 
 
-def _later(target: Target, seed: int, seen: Large) -> Large:
+def _later(look: Callable[..., _Seen | str], seen: Large) -> Large:
     """A matrix whose state is of another kind is watched for longer: what is kept there may not act at once."""
     if seen.block != LONGEST_WATCHED or not seen.other_state or seen.apart:
         return seen
-    pair = [
-        _seen(target, shape, seed, draws=LARGE_DRAWS, steps=LARGE_PATIENCE) for shape in (seen.shape, SMALL[seen.block])
-    ]
-    here, there = pair
+    here, there = (look(s, draws=LARGE_DRAWS, steps=LARGE_PATIENCE) for s in (seen.shape, SMALL[seen.block]))
     if isinstance(here, str) or isinstance(there, str):
         return seen
     late = _compared(seen.block, seen.shape, here, there)
@@ -282,8 +280,9 @@ class _Seen:
 
 def _seen(
     target: Target,
-    shape: tuple[int, ...],
     seed: int,
+    more: int,
+    shape: tuple[int, ...],
     drawn: tuple[int, ...] | None = None,
     draws: int = LARGE_DRAWS,
     steps: int = SIGNATURE_STEPS,
@@ -297,7 +296,7 @@ def _seen(
         torch.manual_seed(0)
         try:
             handle = Handle(target, [torch.nn.Parameter(torch.tensor(start))], knob=GROUPS_LR)
-            (moved,) = last_step(handle, [[torch.as_tensor(gradient)]] * steps)
+            (moved,) = mean_step(handle, [[torch.as_tensor(gradient)]] * steps, more)
         except TargetError as refusal:
             return str(refusal)
         step = moved.numpy()

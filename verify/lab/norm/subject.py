@@ -8,7 +8,7 @@ from maxmargin.models.blocks import Shapes
 from maxmargin.verify.blackbox.as_torch import as_target
 from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.lab.norm.reading import Step
-from maxmargin.verify.lab.norm.signature import signature
+from maxmargin.verify.lab.norm.signature import signature, steps_apart
 from maxmargin.verify.lab.norm.symmetry import Symmetry, symmetries
 from maxmargin.verify.lab.probe.probes import Probe, probe
 
@@ -35,9 +35,14 @@ class Subject:
         return probe(self.target, self.shapes, self.seed)
 
     @cached_property
+    def more(self) -> int:
+        """How many more steps are read under constant gradients, as single ones go on changing; else 0."""
+        return steps_apart(self.target, self.shapes, self.seed)
+
+    @cached_property
     def signature(self) -> tuple[Step, ...]:
         """Its steps under constant gradients."""
-        return tuple(signature(self.target, self.shapes, self.seed))
+        return tuple(signature(self.target, self.shapes, self.seed, more=self.more))
 
     @cached_property
     def symmetries(self) -> tuple[Symmetry, ...]:

@@ -135,13 +135,14 @@ GROUPS: Mapping[str, Group] = {
 }
 
 
-def symmetries(target: Target, shapes: Shapes, seed: int = 0) -> tuple[Symmetry, ...]:
+def symmetries(target: Target, shapes: Shapes, seed: int = 0, more: int = 0) -> tuple[Symmetry, ...]:
     """Try every symmetry on every block of a black-box optimizer.
 
     Args:
         target: The optimizer; learning rates stay its own.
         shapes: Of its parameters.
         seed: Of gradients, starts and transformations.
+        more: Steps that are taken besides, as single ones go on changing; their mean is compared.
 
     Returns:
         Block by block, in the order of GROUPS; without blocks that do not move, and without transposition where the
@@ -150,7 +151,7 @@ def symmetries(target: Target, shapes: Shapes, seed: int = 0) -> tuple[Symmetry,
     Raises:
         TargetError: when the optimizer cannot be built or stepped.
     """
-    return _tried(lambda gradients, start: follow(target, gradients, start), shapes, seed, SYMMETRY_DRAWS)
+    return _tried(lambda gradients, start: follow(target, gradients, start, more=more), shapes, seed, SYMMETRY_DRAWS)
 
 
 def predicted(norm: Norm, shapes: Shapes, seed: int = 0) -> tuple[Symmetry, ...]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from toys import Rule, polar
+from toys import ErrorFeedback, Momentum, Rule, SignDescent, polar
 
 from maxmargin.solvers.norms import get_norm
 from maxmargin.verify.blackbox.targets import TargetError, load
 from maxmargin.verify.lab.norm.fingerprint import read
-from maxmargin.verify.lab.norm.signature import follow, random_start, signature, spread_gradient
+from maxmargin.verify.lab.norm.signature import follow, random_start, signature, spread_gradient, steps_apart
 from maxmargin.verify.lab.probe.probes import probe
-from maxmargin.verify.thresholds.norm import SIGNATURE_SPREAD, SIGNATURE_START, SIGNATURE_STEPS
+from maxmargin.verify.thresholds.norm import MEAN_STEPS, SIGNATURE_SPREAD, SIGNATURE_START, SIGNATURE_STEPS
 
 SHAPES = {"W": (5, 3), "V": (2, 4), "a": (4,)}
 
@@ -125,3 +125,42 @@ def test_the_norm_is_read_off_the_steps(rule, kwargs, norm):
         theta = {n: (10.0 if n == k else 1.0) * rng.standard_normal(s) for n, s in SHAPES.items()}
         ratios.append(float(found.norm.value(theta)) / float(wanted.value(theta)))
     assert max(ratios) / min(ratios) < 1.002, found.norm.spec
+
+
+# -- Steps that go on changing under a constant gradient ----------------------------------------------------------
+
+
+class Forgets(ErrorFeedback):
+    kept = False
+
+
+class Lookahead(SignDescent):
+    """Signs; every fifth step goes back half of the way to where the last such step was left."""
+
+    def direction(self, p, state):
+        slow = state.setdefault("slow", p.clone())
+        state["t"] = state.get("t", 0) + 1
+        if state["t"] % 5:
+            return super().direction(p, state)
+        rate = self.param_groups[0]["lr"]
+        back = super().direction(p, state) + 0.5 * (p - rate * super().direction(p, state) - slow) / rate
+        state["slow"] = p - rate * back
+        return back
+
+
+@pytest.mark.parametrize(("cls", "norm"), [(ErrorFeedback, "l2"), (Lookahead, "linf")])
+def test_the_mean_is_read_where_single_steps_go_on_changing(cls, norm):
+    target = load(cls)
+    assert steps_apart(target, SHAPES) == MEAN_STEPS
+    found = read(signature(target, SHAPES, more=MEAN_STEPS))
+    assert found.norm.name == norm
+    assert found.alignment > 0.999
+
+
+def test_single_steps_of_error_feedback_are_anothers():
+    assert read(signature(load(ErrorFeedback), SHAPES)).family != "l2"
+
+
+@pytest.mark.parametrize("cls", [Forgets, Momentum, SignDescent, torch.optim.Adam, torch.optim.RAdam])
+def test_single_steps_that_settle_are_read_as_they_are(cls):
+    assert steps_apart(load(cls), SHAPES) == 0
