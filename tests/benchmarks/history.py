@@ -202,6 +202,13 @@ def ascent(make: Make) -> float:
     return round(float(moves(make, [ones()])[0][0]) / RATE, 2)
 
 
+def turned(make: Make) -> float:
+    """The share of a vector's step along a small gradient, sixty steps after it has turned into a right angle."""
+    before, after = 1e-3 * torch.eye(4, dtype=torch.float64)[:2]
+    last = moves(make, [before] * 20 + [after] * 60)[-1]
+    return round(float(-last[1] / last.norm()), 3)
+
+
 def remembered(make: Make) -> float:
     """For how many steps a sign outlasts a turn of the gradient to −1/2."""
     after = moves(make, [ones()] * 300 + [-0.5 * ones()] * 300)[300:]
@@ -234,6 +241,15 @@ CASES: tuple[Case, ...] = (
         "knob", r"momentum\S* .*has no effect",
         lambda make: math.copysign(1.0, after_a_turn(torch.eye(3, dtype=torch.float64) + 0.5, momentum=0.1)(make)),
         (1.0, -1.0), "sign of the move after the gradient turns", {"momentum": 0.1},
+        refuted="a vector's average is divided by its length in place, until 4.0.0",
+    ),
+    Case(
+        "kozistr/pytorch_optimizer, release 4.0.0", KOZISTR, "3.11.0", "4.0.0", "pytorch_optimizer:SCION",
+        "A vector's average is divided by its length in place, in every step: gradients that are small beside 1 never "
+        "enter it.",
+        "verdict", r"never forgets",
+        turned, (0.007, 1.0), "share of the step along gradients of 1e-3 that have been shown 60 times",
+        {"momentum": 0.1}, refuted="five Newton–Schulz steps: a factor",
     ),
     Case(
         "kozistr/pytorch_optimizer#519", KOZISTR, "3.11.0", "4.0.0", "pytorch_optimizer:SGDW",

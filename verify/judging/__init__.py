@@ -14,7 +14,8 @@ HOLDS takes all of these:
 - Γ_N is within its bound in every run, and *closes*: the whole 95 % interval of its slope is below FALLING, or it is 0
   to REACHED; on a linear model θ is within the bound of the optimal face;
 - θ* is known, and every norm that counts has at least TOLD of its gap there;
-- late steps are aligned with N's steepest descent, or steps under constant gradients are;
+- late steps are aligned with N's steepest descent, or steps under constant gradients are (their mean, where single
+  ones go on changing);
 - every hypothesis that is judged is met: of the theorem (run, schedule, model), and of the optimizer (probes).
 
 FAILS takes one of these, and no hypothesis of the theorem unmet:
@@ -23,8 +24,8 @@ FAILS takes one of these, and no hypothesis of the theorem unmet:
   close;
 - Γ_N *stands still* above PLATEAU: none of the interval of its slope is below FALLING (where steps under constant
   gradients are not N's: not all of it), and margins are LATE_MARGIN, or those steps are not N's;
-- steps are *misaligned*, late in training and under constant gradients; where the latter were not taken, late in
-  training, with margins of LATE_MARGIN, while Γ_N is not seen to close;
+- steps are *misaligned*, late in training and under constant gradients; where the latter were not taken, or are made
+  by chance, late in training, with margins of LATE_MARGIN, while Γ_N is seen to stand still, or nearly;
 - they leave *no norm a chance elsewhere*: at a realistic shape they plainly miss the norm that they follow exactly on
   small blocks, or move otherwise far; parameters of one shape are mixed up; far below a floor they follow the weights;
   or as gradients vanish some blocks stand still beside others.
