@@ -2,7 +2,6 @@
 
 import argparse
 import importlib.util
-import json
 import re
 import sys
 from dataclasses import replace
@@ -70,39 +69,3 @@ def test_evidence_measures_torchs_own_as_clean(case, clean):
                 p.data -= self.param_groups[0]["lr"] * m.sign()
 
     assert case.evidence(Signum) == clean
-
-
-SENSITIVITY = script("bench_sensitivity")
-
-
-@pytest.mark.parametrize(
-    ("value", "factor", "expected"),
-    [
-        (0.02, 2.0, 0.04),
-        (0.95, 2.0, 0.9),
-        (0.95, 0.5, 0.975),
-        (4, 0.5, 2),
-        (1, 0.5, 1),
-        ({"quick": 8, "full": 12}, 2.0, {"quick": 16, "full": 24}),
-        ((3, 4), 2.0, (3, 4)),
-    ],
-)
-def test_a_threshold_is_moved(value, factor, expected):
-    assert SENSITIVITY.other(value, factor) == pytest.approx(expected)
-
-
-def test_the_level_of_a_threshold_is_where_it_is_used_first():
-    levels = [SENSITIVITY.level_of(name) for name in ("PLATEAU", "SIGNIFICANT", "SIGNATURE_DRAWS", "STEPS")]
-    assert levels == ["judge", "measure", "exam", "train"]
-
-
-def test_a_variation_reaches_the_code_that_imports_it():
-    import subprocess
-
-    code = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import bench_sensitivity as b; "
-        "b.patch('CHECK_LINEAR.gap*2.0'); import maxmargin.verify.running.trial as c, json; "
-        "print(json.dumps([c.CHECK_LINEAR['quick'].gap, c.CHECK_LINEAR['quick'].alignment]))"
-    )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert json.loads(found.stdout) == [pytest.approx(4e-2), 0.95]
