@@ -106,7 +106,9 @@ def steps_apart(target: Target, shapes: Shapes, seed: int = 0) -> int:
     steps = [torch.cat([b.reshape(-1) for b in handle.advance(gradient)]) for _ in range(APART_STEPS)]
     units = [s / s.norm() for s in steps if bool(torch.isfinite(s).all()) and bool(s.any())]
     turns = [1.0 - float(a @ b) for a, b in pairwise(units)]
-    return MEAN_STEPS if turns and min(float(np.mean(half)) for half in np.array_split(turns, 2)) > TURNS else 0
+    return (
+        MEAN_STEPS if len(turns) > 1 and min(float(np.mean(half)) for half in np.array_split(turns, 2)) > TURNS else 0
+    )
 
 
 def opened(target: Target, start: Mapping[str, np.ndarray], torch_seed: int = 0) -> Handle:
