@@ -31,6 +31,7 @@ from maxmargin.verify.results.verdict import Outcome, ProblemVerdict
 from maxmargin.verify.running.job import Job, run_all
 from maxmargin.verify.running.measuring import Measuring
 from maxmargin.verify.running.spread import Backend
+from maxmargin.verify.thresholds.training import SEEDS_APART
 from maxmargin.verify.training.train import Training
 
 
@@ -85,14 +86,14 @@ class Part:
 
 
 def parts(claim: Record, tier: str, seed: int = 0) -> list[Part]:
-    """The pieces of a claim's work."""
+    """The pieces of a claim's work; the seeds of a case lie so far apart that no two of them share a start."""
     if isinstance(claim, Claim):
         return [Part(claim, plan, plan.problem, seed, i == 0) for i, plan in enumerate(claim.plans)]
     several = claim.seeds[tier] > 1
     return [
         Part(claim, case, f"{case.name}, seed {s}" if several else case.name, s, i == 0 and s == seed)
         for i, case in enumerate(claim.cases)
-        for s in range(seed, seed + claim.seeds[tier])
+        for s in range(seed, seed + SEEDS_APART * claim.seeds[tier], SEEDS_APART)
     ]
 
 

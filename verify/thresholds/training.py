@@ -19,6 +19,9 @@ LONGER_RUN = named("LONGER_RUN", 4.0, "times the steps",
     "fraction of its pace",
     "AdaBelief with a memory of 1,000 steps: 0.21 after 4e6 steps on a linear model, and hardly closing; at a quarter "
     "of the pace 0.041, and like t^-0.8")
+SEEDS_APART = named("SEEDS_APART", 1000, "seeds",
+    "between those of one case of a claim",
+    "run i of a batch starts from its seed plus i")
 CONNECT = named("CONNECT", 10.0, "seconds", "within which a Dask scheduler has to answer")
 LONGEST_RUN = named("LONGEST_RUN", 16.0, "times the quick tier's steps",
     "at most; what needs more is left to the full tier, which takes LONGER_RUN times its own at most",

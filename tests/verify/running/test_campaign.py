@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from maxmargin.models import problems
 from maxmargin.verify import verify
 from maxmargin.verify.claims.catalogue import CLAIMS
+from maxmargin.verify.engine.run import starts
 from maxmargin.verify.progress import joint
 from maxmargin.verify.results.candidates import CANDIDATES
 from maxmargin.verify.results.verdict import NormEvidence, Outcome, ProblemVerdict
@@ -147,3 +149,13 @@ def test_a_claim_that_no_problem_tells_from_another_norms_is_not_passed():
     assert "cannot tell linf from l2" in everywhere.reasons[-1]
     assert judged().outcome is Outcome.HOLDS
     assert judged(*range(1, len(claim.plans))).outcome is Outcome.HOLDS  # one problem that can tell is enough
+
+
+def test_the_seeds_of_a_case_share_no_start():
+    """Run i of a batch starts from its seed plus i."""
+    claim = CLAIMS["gv-degrees"]
+    of_first = [part.seed for part in campaign.parts(claim, "full") if part.on is claim.cases[0]]
+    assert len(of_first) == claim.seeds["full"] >= 3
+    problem = problems.get(claim.cases[0].params["problem"])
+    drawn = [starts(problem, 8, seed=seed)["W"].reshape(8, -1) for seed in of_first]
+    assert len({tuple(run.tolist()) for batch in drawn for run in batch}) == 8 * len(of_first)
