@@ -15,7 +15,7 @@ from maxmargin.verify.progress.report import span
 from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
 from maxmargin.verify.results.encoding import ReportError
 from maxmargin.verify.results.outcome import Outcome
-from maxmargin.verify.results.verdict import ControlVerdict
+from maxmargin.verify.results.verdict import ControlVerdict, ProblemVerdict
 
 
 def markdown(campaign: Campaign, other: Campaign | None = None) -> str:
@@ -57,8 +57,19 @@ def _counts(campaign: Campaign) -> str:
 def _why(claim: ClaimVerdict) -> str:
     """Why a claim does not hold: as its record says, if that is how it was known to come out, or where it does not."""
     told = claim.because if claim.outcome is claim.expected else ""
-    open_ = [f"{p.problem}: {'; '.join(p.reasons)}" for p in claim.problems if p.outcome is not Outcome.HOLDS]
+    where: dict[str, list[str]] = {}  # several seeds may fall short alike
+    for p in claim.problems:
+        if p.outcome is not Outcome.HOLDS:
+            where.setdefault(_short(p), []).append(p.problem)
+    open_ = [f"{first}{f' and {len(more)} more' if more else ''}: {text}" for text, (first, *more) in where.items()]
     return f"- **{_cell(claim.id)}** {claim.outcome.name}: {_cell(told or '. '.join(open_) or ' '.join(claim.reasons))}"
+
+
+def _short(p: ProblemVerdict) -> str:
+    """What is missing on a problem: hypotheses, or else numbers; not those that are as asked."""
+    unmet = [r for r in p.reasons if r.startswith("the hypothesis ")]
+    met = tuple(f"{n.name} is " for n in p.numbers if n.outcome is Outcome.HOLDS)
+    return "; ".join(unmet or [r for r in p.reasons if not r.startswith(met)] or p.reasons)
 
 
 def _controls(campaign: Campaign) -> str:

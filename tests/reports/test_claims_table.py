@@ -108,3 +108,14 @@ def test_the_table_is_made_of_a_folder_and_others_are_refused(tmp_path):
     Store.at(tmp_path).save_results({"schema": 1, "kind": "check"})
     with pytest.raises(ReportError):
         table_of(str(tmp_path))
+
+
+def test_only_what_is_missing_is_told_and_once():
+    numbers = (Number("gap", 0.1, "≤ 1", Outcome.HOLDS), Number("fall", 0.8, "≤ 0.7", Outcome.INCONCLUSIVE))
+    said = ("gap is 0.1, asked is ≤ 1", "fall is 0.8, asked is ≤ 0.7")
+    p, q = (ProblemVerdict(name, 0, Outcome.INCONCLUSIVE, 0, math.nan, {}, {}, said, numbers=numbers) for name in "pq")
+    unmet = replace(p, problem="r", reasons=("the hypothesis separated is 0.5, asked is ≥ 1 is not met", *said))
+    open_ = claim("open", outcome=Outcome.INCONCLUSIVE, problems=(p, q, unmet))
+    text = markdown(Campaign(tier="quick", seed=0, claims=(open_,)))
+    assert "- **open** INCONCLUSIVE: p and 1 more: fall is 0.8, asked is ≤ 0.7. r: the hypothesis separated" in text
+    assert "gap is" not in text.partition("does not hold")[2]
