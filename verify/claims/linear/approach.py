@@ -36,15 +36,21 @@ def approaches(
     data, path = trained(
         problem, optimizer, kwargs, steps=steps, seed=seed, eta=eta, a=a, runs=runs, scale=scale, loss="cross-entropy"
     )
+    good = np.flatnonzero(path.separated)  # a run whose neurons die is none of the theorems'
+
+    def measured_at(name: str, at: Sequence[int]) -> np.ndarray:
+        return gaps(data, path, name, at)[:, good] if len(good) else np.full((len(at), 1), np.nan)
+
     at = [nearest(path, s) for s in np.geomspace(steps / 30, steps, 6)]
-    own = gaps(data, path, norm, at).max(axis=1)
-    wrong = [float(gaps(data, path, name, [-1]).min()) for name in others if name != norm]
+    own = measured_at(norm, at).max(axis=1)
+    wrong = [float(measured_at(name, [-1]).min()) for name in others if name != norm]
     return {
         "gap": float(own[-1]),
-        "gap, end over a tenth": float(own[-1] / gaps(data, path, norm, [nearest(path, steps / 10)]).max()),
+        "gap, end over a tenth": float(own[-1] / measured_at(norm, [nearest(path, steps / 10)]).max()),
         "least other gap over it": min(wrong) / float(own[-1]) if wrong else float("nan"),
         "exponent": exponent(path.steps[at], own),
         "separated": float(path.separated.mean()),
+        "runs that separate": float(len(good)),
     }
 
 
@@ -173,6 +179,7 @@ NETWORK_CLOSES = (
     at_least("least other gap over it", 3.0, refuted=1.2),
 )
 NETWORK = {"runs": 2, "scale": 0.01, "steps": 60_000}
+SOME_SEPARATE = (at_least("runs that separate", 1.0),)
 measured(
     id="gv-degrees",
     paper=GV.key,
@@ -194,7 +201,7 @@ measured(
     ),
     conditions=NETWORK_CLOSES,
     control=Control("another norm", norm="l2"),
-    hypotheses=SEPARATED,
+    hypotheses=SOME_SEPARATE,
 )
 
 measured(
@@ -219,7 +226,7 @@ measured(
     ),
     conditions=NETWORK_CLOSES,
     control=Control("another norm", norm="linf"),
-    hypotheses=SEPARATED,
+    hypotheses=SOME_SEPARATE,
 )
 measured(
     id="gv-rate-ratio",
