@@ -152,6 +152,8 @@ def _said(found: subprocess.CompletedProcess[str]) -> dict[str, Any]:
         verdict = json.loads(found.stdout)
     except json.JSONDecodeError:
         return _lost(found)
+    if "error" in verdict:
+        return {"answer": "error", "said": [verdict["error"]["message"]]}
     answer = verdict.get("answer") or CLASS[verdict["outcome"]]
     if answer == "refuted" and verdict.get("approximate"):
         answer = "holds to a factor"

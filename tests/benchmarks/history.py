@@ -340,7 +340,7 @@ CASES: tuple[Case, ...] = (
     Case(
         "huggingface/pytorch-image-models#2791", "timm", "1.0.29", "1.0.30", "timm.optim.muon:Muon",
         "AdaMuon scales a convolution by its kernel's dimensions: 5.7 times too short at 8×4×3×3.",
-        "shapes", r"convolution|4-D|four|×3×3|x3x3|kernel",
+        "shapes", r"times as far as the matrix that it flattens to",
         convolution, (0.177, 1.0), "root mean square of a kernel's step against a matrix's",
         {"algo": "adamuon", "weight_decay": 0.0}, refuted="five Newton–Schulz steps, then Adam's second moment",
         only="timm/optim",
@@ -349,7 +349,7 @@ CASES: tuple[Case, ...] = (
         "huggingface/pytorch-image-models#2749", "timm", "1.0.28", "1.0.29",
         "timm.optim.adafactor_bv:AdafactorBigVision",
         "The factor of the rows is lost on matrices that are taller than wide, from 16 rows on.",
-        "shapes", r"shape|tall|rows|transpos",
+        "shapes", r"block follows maxrow",
         orientation, (0.22, 0.0), "step on a matrix against that on its transpose, relative",
         {"weight_decay": 0.0}, refuted="a factored second moment", only="timm/optim",
     ),
