@@ -121,25 +121,15 @@ def _note(value: Any, others: Variants) -> None:
 
 def _arithmetic(function: Callable[..., Any], swapped: bool) -> Callable[..., Any]:
     def method(self: Watched, *others: Any) -> Any:
-        if any(not isinstance(x, (int, float)) for x in others):
-            return (
-                NotImplemented
-                if not any(isinstance(x, (np.ndarray, np.generic)) for x in others)
-                else _numpy(function, (others[0], self) if swapped else (self, *others))
-            )
+        if any(not isinstance(x, (int, float, np.ndarray, np.generic)) for x in others):
+            return NotImplemented
         operands = (others[0], self) if swapped else (self, *others)
         value = function(*(_at(x, None) for x in operands))
+        if np.ndim(value) != 0:
+            return value
         return _made(value, {key: _tried(function, operands, key) for key in _keys(operands)})
 
     return method
-
-
-def _numpy(function: Callable[..., Any], operands: tuple[Any, ...]) -> Any:
-    """An operation with an array or a number of numpy's, which has the variants where the result is one number."""
-    value = function(*(_at(x, None) for x in operands))
-    if np.ndim(value) != 0:
-        return value
-    return _made(value, {key: _tried(function, operands, key) for key in _keys(operands)})
 
 
 def _tried(function: Callable[..., Any], operands: tuple[Any, ...], key: str) -> Any:
