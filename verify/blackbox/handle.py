@@ -122,7 +122,7 @@ class Handle:
             self.closure.params = self.params
         before = [p.detach().clone() for p in self.params] if self._scale != 1.0 or self._skip else []
         try:
-            fed = gradients if self._gain == 1.0 else [self._gain * g for g in gradients]
+            fed = self.fed(gradients)
             while self._skip:
                 self._skip -= 1
                 self._feeder.step(fed)
@@ -138,6 +138,10 @@ class Handle:
         if self._scale != 1.0:
             for p, b in zip(self.params, before, strict=True):
                 p.data.copy_(b + self._scale * (p.detach() - b))
+
+    def fed(self, gradients: Sequence[Tensor]) -> Sequence[Tensor]:
+        """What its own step is given: the gradients in the target's units."""
+        return gradients if self._gain == 1.0 else [self._gain * g for g in gradients]
 
     def put(self, weights: Sequence[Tensor], copies: Collection[Path] = ()) -> None:
         """Put the weights elsewhere, and with them the parts of the state that are places among them."""

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from maxmargin.verify.blackbox.targets import Units, load
+from maxmargin.verify.lab.examine import Laboratory
 from maxmargin.verify.lab.harness.session import Session
 from maxmargin.verify.lab.probe.probes import probe
 from maxmargin.verify.lab.regimes import regimes
@@ -123,3 +124,10 @@ def test_realistic_shapes_are_seen_in_each_regimes_own_units(monkeypatch):
     assert above.outcome is Outcome.FAILS
     assert any("at all shapes" in reason for reason in above.problems[0].reasons)
     assert below.problems[0].outcome is Outcome.HOLDS
+
+
+def test_units_are_no_change_of_the_gradients():
+    laboratory = Laboratory(load("torch.optim:Adam"))
+    two = laboratory.regimes(("blocks@linear",))
+    for part in (two.above, two.below):
+        assert laboratory.within(part).on("blocks@linear").probe.gradient_change == 0.0

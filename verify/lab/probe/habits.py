@@ -140,8 +140,9 @@ def _gradient_change(session: Session) -> float:
     """How much of a first gradient the step has changed; 0 where it is gone."""
     handle, gradients = session.open(), session.gradients[0]
     handle.step(gradients)
-    left = [g if p.grad is None else p.grad for p, g in zip(handle.params, gradients, strict=True)]
-    return difference(gradients, left)
+    fed = handle.fed(gradients)
+    left = [g if p.grad is None else p.grad for p, g in zip(handle.params, fed, strict=True)]
+    return difference(fed, left)
 
 
 def _loss_dependence(session: Session, update: Sequence[Tensor]) -> float:
