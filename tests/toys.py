@@ -51,6 +51,25 @@ class ErrorFeedback(Descent):
         return step
 
 
+class OnSphere(Descent):
+    """Descent, and back to where every block is as long as it was, or as it has to be."""
+
+    def __init__(self, params, lr=1e-2, radius=None, dtype=torch.float64):
+        super().__init__(params, lr)
+        self.radius, self.dtype = radius, dtype
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        before = [self.length(p).clone() for p in self.param_groups[0]["params"]]
+        super().step()
+        for p, length in zip(self.param_groups[0]["params"], before, strict=True):
+            p.mul_((length if self.radius is None else self.radius) / self.length(p))
+            p.copy_(p.to(self.dtype))
+
+    def length(self, p):
+        return p.norm()
+
+
 class Tires(torch.optim.Optimizer):
     """Gradient descent that keeps the sum of all squares, and stands still once the gradient is small beside it."""
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from maxmargin.verify.evidence.measured import Measured
 from maxmargin.verify.lab.examine import Exam
 from maxmargin.verify.lab.faults.finding import Kind
+from maxmargin.verify.lab.probe.confined import TOGETHER
 from maxmargin.verify.results.answer import NoNorm
 from maxmargin.verify.results.verdict import ProblemVerdict
 from maxmargin.verify.thresholds.judging import FALLING, RANDOM_STEPS
@@ -50,6 +51,13 @@ def _stops(m: Measured, v: ProblemVerdict) -> bool:
     return stopped(m) is not None
 
 
+def _confined(m: Measured, v: ProblemVerdict) -> bool:
+    """Whether no step changes the length of any block, or of all in one."""
+    del v
+    kept = m.exam.about.kept if m.exam.about is not None else {}
+    return TOGETHER in kept or set(m.problem.shapes) <= set(kept)
+
+
 def _ascends(m: Measured, v: ProblemVerdict) -> bool:
     return _whole(m.exam, Kind.ASCENT) and v.separated_runs == 0
 
@@ -75,6 +83,7 @@ def _no_descent(m: Measured, v: ProblemVerdict) -> bool:
 _REASONS = (
     (NoNorm.NOT_FINITE, _not_finite),
     (NoNorm.STILL, _still),
+    (NoNorm.CONFINED, _confined),
     (NoNorm.ASCENDS, _ascends),
     (NoNorm.STOPS, _stops),
     (NoNorm.RANDOM, _random),

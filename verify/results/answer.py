@@ -62,6 +62,7 @@ class NoNorm(StrEnum):
     NOT_FINITE = "its steps on finite gradients are not finite"
     STILL = "it does not move"
     STOPS = "it stops, whatever the learning rate"
+    CONFINED = "its weights keep their length"
     ASCENDS = "it ascends"
     RANDOM = "its steps are random"
     DATA_ORDER = "it follows the order of the data"

@@ -111,6 +111,15 @@ HABIT_SEEN = named("HABIT_SEEN", 1e-9, "relative",
     "smaller differences are rounding in sums of another order",
     "float64")
 
+# -- lab/probe/confined.py ----------------------------------------------------------------------------------------
+
+KEPT_STEPS = named("KEPT_STEPS", 4, "steps", "after each of which a length is the same: it is kept")
+KEPT_STEP = named("KEPT_STEP", 0.1, "of the weights' length",
+    "that these steps are long, where their learning rate can be set")
+KEPT_MOVE = named("KEPT_MOVE", 1e-3, "of the weights' length",
+    "that each moves a block at least: a step across the weights changes their length by half the square of that",
+    "HABIT_SEEN is far below 5e-7")
+
 # -- lab/probe/own_pace.py ----------------------------------------------------------------------------------------
 
 OWN_CALLS = named("OWN_CALLS", 400, "calls", "of step() on one gradient, whose lengths are watched")

@@ -11,6 +11,7 @@ from maxmargin.verify.judging.no_norm import no_norm
 from maxmargin.verify.lab.examine import Exam
 from maxmargin.verify.lab.faults.finding import Finding, Kind
 from maxmargin.verify.lab.norm.fingerprint import Step
+from maxmargin.verify.lab.probe.confined import TOGETHER
 from maxmargin.verify.results.answer import NoNorm
 from maxmargin.verify.results.verdict import NormEvidence, Outcome, ProblemVerdict
 from maxmargin.verify.thresholds.judging import RANDOM_STEPS
@@ -35,18 +36,33 @@ class _About:
     random: float = 0.0
     step_per_lr: float = 1.0
     rescalable: bool = True
+    kept: dict = field(default_factory=dict)
+
+
+@dataclass
+class _Problem:
+    shapes: dict
 
 
 @dataclass
 class _Measured:
     exam: Exam
     trajectory: _Trajectory
+    problem: _Problem = field(default_factory=lambda: _Problem({"W": (1, 2), "a": (1,)}))
 
 
 def _seen(
-    *findings, signature=(STEP,), random=0.0, length=1.0, margin=(-1.0, 0.1, 2.0), rescalable=True, theta=(0, 1, 2)
+    *findings,
+    signature=(STEP,),
+    random=0.0,
+    length=1.0,
+    margin=(-1.0, 0.1, 2.0),
+    rescalable=True,
+    theta=(0, 1, 2),
+    kept=(),
 ):
-    exam = Exam("p", about=_About(random, length, rescalable), signature=signature, findings=findings)
+    about = _About(random, length, rescalable, dict.fromkeys(kept, "l2 length"))
+    exam = Exam("p", about=about, signature=signature, findings=findings)
     weights = {"W": np.zeros((3, 1, 2)), "a": np.array(theta, dtype=float)[:3, None, None]}
     return _Measured(exam, _Trajectory(np.array(margin)[:, None], weights))
 
@@ -70,6 +86,7 @@ SOUND = _seen()
 CASES = {
     NoNorm.NOT_FINITE: _seen(_fault(Kind.FROZEN), signature=()),
     NoNorm.STILL: _seen(_fault(Kind.FROZEN, "W"), _fault(Kind.FROZEN, "a"), margin=(-1.0, -1.0, -1.0)),
+    NoNorm.CONFINED: _seen(kept=("W", "a")),
     NoNorm.ASCENDS: _seen(_fault(Kind.ASCENT), margin=(-1.0, -5.0, -9.0)),
     NoNorm.RANDOM: _seen(random=RANDOM_STEPS),
     NoNorm.STOPS: _seen(theta=(0.0, 1.0, 1.0)),
@@ -90,6 +107,11 @@ def test_random_steps_whose_mean_closes_the_gap_are_no_reason(interval, why):
     """Signs of half of the entries, drawn anew each step: their mean is the sign."""
     row = NormEvidence(1e-2, (1e-2, 1e-2), 0.5, None, None, -0.5, interval)
     assert _why(_seen(random=1.0), evidence={"linf": row}) is why
+
+
+def test_weights_are_confined_where_all_of_them_are():
+    assert _why(_seen(kept=(TOGETHER,))) is NoNorm.CONFINED
+    assert _why(_seen(kept=("W",))) is None
 
 
 @pytest.mark.parametrize("why", CASES)

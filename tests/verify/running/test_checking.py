@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from toys import ErrorFeedback, SignDescent, Tires
+from toys import ErrorFeedback, OnSphere, SignDescent, Tires
 
 from maxmargin.models import problems
 from maxmargin.solvers.norms import NormError, get_norm
@@ -217,6 +217,13 @@ def test_chance_refutes_nothing_where_the_mean_of_the_steps_closes_the_gap():
     assert found.problems[0].evidence["linf"].kkt_gap < 0.05
     assert any("deterministic" in reason for reason in found.reasons)
     assert check(Chance, problems=["blocks"]).why is NoNorm.RANDOM
+
+
+def test_weights_that_are_kept_on_a_sphere_maximize_no_margin():
+    """However long they are: at a length of 1,000 the least loss is nearly at the largest margin."""
+    found = check(OnSphere, problems=["blocks"], radius=1e3)
+    assert (found.answer, found.why, found.norm) == (Answer.NO_NORM, NoNorm.CONFINED, None)
+    assert found.sentence.endswith("maximizes no norm's margin: its weights keep their length.")
 
 
 def test_gradient_ascent_has_no_norm_for_that_reason():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 
 from torch import Tensor
@@ -15,6 +15,7 @@ from maxmargin.verify.blackbox.learning_rate import GROUPS_LR, OUTSIDE
 from maxmargin.verify.blackbox.targets import TargetError
 from maxmargin.verify.lab.harness.sentence import Place, Sentence
 from maxmargin.verify.lab.harness.session import Session, last_step
+from maxmargin.verify.lab.probe.confined import kept_lengths
 from maxmargin.verify.lab.probe.precision import blur, format_of, granularity, state_formats, weight_format
 from maxmargin.verify.thresholds.adapter import RATE_HONOURED
 from maxmargin.verify.thresholds.probe import HABIT_SEEN, WARM_STEPS
@@ -47,6 +48,7 @@ class Habits:
         state_formats: State kept in low precision, "exp_avg in float32".
         unmoved: Parts of the weights that no step moves, in words.
         gradient_change: Relative change of the gradients that it is given, by its step.
+        kept: Lengths that no step changes, by block (:mod:`maxmargin.verify.lab.probe.confined`).
     """
 
     convention: str = PLAIN.name
@@ -70,6 +72,7 @@ class Habits:
     state_formats: tuple[str, ...] = ()
     unmoved: tuple[str, ...] = ()
     gradient_change: float = 0.0
+    kept: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def remarks(self) -> tuple[Sentence, ...]:
@@ -95,7 +98,7 @@ def habits(
         random: How much two runs alike differ; order and rounding are not tried where they do.
         lr_error: As in :class:`Habits`.
     """
-    calling = session.target.calling(handle.params)
+    calling, blurred = session.target.calling(handle.params), blur(session, update)
     convention = calling.convention
     assert convention is not None
     rate, rounded, order = handle.rate, weight_format(session), list(range(len(update)))
@@ -121,11 +124,12 @@ def habits(
             _arranged(session, update, order, split=True) if steady and several and convention is PLAIN else None
         ),
         weight_format=rounded,
-        blur=blur(session, update),
+        blur=blurred,
         update_granularity=granularity(session, update) if steady and rounded is None else 0.0,
         state_formats=state_formats(handle, degrees),
         unmoved=tuple(name if mask.all() else Place.of(mask).listed(name) for name, mask in still[:8]),
         gradient_change=_gradient_change(session),
+        kept=kept_lengths(session, update, blurred),
     )
 
 
@@ -186,6 +190,13 @@ def _remarks(found: Habits) -> Iterator[Sentence]:
         yield say("It moves nothing in its first {steps} steps.", steps=found.idle_steps)
     if found.unmoved:
         yield say("It never moves {parts}.", parts="; ".join(found.unmoved))
+    for length in dict.fromkeys(found.kept.values()):
+        yield say(
+            "No step changes the {length} of {block}, however far it goes: weights that do not grow keep the loss "
+            "above 0, and what is made small is the loss at that length.",
+            length=length,
+            block=", ".join(name for name, kept in found.kept.items() if kept == length),
+        )
     yield from _of_rate(found)
     if _seen(found.reinitialised, 0.0):
         yield say(
