@@ -13,6 +13,9 @@ WARM_STEPS = named("WARM_STEPS", 8, "steps",
     "of a run: some optimizers make no move at first, or warm up",
     "RAdam: six steps")
 FIRST_MOVE = named("FIRST_MOVE", 60, "steps", "further ones until one moves")
+STILL_ROUNDS = named("STILL_ROUNDS", 32, "times",
+    "that weights which never moved get a gradient alone, while some of them do move then",
+    "greedy steps move one entry of a block at a time")
 
 # -- lab/probe/probes.py ------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from math import inf
 
 import torch
@@ -15,7 +16,7 @@ from maxmargin.verify.blackbox.feeding import seed_all
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.learning_rate import GROUPS_LR, Knob
 from maxmargin.verify.blackbox.targets import Target, TargetError
-from maxmargin.verify.thresholds.probe import FIRST_MOVE, WARM_STEPS
+from maxmargin.verify.thresholds.probe import FIRST_MOVE, STILL_ROUNDS, WARM_STEPS
 
 Change = Callable[[int, Tensor], Tensor]
 Degree = float | tuple[float, ...]
@@ -36,7 +37,7 @@ class Session:
     Attributes:
         warm: Steps of a run; more than WARM_STEPS where the optimizer does not move in that step.
         moves: The lengths of the steps of the first run, one after another.
-        still: Which weights no step of that run moved a bit.
+        still: Which weights no step moved a bit, in that run, nor where they alone have a gradient.
         end: Its last weights.
         norm: The gradients' l2 norm.
         rate: The factor of the learning rate in every run but the first.
@@ -72,6 +73,27 @@ class Session:
         self.end = [p.detach() for p in handle.params]
         self.warm = WARM_STEPS if self.moves[-1] == 0 else len(self.moves)
         del self.gradients[self.warm :]
+        self._ask_the_still()
+
+    def _ask_the_still(self) -> None:
+        """Show a gradient to the weights alone that did not move: others may have been preferred, or their turn come.
+
+        A greedy rule gives way to a few in each round; where the rounds end before that does, none is known to be still.
+        """
+        for _ in range(STILL_ROUNDS):
+            if not any(bool(still.any()) for still in self.still):
+                return
+            handle, moved = self.open(), [torch.zeros_like(still) for still in self.still]
+            with suppress(TargetError):  # it refuses gradients that are 0 elsewhere
+                for call in range(WARM_STEPS + FIRST_MOVE):
+                    fed = self.gradients[call % self.warm]
+                    steps = handle.advance([g * still for g, still in zip(fed, self.still, strict=True)])
+                    moved = [m | (step.isfinite() & (step != 0)) for m, step in zip(moved, steps, strict=True)]
+            freed = [still & m for still, m in zip(self.still, moved, strict=True)]
+            if not any(bool(f.any()) for f in freed):
+                return
+            self.still = [still & ~f for still, f in zip(self.still, freed, strict=True)]
+        self.still = [torch.zeros_like(still) for still in self.still]
 
     def open(self, start_factor: float = 1.0, *, knob: Knob | None = None) -> Handle:
         """A fresh optimizer at the start."""

@@ -25,7 +25,7 @@ from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.learning_rate import GROUPS_LR, parts_of
 from maxmargin.verify.blackbox.targets import Target, TargetError
-from maxmargin.verify.lab.norm.reading import SIMPLEST, tie
+from maxmargin.verify.lab.norm.reading import SIMPLEST, readings, tie
 from maxmargin.verify.lab.norm.shape_law import weight_law
 from maxmargin.verify.lab.norm.signature import mean_step, random_start, spread_gradient
 from maxmargin.verify.results.alignment import alignment
@@ -331,7 +331,7 @@ def _views(g: np.ndarray, u: np.ndarray) -> Iterator[tuple[tuple[str, str], Norm
             if g.ndim in dimensions:
                 yield (name, ""), get_norm(name), {"": g}, {"": u}
         return
-    for name in ("l2", "linf"):
+    for name in readings((g.size,)):
         yield (name, ""), get_norm(name), {"": g.reshape(-1)}, {"": u.reshape(-1)}
     matrix = g.shape[0], prod(g.shape[1:])
     for name in ("spectral", "maxrow", "maxcolumn"):

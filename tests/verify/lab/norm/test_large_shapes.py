@@ -50,6 +50,13 @@ def factored_from_16_rows(m):
     return m / (v.mean(1, keepdim=True) * v.mean(0, keepdim=True) / v.mean()).sqrt()
 
 
+def greedy(m):
+    """Steepest descent under ℓ1."""
+    u = torch.zeros_like(m)
+    u.view(-1)[m.abs().argmax()] = m.view(-1)[m.abs().argmax()].sign()
+    return u
+
+
 def kernel_factor(m):
     """A shape factor of the last two axes, which are the kernel's in a convolution."""
     return flattened(m) if m.ndim == 1 else flattened(m) * max(m.shape[-2:]) ** 0.5
@@ -60,6 +67,7 @@ SOUND = {
     "Adam, large eps": load("torch.optim:Adam", {"eps": 1e-3}),
     "SGD": load("torch.optim:SGD", {"lr": 0.1, "momentum": 0.9}),
     "Signum": rule(torch.sign),
+    "the largest entry alone": rule(greedy),
     "conv-flattening Muon": rule(flattened),
     "the same by Newton–Schulz": rule(
         lambda m: newton_schulz(m.reshape(m.shape[0], -1)).reshape(m.shape) if m.ndim > 1 else m.sign()

@@ -188,6 +188,41 @@ def test_weights_that_never_move_are_named():
     assert _probe(FrozenColumns).unmoved == ("columns 0, 3 of V",)
 
 
+class Greedy(Momentum):
+    """Moves the entry of the largest gradient, row 1 never."""
+
+    frozen = False
+
+    def direction(self, p, state):
+        g = p.grad.clone()
+        if self.frozen and p.ndim == 2:
+            g[1] = 0
+        u = torch.zeros_like(p)
+        u.view(-1)[g.abs().argmax()] = g.view(-1)[g.abs().argmax()]
+        return u
+
+
+class FrozenAndGreedy(Greedy):
+    frozen = True
+
+
+class OneAfterAnother(Momentum):
+    """Moves one entry of a block in each step, in turn."""
+
+    def direction(self, p, state):
+        state["t"] = state.get("t", 0) + 1
+        u = torch.zeros_like(p)
+        u.view(-1)[state["t"] % p.numel()] = p.grad.view(-1)[state["t"] % p.numel()]
+        return u
+
+
+def test_weights_that_wait_for_their_turn_are_not_said_never_to_move():
+    """Eight steps on nearly one gradient show a greedy rule's first choice alone."""
+    assert _probe(Greedy).unmoved == ()
+    assert _probe(OneAfterAnother).unmoved == ()
+    assert _probe(FrozenAndGreedy).unmoved == ("row 1 of W", "row 1 of V")
+
+
 def test_signs_that_cancel_are_moves():
     """Equal steps there and back leave a weight where it was; it has moved."""
 
