@@ -78,7 +78,7 @@ class Session:
     def _ask_the_still(self) -> None:
         """Show a gradient to the weights alone that did not move: others may have been preferred, or their turn come.
 
-        A greedy rule gives way to a few in each round; where the rounds end before that does, none is known to be still.
+        A greedy rule gives way to a few in each round; where it has not when rounds end, none is known to be still.
         """
         for _ in range(STILL_ROUNDS):
             if not any(bool(still.any()) for still in self.still):
