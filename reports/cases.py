@@ -21,8 +21,10 @@ from maxmargin.reports.hypotheses import Hypotheses
 from maxmargin.reports.matrix import Line, State, state_of
 from maxmargin.verify.results.candidates import family
 from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
+from maxmargin.verify.results.outcome import Outcome
+from maxmargin.verify.results.problem_verdict import NormEvidence
 from maxmargin.verify.results.store import array_file
-from maxmargin.verify.results.verdict import CheckVerdict, NormEvidence, NormOfBlock, Outcome, Verdict
+from maxmargin.verify.results.verdict import CheckVerdict, NormOfBlock, Verdict
 
 FIGURES = 900_000
 """Characters of all figures together: a page is to stay below 1.5 MB."""

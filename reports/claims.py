@@ -15,7 +15,7 @@ from maxmargin.verify.progress.report import span
 from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
 from maxmargin.verify.results.encoding import ReportError
 from maxmargin.verify.results.outcome import Outcome
-from maxmargin.verify.results.verdict import ControlVerdict, ProblemVerdict
+from maxmargin.verify.results.problem_verdict import ControlVerdict, ProblemVerdict
 
 
 def markdown(campaign: Campaign, other: Campaign | None = None) -> str:

@@ -18,8 +18,9 @@ from maxmargin.verify.judging.facts import is_control
 from maxmargin.verify.results.candidates import family
 from maxmargin.verify.results.claim_verdict import Campaign
 from maxmargin.verify.results.encoding import decode, read_json
+from maxmargin.verify.results.problem_verdict import NormEvidence, ProblemVerdict
 from maxmargin.verify.results.store import array_file
-from maxmargin.verify.results.verdict import CheckVerdict, NormEvidence, ProblemVerdict, Verdict
+from maxmargin.verify.results.verdict import CheckVerdict, Verdict
 
 
 class _Kind(Struct):

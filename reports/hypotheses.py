@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
-from maxmargin.verify.results.verdict import Hypothesis
+from maxmargin.verify.results.problem_verdict import Hypothesis
 
 MEANING = {
     "smooth": "M1: the model is continuously differentiable in its parameters",

@@ -13,7 +13,8 @@ from maxmargin.reports.data import Standing
 from maxmargin.reports.figures.numbers import num
 from maxmargin.reports.figures.strip import Dot, dots
 from maxmargin.verify.results.candidates import CANDIDATES, family
-from maxmargin.verify.results.verdict import Outcome, Verdict
+from maxmargin.verify.results.outcome import Outcome
+from maxmargin.verify.results.verdict import Verdict
 from maxmargin.verify.thresholds.judging import APART, TOLD
 
 SHARED, OFTEN = 4, 10

@@ -13,7 +13,8 @@ from maxmargin.reports.figures.numbers import num
 from maxmargin.reports.matrix import State
 from maxmargin.verify.results.answer import Answer
 from maxmargin.verify.results.claim_verdict import Campaign
-from maxmargin.verify.results.verdict import CheckVerdict, Outcome, Verdict
+from maxmargin.verify.results.outcome import Outcome
+from maxmargin.verify.results.verdict import CheckVerdict, Verdict
 
 REASONS = 3
 NUMBER = re.compile(r"[-−]?\d[\d.,]*(e[-+]\d+)?")

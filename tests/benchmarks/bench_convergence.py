@@ -23,7 +23,7 @@ from typing import Any
 from maxmargin.verify.claims.catalogue import CLAIMS, Claim, Plan
 from maxmargin.verify.evidence.measure import fitted_slope
 from maxmargin.verify.results.encoding import as_json
-from maxmargin.verify.results.verdict import ProblemVerdict
+from maxmargin.verify.results.problem_verdict import ProblemVerdict
 from maxmargin.verify.running.campaign import run_plan
 
 LINEAR = ("multiclass", "digits-3")

@@ -10,8 +10,9 @@ from msgspec.structs import replace
 from maxmargin.reports.claims import markdown, table_of
 from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
 from maxmargin.verify.results.encoding import ReportError
+from maxmargin.verify.results.outcome import Outcome
+from maxmargin.verify.results.problem_verdict import ControlVerdict, Number, ProblemVerdict
 from maxmargin.verify.results.store import Store
-from maxmargin.verify.results.verdict import ControlVerdict, Number, Outcome, ProblemVerdict
 
 
 def claim(name, *values, **changes):

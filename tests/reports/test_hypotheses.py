@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from maxmargin.reports.hypotheses import MEANING, Hypotheses
-from maxmargin.verify.results.verdict import Hypothesis
+from maxmargin.verify.results.problem_verdict import Hypothesis
 
 VERIFY = Path(__file__).parents[2] / "verify"
 

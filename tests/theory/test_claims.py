@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from maxmargin.verify.claims.catalogue import CLAIMS, Claim
-from maxmargin.verify.results.verdict import Outcome
+from maxmargin.verify.results.outcome import Outcome
 from maxmargin.verify.running.campaign import parts
 
 CASES = [pytest.param(name, marks=pytest.mark.theory(name)) for name in CLAIMS]

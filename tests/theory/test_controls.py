@@ -10,7 +10,8 @@ from maxmargin.verify.claims.catalogue import CLAIMS, Plan
 from maxmargin.verify.optimizers.core.base import OPTIMIZERS, Entry
 from maxmargin.verify.optimizers.core.logscale import Scaled
 from maxmargin.verify.optimizers.steepest import MomentumSteepestDescent
-from maxmargin.verify.results.verdict import Outcome, Verdict
+from maxmargin.verify.results.outcome import Outcome
+from maxmargin.verify.results.verdict import Verdict
 from maxmargin.verify.running.campaign import run_plan
 from maxmargin.verify.thresholds.judging import CLAIM_NETWORK
 

@@ -29,8 +29,9 @@ from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.targets import load
 from maxmargin.verify.cli.arguments import key_value
 from maxmargin.verify.cli.entry import read
+from maxmargin.verify.results.outcome import Outcome
+from maxmargin.verify.results.problem_verdict import Hypothesis, NormEvidence, ProblemVerdict
 from maxmargin.verify.results.store import Store
-from maxmargin.verify.results.verdict import Hypothesis, NormEvidence, Outcome, ProblemVerdict
 from maxmargin.verify.running.sweeping import Grid, read_rows
 
 FACTOR = float(os.environ.get("MAXMARGIN_FUZZ", "1"))

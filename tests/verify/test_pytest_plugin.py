@@ -10,7 +10,8 @@ import pytest
 
 from maxmargin.verify import pytest_plugin
 from maxmargin.verify.pytest_plugin import parametrize_with_claims
-from maxmargin.verify.results.verdict import Outcome, Verdict
+from maxmargin.verify.results.outcome import Outcome
+from maxmargin.verify.results.verdict import Verdict
 
 pytest_plugins = ["pytester"]
 
@@ -19,7 +20,8 @@ import sys
 import types
 
 import pytest
-from maxmargin.verify.results.verdict import Outcome, Verdict
+from maxmargin.verify.results.outcome import Outcome
+from maxmargin.verify.results.verdict import Verdict
 
 calls = []
 
@@ -61,7 +63,7 @@ def test_optimizer_check_returns_the_verdict_and_hands_options_on(project: pytes
         project,
         """
         from conftest import calls
-        from maxmargin.verify.results.verdict import Outcome
+        from maxmargin.verify.results.outcome import Outcome
 
         def test_it(optimizer_check):
             verdict = optimizer_check("m:good", claim="l2", momentum=0.9, tier="full", kwargs={"lr": 1.0})

@@ -17,8 +17,9 @@ from maxmargin.verify.cli.project import Row
 from maxmargin.verify.cli.status import HOLDS, REFUTED, CliError
 from maxmargin.verify.progress.report import reporting
 from maxmargin.verify.results.encoding import ReportError
+from maxmargin.verify.results.outcome import Outcome
 from maxmargin.verify.results.store import Store, file_key
-from maxmargin.verify.results.verdict import CheckVerdict, Outcome
+from maxmargin.verify.results.verdict import CheckVerdict
 
 
 def check(args: argparse.Namespace, out: Output) -> int:

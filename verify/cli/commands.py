@@ -33,8 +33,8 @@ from maxmargin.verify.cli.streams import results
 from maxmargin.verify.cli.sweep import sweep
 from maxmargin.verify.progress.report import reporting
 from maxmargin.verify.results.origin import COMMAND
+from maxmargin.verify.results.outcome import Outcome
 from maxmargin.verify.results.store import Store
-from maxmargin.verify.results.verdict import Outcome
 
 REPORT = "maxmargin-report"
 """Where the page of several results goes."""

@@ -9,8 +9,10 @@ from typing import Any, final
 
 from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
 from maxmargin.verify.results.encoding import ReportError, decode, read_json
+from maxmargin.verify.results.outcome import Outcome
+from maxmargin.verify.results.problem_verdict import ProblemVerdict
 from maxmargin.verify.results.shown import gap
-from maxmargin.verify.results.verdict import CheckVerdict, Outcome, ProblemVerdict, Verdict
+from maxmargin.verify.results.verdict import CheckVerdict, Verdict
 
 RANK = {Outcome.FAILS: 0, Outcome.INCONCLUSIVE: 1, Outcome.HOLDS: 2}
 

@@ -16,8 +16,9 @@ from maxmargin.verify.results import shown
 from maxmargin.verify.results.answer import Answer
 from maxmargin.verify.results.claim_verdict import ClaimVerdict
 from maxmargin.verify.results.encoding import json_text
+from maxmargin.verify.results.outcome import Outcome
 from maxmargin.verify.results.store import json_bytes, write_through
-from maxmargin.verify.results.verdict import CheckVerdict, Outcome, Verdict
+from maxmargin.verify.results.verdict import CheckVerdict, Verdict
 
 UNBROKEN = 10_000  # characters a line of a table that does not go to a terminal: rows stay lines
 STYLES = {"HOLDS": "bold green", "FAILS": "bold red", "INCONCLUSIVE": "bold yellow"}

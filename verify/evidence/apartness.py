@@ -21,7 +21,7 @@ from maxmargin.solvers.linear.optimum import MarginError
 from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.engine.trajectory import Trajectory
 from maxmargin.verify.evidence.measure import Evidence, matched, reference_of
-from maxmargin.verify.results.verdict import NormEvidence
+from maxmargin.verify.results.problem_verdict import NormEvidence
 from maxmargin.verify.thresholds.judging import SAME_NORM
 
 

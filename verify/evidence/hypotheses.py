@@ -15,7 +15,7 @@ from maxmargin.verify.evidence.block_balance import block_balance
 from maxmargin.verify.evidence.kappa import BlockKappa, block_kappas, measured_weights
 from maxmargin.verify.evidence.schedule_taken import Realized, admissibility_of, realized
 from maxmargin.verify.optimizers.core.base import Optimizer
-from maxmargin.verify.results.verdict import Hypothesis
+from maxmargin.verify.results.problem_verdict import Hypothesis
 from maxmargin.verify.thresholds.judging import (
     BLOWN_UP,
     ENOUGH_RUNS,

@@ -18,7 +18,7 @@ from maxmargin.solvers.linear.optimum import MarginError, MarginSolution, gradie
 from maxmargin.solvers.norms import Norm
 from maxmargin.verify.engine.trajectory import Trajectory
 from maxmargin.verify.results.alignment import alignment
-from maxmargin.verify.results.verdict import NormEvidence
+from maxmargin.verify.results.problem_verdict import NormEvidence
 from maxmargin.verify.thresholds.judging import (
     AUTOCORRELATION,
     CONFIDENCE,

@@ -27,7 +27,7 @@ from maxmargin.verify.evidence.measure import Effort
 from maxmargin.verify.lab.norm.layerwise import Layers
 from maxmargin.verify.results.alignment import alignment
 from maxmargin.verify.results.candidates import CANDIDATES
-from maxmargin.verify.results.verdict import NormEvidence
+from maxmargin.verify.results.problem_verdict import NormEvidence
 from maxmargin.verify.thresholds.judging import LAST_CHECKPOINTS
 from maxmargin.verify.thresholds.state_norm import (
     LAW_FITS,

@@ -18,7 +18,9 @@ from maxmargin.verify.judging.wording import nearly, reach, remarks, stand_in
 from maxmargin.verify.lab.faults.finding import Kind
 from maxmargin.verify.results.answer import Answer, NoNorm
 from maxmargin.verify.results.candidates import CANDIDATES, WEIGHTED
-from maxmargin.verify.results.verdict import Factor, Outcome, ProblemVerdict
+from maxmargin.verify.results.outcome import Outcome
+from maxmargin.verify.results.problem_verdict import ProblemVerdict
+from maxmargin.verify.results.verdict import Factor
 from maxmargin.verify.thresholds.judging import (
     APPROXIMATE,
     DEFICIT_COUNTS,

@@ -8,7 +8,7 @@ from functools import cached_property
 from math import exp, inf, isnan, log
 
 from maxmargin.verify.judging.reasons import Reason
-from maxmargin.verify.results.verdict import Hypothesis, NormEvidence
+from maxmargin.verify.results.problem_verdict import Hypothesis, NormEvidence
 from maxmargin.verify.thresholds.judging import APART, FALLING, LATE_MARGIN, LEFT, PLATEAU, REACHED, STEADY, TOLD
 from maxmargin.verify.thresholds.table import Bounds
 

@@ -49,7 +49,8 @@ import numpy as np
 
 from maxmargin.verify.evidence.measured import Measured
 from maxmargin.verify.lab.faults.finding import Kind
-from maxmargin.verify.results.verdict import Factor, ProblemVerdict
+from maxmargin.verify.results.problem_verdict import ProblemVerdict
+from maxmargin.verify.results.verdict import Factor
 from maxmargin.verify.thresholds.judging import BOUND_SLACK, GUARANTEE, PATH_SLACK
 
 RUINOUS = frozenset(

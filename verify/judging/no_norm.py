@@ -9,7 +9,7 @@ from maxmargin.verify.lab.examine import Exam
 from maxmargin.verify.lab.faults.finding import Kind
 from maxmargin.verify.lab.probe.confined import TOGETHER
 from maxmargin.verify.results.answer import NoNorm
-from maxmargin.verify.results.verdict import ProblemVerdict
+from maxmargin.verify.results.problem_verdict import ProblemVerdict
 from maxmargin.verify.thresholds.judging import FALLING, RANDOM_STEPS
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from maxmargin.verify.judging.conclusion import Conclusion
 from maxmargin.verify.results.answer import Answer
-from maxmargin.verify.results.verdict import THEN, Outcome
+from maxmargin.verify.results.outcome import Outcome
+from maxmargin.verify.results.verdict import THEN
 from maxmargin.verify.thresholds.judging import STARTS_ABOVE
 
 

@@ -7,7 +7,7 @@ from math import isnan
 
 from maxmargin.verify.judging.facts import Facts
 from maxmargin.verify.judging.reasons import Reason
-from maxmargin.verify.results.verdict import Outcome
+from maxmargin.verify.results.outcome import Outcome
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ from maxmargin.verify.lab.harness.sentence import Sentence
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.lab.twin.search import Twin
 from maxmargin.verify.progress.report import span
-from maxmargin.verify.results.verdict import Factor, Hypothesis, Outcome, ProblemVerdict
+from maxmargin.verify.results.outcome import Outcome
+from maxmargin.verify.results.problem_verdict import Hypothesis, ProblemVerdict
+from maxmargin.verify.results.verdict import Factor
 from maxmargin.verify.thresholds.judging import FINDINGS, INDEPENDENT
 from maxmargin.verify.thresholds.probe import BLURRED, EXACT_SCALE, OTHER_STEP
 

@@ -11,7 +11,9 @@ from typing_extensions import override
 
 from maxmargin.verify.results.encoding import as_json
 from maxmargin.verify.results.origin import Origin
-from maxmargin.verify.results.verdict import ControlVerdict, Number, Outcome, Verdict
+from maxmargin.verify.results.outcome import Outcome
+from maxmargin.verify.results.problem_verdict import ControlVerdict, Number
+from maxmargin.verify.results.verdict import Verdict
 
 
 class ClaimVerdict(Verdict, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from maxmargin.models.errors import InputError
 from maxmargin.verify.results.encoding import ReportError, as_json, decode, json_text, read_json
-from maxmargin.verify.results.verdict import ProblemVerdict
+from maxmargin.verify.results.problem_verdict import ProblemVerdict
 
 try:
     import fcntl

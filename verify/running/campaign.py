@@ -26,8 +26,9 @@ from maxmargin.verify.progress.report import Progress, StepProgress
 from maxmargin.verify.results.candidates import CANDIDATES
 from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
 from maxmargin.verify.results.origin import Origin
+from maxmargin.verify.results.outcome import Outcome
+from maxmargin.verify.results.problem_verdict import ProblemVerdict
 from maxmargin.verify.results.store import Store, digest_of, file_key, fingerprint_of
-from maxmargin.verify.results.verdict import Outcome, ProblemVerdict
 from maxmargin.verify.running.job import Job, run_all
 from maxmargin.verify.running.measuring import Measuring
 from maxmargin.verify.running.spread import Backend

@@ -26,8 +26,8 @@ from maxmargin.verify.judging.conclusion import nearest_norm
 from maxmargin.verify.lab.examine import Exam, Laboratory
 from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.results.candidates import CANDIDATES
+from maxmargin.verify.results.problem_verdict import ProblemVerdict
 from maxmargin.verify.results.store import digest_of, fingerprint_of
-from maxmargin.verify.results.verdict import ProblemVerdict
 from maxmargin.verify.running.job import Job
 from maxmargin.verify.running.orphans import end_with
 from maxmargin.verify.running.trial import Plan, Trial

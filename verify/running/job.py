@@ -27,8 +27,9 @@ from maxmargin.verify.lab.norm.weights import misweighted
 from maxmargin.verify.optimizers.core.base import Optimizer
 from maxmargin.verify.progress.joint import JointProgress
 from maxmargin.verify.progress.report import StepProgress
+from maxmargin.verify.results.outcome import Outcome
+from maxmargin.verify.results.problem_verdict import ControlVerdict, Hypothesis, ProblemVerdict
 from maxmargin.verify.results.profiles import profiles
-from maxmargin.verify.results.verdict import ControlVerdict, Hypothesis, Outcome, ProblemVerdict
 from maxmargin.verify.running.orphans import end_with
 from maxmargin.verify.running.spread import Backend
 from maxmargin.verify.thresholds.table import Bounds

@@ -12,7 +12,8 @@ from msgspec import UNSET
 from maxmargin.verify.claims.record import Case, Condition, Measured, Numbers
 from maxmargin.verify.engine.devices import one_thread
 from maxmargin.verify.progress.report import StepProgress
-from maxmargin.verify.results.verdict import ControlVerdict, Hypothesis, Number, Outcome, ProblemVerdict
+from maxmargin.verify.results.outcome import Outcome
+from maxmargin.verify.results.problem_verdict import ControlVerdict, Hypothesis, Number, ProblemVerdict
 
 
 @dataclass(frozen=True)

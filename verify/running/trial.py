@@ -14,8 +14,9 @@ from maxmargin.verify.evidence.measured import Measured
 from maxmargin.verify.judging.conclusion import Conclusion, conclude, nearest_norm
 from maxmargin.verify.lab.examine import Exam, Laboratory
 from maxmargin.verify.lab.norm.fingerprint import Fingerprint
+from maxmargin.verify.results.outcome import Outcome
+from maxmargin.verify.results.problem_verdict import ProblemVerdict
 from maxmargin.verify.results.store import fingerprint_of
-from maxmargin.verify.results.verdict import Outcome, ProblemVerdict
 from maxmargin.verify.running.job import Job
 from maxmargin.verify.thresholds.judging import CHECK_LINEAR, CHECK_NETWORK, CHECKPOINTS
 from maxmargin.verify.thresholds.training import NETWORK_RUNS

@@ -25,8 +25,10 @@ from maxmargin.verify.cli.grammar import build_parser
 from maxmargin.verify.cli.status import BROKEN_PIPE
 from maxmargin.verify.results.answer import Answer
 from maxmargin.verify.results.claim_verdict import Campaign, ClaimVerdict
+from maxmargin.verify.results.outcome import Outcome
+from maxmargin.verify.results.problem_verdict import Hypothesis, NormEvidence, ProblemVerdict
 from maxmargin.verify.results.store import Store
-from maxmargin.verify.results.verdict import CheckVerdict, Hypothesis, NormEvidence, Outcome, ProblemVerdict, Regime
+from maxmargin.verify.results.verdict import CheckVerdict, Regime
 
 COMMANDS = ("check", "compare", "diff", "verify", "sweep", "solve", "list", "report")
 HEAVY = ("torch", "numpy", "msgspec", "scipy", "cvxpy", "matplotlib", "rich", "jinja2", "sympy", "flint")

@@ -7,7 +7,9 @@ from msgspec.structs import replace
 
 from maxmargin.verify.cli import difference, project
 from maxmargin.verify.cli.status import CliError
-from maxmargin.verify.results.verdict import CheckVerdict, NormEvidence, Outcome, ProblemVerdict
+from maxmargin.verify.results.outcome import Outcome
+from maxmargin.verify.results.problem_verdict import NormEvidence, ProblemVerdict
+from maxmargin.verify.results.verdict import CheckVerdict
 
 H, F, I = Outcome.HOLDS, Outcome.FAILS, Outcome.INCONCLUSIVE  # noqa: E741 - as the outcomes are written in tables
 

@@ -16,7 +16,7 @@ from maxmargin.verify.evidence import measure as evidence
 from maxmargin.verify.evidence.measure import fitted_slope, measure, reference_of
 from maxmargin.verify.judging.facts import Facts
 from maxmargin.verify.judging.rules import judge
-from maxmargin.verify.results.verdict import Outcome
+from maxmargin.verify.results.outcome import Outcome
 from maxmargin.verify.thresholds.judging import CHECK_LINEAR
 
 STEPS = np.array([0, 8, 80, 800, 8000])

@@ -24,7 +24,8 @@ from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.lab.twin.search import Twin
 from maxmargin.verify.optimizers import get_optimizer
 from maxmargin.verify.results.candidates import CANDIDATES
-from maxmargin.verify.results.verdict import NormEvidence, Outcome, ProblemVerdict
+from maxmargin.verify.results.outcome import Outcome
+from maxmargin.verify.results.problem_verdict import NormEvidence, ProblemVerdict
 from maxmargin.verify.thresholds.judging import APPROXIMATE, FINDINGS, NEAR, PERFECT
 
 HOLDS, FAILS, INCONCLUSIVE = Outcome.HOLDS, Outcome.FAILS, Outcome.INCONCLUSIVE

@@ -20,7 +20,8 @@ from maxmargin.verify.lab.examine import Exam
 from maxmargin.verify.lab.faults.finding import Finding, Kind
 from maxmargin.verify.optimizers import get_optimizer
 from maxmargin.verify.results.alignment import alignment
-from maxmargin.verify.results.verdict import Hypothesis, Outcome, ProblemVerdict
+from maxmargin.verify.results.outcome import Outcome
+from maxmargin.verify.results.problem_verdict import Hypothesis, ProblemVerdict
 from maxmargin.verify.thresholds.judging import BOUND_SLACK, GUARANTEE, PATH_SLACK
 
 SPECTRAL = get_norm("spectral")

@@ -13,7 +13,8 @@ from maxmargin.verify.lab.faults.finding import Finding, Kind
 from maxmargin.verify.lab.norm.fingerprint import Step
 from maxmargin.verify.lab.probe.confined import TOGETHER
 from maxmargin.verify.results.answer import NoNorm
-from maxmargin.verify.results.verdict import NormEvidence, Outcome, ProblemVerdict
+from maxmargin.verify.results.outcome import Outcome
+from maxmargin.verify.results.problem_verdict import NormEvidence, ProblemVerdict
 from maxmargin.verify.thresholds.judging import RANDOM_STEPS
 
 STEP = Step({"W": np.ones(2), "a": np.ones(1)}, {"W": -np.ones(2), "a": -np.ones(1)}, 1.0)

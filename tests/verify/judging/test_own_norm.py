@@ -17,7 +17,8 @@ from maxmargin.verify.lab.examine import Exam
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.results.answer import Answer
 from maxmargin.verify.results.candidates import CANDIDATES
-from maxmargin.verify.results.verdict import NormEvidence, Outcome, ProblemVerdict
+from maxmargin.verify.results.outcome import Outcome
+from maxmargin.verify.results.problem_verdict import NormEvidence, ProblemVerdict
 
 PROBLEMS = ("blocks@linear", "multiclass@linear", "binary@relu2:h=8")
 FIXED = dict.fromkeys(CANDIDATES, 0.4) | {"l2": 0.25}

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from maxmargin.verify.judging.facts import Facts, controls_of, steps_needed, untold
 from maxmargin.verify.judging.rules import judge
-from maxmargin.verify.results.verdict import Hypothesis, NormEvidence, Outcome
+from maxmargin.verify.results.outcome import Outcome
+from maxmargin.verify.results.problem_verdict import Hypothesis, NormEvidence
 from maxmargin.verify.thresholds.judging import APART, FALLING, LATE_MARGIN, LEFT, PLATEAU, REACHED, STEADY, TOLD
 from maxmargin.verify.thresholds.table import Bounds
 

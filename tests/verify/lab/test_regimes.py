@@ -14,7 +14,7 @@ from maxmargin.verify.lab.harness.session import Session
 from maxmargin.verify.lab.probe.probes import probe
 from maxmargin.verify.lab.regimes import regimes
 from maxmargin.verify.lab.twin.search import find_twin
-from maxmargin.verify.results.verdict import Outcome
+from maxmargin.verify.results.outcome import Outcome
 from maxmargin.verify.running.checking import check
 from tests.toys import Descent, Momentum, SignDescent
 

@@ -26,7 +26,7 @@ from maxmargin.verify.lab.twin.search import find_twin
 from maxmargin.verify.optimizers import OptimizerError, get_optimizer
 from maxmargin.verify.optimizers.core.logscale import scaled
 from maxmargin.verify.optimizers.schedule_free import ScheduleFree
-from maxmargin.verify.results.verdict import Outcome
+from maxmargin.verify.results.outcome import Outcome
 
 SHAPES = {"W": (3, 4), "V": (4, 2), "a": (3,)}
 

@@ -18,8 +18,9 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from maxmargin.verify.results.encoding import as_json, decode
+from maxmargin.verify.results.outcome import Outcome
+from maxmargin.verify.results.problem_verdict import Hypothesis, NormEvidence, ProblemVerdict
 from maxmargin.verify.results.store import Store, StoreError, file_key, fingerprint_of, write_json
-from maxmargin.verify.results.verdict import Hypothesis, NormEvidence, Outcome, ProblemVerdict
 
 
 def _verdict(**changes):

@@ -13,15 +13,9 @@ from msgspec.structs import replace
 from maxmargin.verify.results.answer import Answer, NoNorm
 from maxmargin.verify.results.claim_verdict import ClaimVerdict, weakest
 from maxmargin.verify.results.encoding import ReportError, as_json
-from maxmargin.verify.results.verdict import (
-    CheckVerdict,
-    Factor,
-    Hypothesis,
-    NormEvidence,
-    Outcome,
-    ProblemVerdict,
-    Regime,
-)
+from maxmargin.verify.results.outcome import Outcome
+from maxmargin.verify.results.problem_verdict import Hypothesis, NormEvidence, ProblemVerdict
+from maxmargin.verify.results.verdict import CheckVerdict, Factor, Regime
 
 HOLDS, FAILS, INCONCLUSIVE = Outcome.HOLDS, Outcome.FAILS, Outcome.INCONCLUSIVE
 

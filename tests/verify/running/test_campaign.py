@@ -13,7 +13,8 @@ from maxmargin.verify.claims.catalogue import CLAIMS
 from maxmargin.verify.engine.run import starts
 from maxmargin.verify.progress import joint
 from maxmargin.verify.results.candidates import CANDIDATES
-from maxmargin.verify.results.verdict import NormEvidence, Outcome, ProblemVerdict
+from maxmargin.verify.results.outcome import Outcome
+from maxmargin.verify.results.problem_verdict import NormEvidence, ProblemVerdict
 from maxmargin.verify.running import campaign
 from maxmargin.verify.running.job import Job
 

@@ -13,7 +13,7 @@ from maxmargin.solvers.norms import NormError, get_norm
 from maxmargin.verify.blackbox.targets import load
 from maxmargin.verify.lab.examine import Laboratory
 from maxmargin.verify.results.answer import Answer, NoNorm
-from maxmargin.verify.results.verdict import Outcome
+from maxmargin.verify.results.outcome import Outcome
 from maxmargin.verify.running import trial
 from maxmargin.verify.running.checking import check
 from maxmargin.verify.training import train as training

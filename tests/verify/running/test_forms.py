@@ -11,7 +11,7 @@ from toys import Descent, Momentum, SignDescent, polar
 from maxmargin.verify.blackbox.targets import load
 from maxmargin.verify.lab.examine import MATRIX_PROBLEMS, Laboratory
 from maxmargin.verify.lab.probe.probes import probe
-from maxmargin.verify.results.verdict import Outcome
+from maxmargin.verify.results.outcome import Outcome
 from maxmargin.verify.running.checking import check
 
 SHAPES = {"W": (3, 2), "V": (2, 4), "a": (4,)}

@@ -11,7 +11,7 @@ import torch
 import maxmargin.solvers.norms as package
 from maxmargin.solvers.norms import families, get_block_norm
 from maxmargin.verify.lab.norm.reading import SIMPLEST, readings
-from maxmargin.verify.results.verdict import Outcome
+from maxmargin.verify.results.outcome import Outcome
 from maxmargin.verify.running.checking import check
 
 

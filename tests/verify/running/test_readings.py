@@ -7,7 +7,7 @@ import torch
 from toys import Momentum, Rule
 
 from maxmargin.verify import check
-from maxmargin.verify.results.verdict import Outcome
+from maxmargin.verify.results.outcome import Outcome
 from maxmargin.verify.thresholds.training import STEPS
 
 HOLDS, FAILS, INCONCLUSIVE = Outcome

@@ -8,7 +8,7 @@ from toys import Descent, Momentum, polar
 
 from maxmargin.verify.blackbox.targets import load
 from maxmargin.verify.lab.faults.same_shapes import mixed_up
-from maxmargin.verify.results.verdict import Outcome
+from maxmargin.verify.results.outcome import Outcome
 from maxmargin.verify.running.checking import check
 
 

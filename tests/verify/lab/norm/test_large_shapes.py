@@ -13,7 +13,7 @@ from maxmargin.verify.blackbox.targets import load
 from maxmargin.verify.lab.examine import Laboratory
 from maxmargin.verify.lab.faults.finding import Kind
 from maxmargin.verify.lab.norm.large_shapes import BATCH, FLAT, LARGE, large_shapes
-from maxmargin.verify.results.verdict import Outcome
+from maxmargin.verify.results.outcome import Outcome
 from maxmargin.verify.thresholds.training import STEPS
 
 MATRICES = {"tall", "middle", "wide"}
