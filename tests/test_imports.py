@@ -48,7 +48,7 @@ def test_imports_point_one_way(copy: Path) -> None:
         ("models/blocks.py", "from maxmargin.solvers.norms import Norm"),
         ("solvers/routes/conic.py", "from maxmargin.solvers.linear.optimum import solve_margin"),
         ("verify/judging/rules.py", "from maxmargin.reports.figures.palette import *"),
-        ("verify/lab/probe/probes.py", "from maxmargin.verify.lab.twin.search import find_twin"),
+        ("verify/lab/probe/probes.py", "from maxmargin.verify.lab.twin.search import search"),
         ("models/model.py", "def f():\n    from maxmargin.models.problem import Problem"),
     ],
 )

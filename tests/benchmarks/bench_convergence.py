@@ -24,7 +24,7 @@ from maxmargin.verify.claims.catalogue import CLAIMS, Claim, Plan
 from maxmargin.verify.evidence.measure import fitted_slope
 from maxmargin.verify.results.encoding import as_json
 from maxmargin.verify.results.problem_verdict import ProblemVerdict
-from maxmargin.verify.running.campaign import run_plan
+from maxmargin.verify.running.campaign import Part
 
 LINEAR = ("multiclass", "digits-3")
 NETWORKS = ("binary@relu2-fixed:h=8", "binary@relu2:h=8")  # L = 2, L = 3
@@ -89,7 +89,8 @@ def bench(name: str, problem: str, ladder: tuple[int, ...]) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for steps in ladder:
         began = time.perf_counter()
-        found = run_plan(claim, plan_of(claim, problem, steps), tier="full", device="cpu")
+        plan = plan_of(claim, problem, steps)
+        found = Part(claim, plan, plan.problem, seed=0, first=False).job("full", "cpu").verdict()
         row = judged(claim, found, time.perf_counter() - began) | {"asked": problem, "claim": name}
         if row["met"]:
             break

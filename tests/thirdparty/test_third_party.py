@@ -10,7 +10,7 @@ from maxmargin.verify.blackbox.targets import TargetError, load
 from maxmargin.verify.lab.norm.fingerprint import read
 from maxmargin.verify.lab.norm.signature import signature
 from maxmargin.verify.lab.probe.probes import probe
-from maxmargin.verify.lab.twin.search import find_twin
+from maxmargin.verify.lab.twin.search import search
 
 SHAPES = {"tall": (6, 3), "wide": (3, 5), "vector": (4,)}
 MATRICES = {"tall": (6, 3), "wide": (3, 5)}
@@ -74,7 +74,7 @@ def test_evaluated_weights():
 def test_schedule_free_methods_have_a_twin(spec, kwargs, kind, rectified):
     _need(spec.partition(":")[0])
     loaded = load(spec, kwargs)
-    twin = find_twin(loaded, SHAPES, probe(loaded, SHAPES))
+    twin = search(loaded, SHAPES, probe(loaded, SHAPES)).twin
     assert twin is not None
     assert (twin.optimizer.kind, twin.optimizer.rectified) == (kind, rectified)
 

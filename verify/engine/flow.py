@@ -129,8 +129,8 @@ class _Oracle:
 
         def gradient(theta: Any, X: Tensor, C: Tensor) -> Any:
             m = margins_of(model, theta, X, C)
-            w = torch.softmax(-m.reshape(-1), dim=0).reshape(m.shape)
-            return model.pullback(theta, X, -(w.unsqueeze(-2) @ C).squeeze(-2))
+            w = torch.exp(m.amin() - m)  # as a softmax, which has no native form
+            return model.pullback(theta, X, -((w / w.sum()).unsqueeze(-2) @ C).squeeze(-2))
 
         self.data = (problem.X, problem.contrasts)
         self.gradient = traced(gradient, as_torch(start), *self.data)

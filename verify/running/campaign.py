@@ -98,30 +98,14 @@ def parts(claim: Record, tier: str, seed: int = 0) -> list[Part]:
     ]
 
 
-def run_plan(claim: Claim, plan: Plan, *, tier: str = "quick", seed: int = 0, device: str = "auto") -> ProblemVerdict:
-    """Train one claim's optimizer on one of its problems, measure, and judge.
-
-    Args:
-        claim: The claim.
-        plan: One of its plans.
-        tier: ``quick`` or ``full``.
-        seed: Of the initializations.
-        device: ``auto``, ``cpu`` or ``cuda``.
-
-    Returns:
-        The verdict on this problem, arrays included.
-    """
-    return _job(claim, plan, tier, seed, device).verdict()
-
-
 def _job(
     claim: Claim,
     plan: Plan,
     tier: str,
     seed: int,
     device: str,
-    snapshot: Path | None = None,
-    control: bool = False,
+    snapshot: Path | None,
+    control: bool,
 ) -> Job:
     optimizer = get_optimizer(claim.optimizer, claim.kwargs)
     pace = replace(paced_for(optimizer), decay=plan.decay)

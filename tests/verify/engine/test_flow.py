@@ -128,6 +128,14 @@ def test_each_implicit_step_is_aligned_with_the_gradient_at_its_end(spec, norm):
     assert float(ball.value(unflatten(got.v, shapes))) <= 0.1 * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("spec", ["multiclass@linear", "binary@relu2:h=4", "binary@deep-linear:depth=3,width=3"])
+def test_the_gradient_has_a_native_form(spec, caplog):
+    problem = problems.get(spec)
+    start = {k: b[0].numpy() for k, b in starts(problem, 1, seed=0, scale=0.1).items()}
+    flow(problem, "l2", start, at=[0.0, 0.1])
+    assert "no native form" not in caplog.text
+
+
 def test_what_a_path_says_of_itself():
     problem = problems.get("blocks@linear")
     got = flow(problem, "hybrid", start(problem), GRID)

@@ -13,7 +13,7 @@ from maxmargin.verify.lab.examine import Laboratory
 from maxmargin.verify.lab.harness.session import Session
 from maxmargin.verify.lab.probe.probes import probe
 from maxmargin.verify.lab.regimes import regimes
-from maxmargin.verify.lab.twin.search import find_twin
+from maxmargin.verify.lab.twin.search import search
 from maxmargin.verify.results.outcome import Outcome
 from maxmargin.verify.running.checking import check
 from tests.toys import Descent, Momentum, SignDescent
@@ -67,10 +67,10 @@ def test_an_eps_makes_two_regimes_of_adam_wherever_it_lies(eps):
 def test_each_regime_follows_a_recursion_of_the_engine():
     """Which no optimizer with an eps in its range does."""
     two = _found("torch.optim:Adam", {"betas": (0.9, 0.95)})
-    twins = [find_twin(part, SHAPES, probe(part, SHAPES)) for part in (two.above, two.below)]
+    twins = [search(part, SHAPES, probe(part, SHAPES)).twin for part in (two.above, two.below)]
     assert ["√v̂ + 0" in twins[0].text, "lmo(m), l2 ball" in twins[1].text] == [True, True]
     loaded = load("torch.optim:Adam", {"betas": (0.9, 0.95)})
-    assert find_twin(loaded, SHAPES, probe(loaded, SHAPES)) is None
+    assert search(loaded, SHAPES, probe(loaded, SHAPES)).twin is None
 
 
 @pytest.mark.parametrize("target", [ClippedNorm, Guarded], ids=lambda t: t.__name__)

@@ -17,7 +17,7 @@ from maxmargin.verify.blackbox.targets import load
 from maxmargin.verify.lab.probe.probes import probe
 from maxmargin.verify.lab.regimes import regimes
 from maxmargin.verify.lab.twin import gradients as rehearsals
-from maxmargin.verify.lab.twin.search import find_twin
+from maxmargin.verify.lab.twin.search import search
 from maxmargin.verify.optimizers import OptimizerError, get_optimizer
 from maxmargin.verify.optimizers.core.logscale import Scaled
 
@@ -318,7 +318,7 @@ def test_twins_of_torchs_above_and_below_their_eps(hasty, target, kwargs, texts)
     two = regimes(loaded, TWIN_SHAPES, probe(loaded, TWIN_SHAPES))
     assert two.degrees == (0.0, 1.0)
     for part, text in zip((two.above, two.below), texts, strict=True):
-        twin = find_twin(part, TWIN_SHAPES, probe(part, TWIN_SHAPES))
+        twin = search(part, TWIN_SHAPES, probe(part, TWIN_SHAPES)).twin
         assert text in twin.text
         assert twin.difference < 1e-10
 
@@ -434,10 +434,10 @@ def test_a_learning_rate_inside_the_momentum_is_rehearsed_at_a_constant_one(hast
     target, spoiled = load(InMomentum), load(InMomentum, {"after": True})
     about = probe(target, TWIN_SHAPES)
     assert about.lr_knob_error > 0.1
-    twin = find_twin(target, TWIN_SHAPES, about)
+    twin = search(target, TWIN_SHAPES, about).twin
     assert twin.optimizer == get_optimizer("laprop", {"beta2": 0.99})
     assert "while its learning rate is constant" in twin.text
-    assert find_twin(spoiled, TWIN_SHAPES, probe(spoiled, TWIN_SHAPES)) is None
+    assert search(spoiled, TWIN_SHAPES, probe(spoiled, TWIN_SHAPES)).twin is None
 
 
 @pytest.mark.parametrize(
@@ -454,5 +454,5 @@ def test_a_learning_rate_inside_the_momentum_is_rehearsed_at_a_constant_one(hast
 )
 def test_twins_of_optimizers_whose_first_step_is_none(hasty, rule, text):
     target = load(rule)
-    twin = find_twin(target, TWIN_SHAPES, probe(target, TWIN_SHAPES))
+    twin = search(target, TWIN_SHAPES, probe(target, TWIN_SHAPES)).twin
     assert (text in twin.text) if text else twin is None

@@ -22,7 +22,7 @@ from maxmargin.verify.engine.schedules import PowerLaw
 from maxmargin.verify.judging.wording import about_optimizer
 from maxmargin.verify.lab.probe.probes import probe
 from maxmargin.verify.lab.twin import gradients as rehearsals
-from maxmargin.verify.lab.twin.search import find_twin
+from maxmargin.verify.lab.twin.search import search
 from maxmargin.verify.optimizers import OptimizerError, get_optimizer
 from maxmargin.verify.optimizers.core.logscale import scaled
 from maxmargin.verify.optimizers.schedule_free import ScheduleFree
@@ -198,7 +198,7 @@ def hasty(monkeypatch):
 def _twin(rule, **kwargs):
     loaded = load(rule, kwargs)
     about = probe(loaded, SHAPES)
-    return find_twin(loaded, SHAPES, about), about
+    return search(loaded, SHAPES, about).twin, about
 
 
 @pytest.mark.parametrize(

@@ -75,11 +75,6 @@ class Search:
     broken: int | None = None
 
 
-def find_twin(target: Target, shapes: Shapes, about: Probe, seed: int = 0, norms: Sequence[Norm] = ()) -> Twin | None:
-    """Return the engine's recursion that a black box follows on these shapes, if it follows one; see :func:`search`."""
-    return search(target, shapes, about, seed, norms).twin
-
-
 def search(target: Target, shapes: Shapes, about: Probe, seed: int = 0, norms: Sequence[Norm] = ()) -> Search:
     """Look for the engine's recursion that a black box follows on these shapes.
 

@@ -85,12 +85,12 @@ def test_an_eps_makes_no_weights(eps):
 
 
 def test_a_twin_has_the_same_weights():
-    from maxmargin.verify.lab.twin.search import find_twin
+    from maxmargin.verify.lab.twin.search import search
 
     target = load(Rule, {"rule": lambda m: polar(m) * (1.04 if m.ndim == 1 else (m.shape[0] / m.shape[1]) ** 0.5)})
     subject = Subject(target, SHAPES)
     seen = read(subject.signature, subject.probe.coupling)
-    twin = find_twin(target, SHAPES, subject.probe, 0, (seen.norm,))
+    twin = search(target, SHAPES, subject.probe, 0, (seen.norm,)).twin
     exact = {"W1": (5 / 4) ** 0.5, "W2": 0.5**0.5, "a": 1.04}
     top = max(exact.values())
     assert _weights(seen) == pytest.approx({k: top / v for k, v in exact.items()}, rel=1e-11)

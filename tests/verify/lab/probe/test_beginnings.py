@@ -13,7 +13,7 @@ from maxmargin.verify.blackbox.targets import load
 from maxmargin.verify.lab.probe.beginnings import begun
 from maxmargin.verify.lab.probe.probes import probe
 from maxmargin.verify.lab.regimes import regimes
-from maxmargin.verify.lab.twin.search import find_twin
+from maxmargin.verify.lab.twin.search import search
 
 SHAPES = {"W": (4, 3), "a": (5,)}
 
@@ -92,7 +92,7 @@ def test_without_them_it_has_regimes_and_a_twin():
     two = regimes(target, SHAPES, probe(target, SHAPES))
     assert two is not None
     assert two.degrees == (0.0, 1.0)
-    twin = find_twin(two.above, SHAPES, probe(two.above, SHAPES))
+    twin = search(two.above, SHAPES, probe(two.above, SHAPES)).twin
     assert twin is not None
     assert twin.optimizer.norm is not None
     assert twin.optimizer.norm.name == "linf"
@@ -103,7 +103,7 @@ def test_one_that_lapses_later_has_no_twin():
     spoiled = load(Begins, {"first": 5, "again": (1500,)})
     target = begun(spoiled, [SHAPES])
     assert target.skipped == 5
-    assert find_twin(target, SHAPES, probe(target, SHAPES)) is None
+    assert search(target, SHAPES, probe(target, SHAPES)).twin is None
 
 
 class Still(torch.optim.Optimizer):
@@ -119,12 +119,12 @@ class Still(torch.optim.Optimizer):
 def test_one_that_never_moves_follows_nothing():
     target = load(Still)
     about = replace(probe(target, SHAPES), update_degree=1.0, step_per_lr=1.0, defect=0.0, floor=0.0)
-    assert find_twin(target, SHAPES, about) is None
+    assert search(target, SHAPES, about).twin is None
 
 
 def test_a_factor_of_its_own_is_common_to_all_blocks_or_no_twin_is_found():
     common, apart = load(Own), load(Own, {"each": True})
-    twin = find_twin(common, SHAPES, probe(common, SHAPES))
+    twin = search(common, SHAPES, probe(common, SHAPES)).twin
     assert twin is not None
     assert "a learning rate of its own each step" in twin.text
-    assert find_twin(apart, SHAPES, probe(apart, SHAPES)) is None
+    assert search(apart, SHAPES, probe(apart, SHAPES)).twin is None

@@ -18,7 +18,7 @@ from maxmargin.verify.lab.probe.probes import probe
 from maxmargin.verify.lab.twin import gradients
 from maxmargin.verify.lab.twin.gradients import Draw, changing, low_rank, moves
 from maxmargin.verify.lab.twin.guesses import retentions
-from maxmargin.verify.lab.twin.search import _compare, find_twin, search
+from maxmargin.verify.lab.twin.search import _compare, search
 from maxmargin.verify.optimizers import OptimizerError, get_optimizer
 from maxmargin.verify.optimizers.adam import Adam
 from maxmargin.verify.optimizers.composite import Composite
@@ -37,7 +37,7 @@ def hasty(monkeypatch):
 
 def _twin(target, kwargs=None, shapes=None, **options):
     loaded, shapes = load(target, kwargs), shapes or SHAPES
-    return find_twin(loaded, shapes, probe(loaded, shapes), **options)
+    return search(loaded, shapes, probe(loaded, shapes), **options).twin
 
 
 class Rule(torch.optim.Optimizer):
@@ -605,11 +605,11 @@ def test_no_twin_says_plus_0_where_an_eps_can_be_fed(eps):
     target = load(type("Deep", (DeepFloor,), {"eps": eps}), {"betas": (0.7, 0.9)})
     about = probe(target, SHAPES)
     assert (
-        find_twin(target, SHAPES, replace(about, floor=0.0, depth=1e-143)) is None
+        search(target, SHAPES, replace(about, floor=0.0, depth=1e-143)).twin is None
     )  # it shows in the rehearsal itself
     assert eps < about.floor < 1e3 * eps
     target = load(type("Exact", (DeepFloor,), {"eps": 0.0}), {"betas": (0.7, 0.9)})
-    assert find_twin(target, SHAPES, probe(target, SHAPES)).optimizer == Adam(0.7, 0.9)
+    assert search(target, SHAPES, probe(target, SHAPES)).twin.optimizer == Adam(0.7, 0.9)
 
 
 class Clamped(Rule):
