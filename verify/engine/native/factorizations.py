@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MOST_COLUMNS = 16
 """Columns beyond which LAPACK's blocking wins."""
+LEAST = 2.0**-500
+"""Of the largest entry: below, squares come near the end of float64."""
 
 
 def polar(self: Lowering, meta: Meta, x: Value) -> Value:
@@ -102,7 +104,14 @@ def singular_values(self: Lowering, x: Value) -> Value:
 
 
 def _normalized(self: Lowering, a: Value) -> tuple[Value, str, str]:
-    """A matrix over its largest |entry|, or 0 where that is no number; that entry; and 0, or NaN there."""
+    """Bring a matrix's largest |entry| to 1.
+
+    Entries whose squares would be subnormal become 0: no factor sees them, and arithmetic on them takes ten times as
+    long. A unit without gradient leaves such a row in a momentum, for ever.
+
+    Returns:
+        The matrix over its largest |entry|, or 0 where that is no number; that entry; and 0, or NaN there.
+    """
     code = self.code
     size = Value(a.shape, Apply(_absolute, (a.tree,), torch.float64))
     top = reduce(self, "max", size, None, keepdim=False).tree.name
@@ -114,6 +123,10 @@ def _normalized(self: Lowering, a: Value) -> tuple[Value, str, str]:
         kind = vector("double", width)
         ratio = code.op(f"fdiv {kind} {x}, {code.splat(top, 'double', width)}")
         chosen, zero = code.splat(fine, "i1", width), code.splat(_real(0.0), "double", width)
+        counts = code.op(
+            f"fcmp ogt {kind} {_absolute(code, width, ratio)}, {code.splat(_real(LEAST), 'double', width)}"
+        )
+        chosen = code.op(f"and {vector('i1', width)} {chosen}, {counts}")
         return code.op(f"select {vector('i1', width)} {chosen}, {kind} {ratio}, {kind} {zero}")
 
     return Value(a.shape, Apply(scaled, (a.tree,), torch.float64)), top, code.op(f"fsub double {top}, {top}")

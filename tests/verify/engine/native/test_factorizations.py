@@ -90,6 +90,18 @@ def test_equal_singular_values(m, n):
     assert _worst(torch.eye(m, n, dtype=torch.float64).expand(BATCH, m, n)) <= EXACT
 
 
+@pytest.mark.parametrize(("m", "n"), [(8, 5), (3, 8)])
+def test_rows_on_their_way_to_zero_are_zero_where_no_factor_sees_them(m, n):
+    """A dead unit's row of a momentum decays by β for ever, and subnormal numbers take ten times as long."""
+    A = _random(11, BATCH, m, n)
+    A[:, 1] *= 1e-140
+    A[:, 2] *= 1e-300
+    assert _worst(A) <= EXACT
+    got = _native(m, n)(A)
+    assert ((got[:, 1].abs().amax(-1) > 0) & (got[:, 1].abs().amax(-1) < 1e-135)).all()
+    assert not got[:, 2].any()
+
+
 def test_scales_and_nan_stay_within_their_matrices():
     A = _random(8, BATCH, 3, 8)
     clean = _native(3, 8)(A)
