@@ -122,6 +122,8 @@ KEPT_STEP = named("KEPT_STEP", 0.1, "of the weights' length",
 KEPT_MOVE = named("KEPT_MOVE", 1e-3, "of the weights' length",
     "that each moves a block at least: a step across the weights changes their length by half the square of that",
     "HABIT_SEEN is far below 5e-7")
+KEPT_ROUNDINGS = named("KEPT_ROUNDINGS", 4.0, "roundings of a weight", "by which a length that is kept may differ",
+    "float32: 2.4e-7; of bfloat16 nothing can be said")
 
 # -- lab/probe/own_pace.py ----------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from torch.linalg import matrix_norm, vector_norm
 from maxmargin.verify.blackbox.difference import size
 from maxmargin.verify.blackbox.targets import TargetError
 from maxmargin.verify.lab.harness.session import Session
-from maxmargin.verify.thresholds.probe import HABIT_SEEN, KEPT_MOVE, KEPT_STEP, KEPT_STEPS
+from maxmargin.verify.thresholds.probe import HABIT_SEEN, KEPT_MOVE, KEPT_ROUNDINGS, KEPT_STEP, KEPT_STEPS
 
 TOGETHER = "all weights together"
 
@@ -32,7 +32,7 @@ _LENGTHS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
 """Most particular first; all but ℓ2 are of matrices."""
 
 
-def kept_lengths(session: Session, update: Sequence[Tensor], blur: float) -> dict[str, str]:
+def kept_lengths(session: Session, update: Sequence[Tensor], unit: float) -> dict[str, str]:
     """Return the blocks of which a length stays the same, while their steps go far, and which length that is.
 
     The start's own length does not count: the first step may bring the weights to where they are kept.
@@ -40,13 +40,14 @@ def kept_lengths(session: Session, update: Sequence[Tensor], blur: float) -> dic
     Args:
         session: The target's.
         update: The last of its warm steps, by which steps are made so long that one without such a rule would show.
-        blur: Relative difference that rounding of the weights explains.
+        unit: The relative error of one rounding of the weights; 0 for float64.
 
     Returns:
-        Block → length; ``TOGETHER`` alone where it is that of all blocks in one.
+        Block → length; ``TOGETHER`` alone where it is that of all blocks in one. Nothing where weights are rounded so
+        coarsely that steps across them would pass for it.
     """
-    handle, far = session.open(), size(session.end)
-    if size(update) == 0:
+    handle, far, rounding = session.open(), size(session.end), max(HABIT_SEEN, KEPT_ROUNDINGS * unit)
+    if size(update) == 0 or rounding >= KEPT_MOVE**2 / 2:
         return {}
     if not handle.rate.knob.outside:  # a step that is scaled from outside would be taken off the sphere by that
         handle.set_lr(session.rate * KEPT_STEP * far / size(update))
@@ -57,7 +58,6 @@ def kept_lengths(session: Session, update: Sequence[Tensor], blur: float) -> dic
                 weights.append([p.detach().clone() for p in handle.params])
     except TargetError:
         return {}
-    rounding = max(HABIT_SEEN, blur)
     found = {}
     for name, blocks in zip(session.shapes, zip(*weights, strict=True), strict=False):
         if (kept := _kept(blocks, rounding)) is not None:

@@ -9,7 +9,7 @@ from math import inf
 from torch import Tensor
 
 from maxmargin.verify.blackbox.conventions import PLAIN, SPLIT
-from maxmargin.verify.blackbox.difference import difference
+from maxmargin.verify.blackbox.difference import difference, rounding_unit_of
 from maxmargin.verify.blackbox.handle import Handle, Path
 from maxmargin.verify.blackbox.learning_rate import GROUPS_LR, OUTSIDE
 from maxmargin.verify.blackbox.targets import TargetError
@@ -98,7 +98,7 @@ def habits(
         random: How much two runs alike differ; order and rounding are not tried where they do.
         lr_error: As in :class:`Habits`.
     """
-    calling, blurred = session.target.calling(handle.params), blur(session, update)
+    calling = session.target.calling(handle.params)
     convention = calling.convention
     assert convention is not None
     rate, rounded, order = handle.rate, weight_format(session), list(range(len(update)))
@@ -124,12 +124,12 @@ def habits(
             _arranged(session, update, order, split=True) if steady and several and convention is PLAIN else None
         ),
         weight_format=rounded,
-        blur=blurred,
+        blur=blur(session, update),
         update_granularity=granularity(session, update) if steady and rounded is None else 0.0,
         state_formats=state_formats(handle, degrees),
         unmoved=tuple(name if mask.all() else Place.of(mask).listed(name) for name, mask in still[:8]),
         gradient_change=_gradient_change(session),
-        kept=kept_lengths(session, update, blurred),
+        kept=kept_lengths(session, update, rounding_unit_of(rounded)),
     )
 
 

@@ -51,6 +51,16 @@ class Tangent(Descent):
         return p.grad - p * (p * p.grad).sum() / (p * p).sum()
 
 
+class CoarseTangent(Tangent):
+    """The same on weights that are rounded to bfloat16."""
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        super().step()
+        for p in self.param_groups[0]["params"]:
+            p.copy_(p.bfloat16())
+
+
 class HalfStill(Descent):
     """Moves the first entry of a block alone."""
 
@@ -91,6 +101,13 @@ def test_rounded_weights_are_kept_as_well_as_rounding_lets_them():
     found = probe(load(OnSphere, {"radius": 2.0, "dtype": torch.float32}), SHAPES)
     assert found.kept == {"W": "l2 length", "v": "l2 length"}
     assert kept_by(OnSphere, radius=2.0, dtype=torch.float32) == {}  # to whom nothing is said of rounding
+
+
+def test_what_is_rounded_coarsely_is_not_said_to_be_kept():
+    """Steps across the weights change their length by less than bfloat16 tells."""
+    for optimizer, kwargs in ((OnSphere, {"dtype": torch.bfloat16}), (CoarseTangent, {})):
+        found = probe(load(optimizer, kwargs), SHAPES)
+        assert (found.weight_format, found.kept) == ("bfloat16", {})
 
 
 def test_it_is_told_once_for_each_length():
