@@ -267,6 +267,19 @@ def test_approximately_is_an_answer_of_its_own():
     )
 
 
+@pytest.mark.parametrize(("best", "approximate"), [(1.0, True), (0.9, True), (APPROXIMATE - 0.01, False)])
+def test_the_worst_problems_steps_say_how_nearly(best, approximate):
+    """On one problem a polar factor may happen to be exact: a single singular value is."""
+    rows = _rows("spectral", gap=0.08, alignment=0.8)
+    found = [
+        _measured(s, rows=rows, fingerprint=_fingerprint(alignment=a)) for s, a in zip(SPECS, (best, 0.8), strict=True)
+    ]
+    answer = conclude(found, [_verdict(m, FAILS) for m in found], claim=None)
+    assert (answer.approximate is not None) is approximate
+    if approximate:
+        assert answer.approximate["signature"] == 0.8
+
+
 def test_a_claim_that_holds_approximately_is_not_named():
     answer = _nearly(claim="spectral")
     assert answer.norm is None
