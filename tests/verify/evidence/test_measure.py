@@ -101,6 +101,17 @@ def test_the_slope_is_the_power_of_the_path(power):
     assert high - low > 0.1
 
 
+def test_waves_make_a_slope_less_sure_than_noise():
+    steps = np.geomspace(800, 80_000, 60)
+    wave = 0.3 * np.sin(np.linspace(0, 6, 60))
+    shuffled = np.random.default_rng(0).permutation(wave)
+    widths = [
+        high - low
+        for _, (low, high) in (fitted_slope(steps, (0.1 * np.exp(w))[:, None], 2.0) for w in (wave, shuffled))
+    ]
+    assert widths[0] > 2 * widths[1]
+
+
 def _refuse(*_args, **_options):
     raise MarginError("no solver finds it")
 

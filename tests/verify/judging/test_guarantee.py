@@ -136,3 +136,8 @@ def test_the_worst_problem_speaks_for_all(one_step):
     easy = replace(one_step, evidence=replace(one_step.evidence, norms={"spectral": better}))
     found = factor_of([easy, one_step], [_verdict(easy), _verdict(one_step)])
     assert found == factor_of([one_step], [_verdict(one_step)])
+    arrays = one_step.evidence.arrays
+    lower = {**arrays, "alignment:spectral": np.minimum(arrays["alignment:spectral"], GUARANTEE + 0.02)}
+    worse = replace(one_step, evidence=replace(one_step.evidence, arrays=lower))
+    both = factor_of([one_step, worse], [_verdict(one_step), _verdict(worse)])
+    assert both.guaranteed == pytest.approx(GUARANTEE + 0.02)

@@ -71,6 +71,13 @@ def test_both_claims_must_hold(above, below, answer, floor):
     assert (joined.norm is not None) == (answer.outcome.exit_status == 0)
 
 
+@pytest.mark.parametrize("floor", [SMALL, LARGE])
+def test_of_two_claims_the_first_is_of_large_gradients(floor):
+    joined = join(floor, [_held("linf", "linf"), _held("l2", "l2")], both_claimed=True)
+    assert (joined.norm, joined.first) == ("linf", 0)
+    assert joined.reasons[-1] == "Below that size: l2 closes."
+
+
 def test_two_regimes_claimed_of_an_optimizer_that_has_one():
     assert alone(_held("linf", "linf"), both_claimed=False, one=True).answer is Answer.HOLDS
     claimed = alone(_held("linf", "linf"), both_claimed=True, one=True)
