@@ -26,7 +26,7 @@ ALONE = [
     (CrossPolytope, "l1", 1e-10),
     (Polyhedral, "blocks:A=l1,v=3*linf,B=l1;max", 1e-10),
     (Polyhedral, "blocks:A=linf,v=3*l1,B=linf;sum", 1e-10),
-    (Clarabel, "spectral", 1e-8),
+    (Clarabel, "spectral", 3e-8),  # its last digits depend on the processor: 2.1e-8 on one, below 1e-8 on another
     (Clarabel, "hybrid:3", 1e-8),
     (Clarabel, "blocks:A=2*spectral,v=l2,B=0.5*linf;max", 1e-8),
     (Clarabel, "nuclear", 1e-8),
@@ -56,15 +56,12 @@ def instance(seed: int, n: int = 14, p: int = 27) -> np.ndarray:
 )
 @pytest.mark.parametrize("size", [1.0, 1e-8, 1e8])
 def test_each_route_alone(route, spec, accuracy, size):
-    solver, gaps = InnerSolver(get_norm(spec), SHAPES), []
+    solver = InnerSolver(get_norm(spec), SHAPES)
     for seed in range(3):
         bounds = solver.solve(size * instance(seed), within(0), tol=accuracy / 2, routes=(route,))
         assert bounds.solver == route.name
         assert 0 < bounds.lower <= bounds.upper * (1 + 1e-14)
-        gaps.append(bounds.gap)
-    # An interior point's last digits depend on the processor: one of these cases ended at 2e-8 on another one.
-    assert np.median(gaps) <= accuracy
-    assert max(gaps) <= 10 * accuracy
+        assert bounds.gap <= accuracy
 
 
 @pytest.mark.parametrize("spec", sorted({spec for _, spec, _ in ALONE}, key=str))
