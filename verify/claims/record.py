@@ -53,21 +53,31 @@ class Condition:
         most: and at most this.
         refuted: How far outside it must lie to contradict the claim: below ``refuted[0]`` or above ``refuted[1]``. In
             between nothing is decided. By default there is no such range.
+        unless: Where this one, of another number, is met or was not measured, nothing contradicts the claim.
     """
 
     number: str
     least: float = -math.inf
     most: float = math.inf
     refuted: tuple[float, float] = (math.nan, math.nan)
+    unless: Condition | None = None
 
-    def outcome(self, value: float) -> Outcome:
-        """What a measured value says; one that was not measured says nothing."""
+    def outcome(self, found: Numbers) -> Outcome:
+        """What the measured numbers say; one that was not measured says nothing."""
+        value = found.get(self.number, math.nan)
         if math.isnan(value):
             return Outcome.INCONCLUSIVE
         if self.least <= value <= self.most:
             return Outcome.HOLDS
         low, high = self.bounds
-        return Outcome.FAILS if value < low or value > high else Outcome.INCONCLUSIVE
+        outside = value < low or value > high
+        return Outcome.FAILS if outside and self._may_refute(found) else Outcome.INCONCLUSIVE
+
+    def _may_refute(self, found: Numbers) -> bool:
+        other = self.unless
+        return other is None or (
+            not math.isnan(found.get(other.number, math.nan)) and other.outcome(found) is not Outcome.HOLDS
+        )
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -91,9 +101,34 @@ def at_least(number: str, bound: float, refuted: float = math.nan) -> Condition:
     return Condition(number, least=bound, refuted=(refuted, math.nan))
 
 
+def closing(gap: float, fall: float, stalled: float, *, since: str = "a tenth", others: bool = True) -> Conditions:
+    """What is asked of a gap that closes by theory: to be small, to fall, and to be far below that of other norms.
+
+    A large gap that still falls wants more steps, and is no contradiction; a small one may rise for a while, where the
+    path passes a KKT direction that is a saddle. What contradicts is a gap that is not small and falls no more, or
+    another norm's that is half as large at most: no path is nearer to a limit that it does not have.
+
+    Args:
+        gap: How small, at the end.
+        fall: It over what it was before, at most.
+        stalled: Above this quotient it falls no more.
+        since: Before what it is compared with.
+        others: Whether the gaps of other norms are measured.
+
+    Returns:
+        Conditions on "gap", "gap, end over ...", "least other gap over it".
+    """
+    small = at_most("gap", gap, refuted=math.inf)
+    falls = Condition(f"gap, end over {since}", most=fall, refuted=(math.nan, stalled), unless=small)
+    return (small, falls, at_least("least other gap over it", 3.0, refuted=0.5)) if others else (small, falls)
+
+
 def within(number: str, least: float, most: float) -> Condition:
     """``least`` ≤ ``number`` ≤ ``most``."""
     return Condition(number, least, most)
+
+
+Conditions = tuple[Condition, ...]
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class Measuring:
         found, arrays = self._measured(self.case)
         hypotheses = {c.number: Hypothesis(met_by(c, found), _value(found, c.number)) for c in claim.hypotheses}
         numbers = judged(claim.conditions, found)
-        unmet = [c for c in claim.hypotheses if c.outcome(_value(found, c.number)) is not Outcome.HOLDS]
+        unmet = [c for c in claim.hypotheses if c.outcome(found) is not Outcome.HOLDS]
         outcome = Outcome.INCONCLUSIVE if unmet else Outcome.of_all(n.outcome for n in numbers if n.outcome is not None)
         control = None
         if self.control:
@@ -92,7 +92,7 @@ class Measuring:
 
 def judged(conditions: tuple[Condition, ...], found: Numbers) -> tuple[Number, ...]:
     """What the numbers say of the conditions; then those for information."""
-    asked = [Number(c.number, _value(found, c.number), str(c), c.outcome(_value(found, c.number))) for c in conditions]
+    asked = [Number(c.number, _value(found, c.number), str(c), c.outcome(found)) for c in conditions]
     names = {c.number for c in conditions}
     return (*asked, *(Number(name, value) for name, value in found.items() if name not in names))
 
@@ -100,7 +100,7 @@ def judged(conditions: tuple[Condition, ...], found: Numbers) -> tuple[Number, .
 def met_by(condition: Condition, found: Numbers) -> bool | None:
     """Whether a hypothesis is met; None where its number was not measured."""
     value = _value(found, condition.number)
-    return None if math.isnan(value) else condition.outcome(value) is Outcome.HOLDS
+    return None if math.isnan(value) else condition.outcome(found) is Outcome.HOLDS
 
 
 def _value(found: Mapping[str, float], number: str) -> float:

@@ -21,6 +21,7 @@ from maxmargin.verify.claims.record import (
     Measured,
     at_least,
     at_most,
+    closing,
     register,
     within,
 )
@@ -119,7 +120,29 @@ def test_without_its_hypotheses_nothing_is_decided(gap, ready, made):
     ],
 )
 def test_a_condition_has_two_bounds_and_a_range_between(condition, value, outcome):
-    assert condition.outcome(value) is outcome
+    assert condition.outcome({"x": value}) is outcome
+
+
+@pytest.mark.parametrize(
+    ("gap", "fall", "least_other", "outcomes"),
+    [
+        (0.005, 0.5, 5.0, (H, H, H)),
+        (0.005, 1.02, 5.0, (H, OPEN, H)),  # it passes a saddle
+        (0.005, 0.5, 1.1, (H, H, OPEN)),  # two closed gaps tell nothing apart,
+        (0.005, 0.5, 0.1, (H, H, F)),  # unless the other is far smaller
+        (0.3, 0.7, 5.0, (OPEN, OPEN, H)),  # it wants more steps
+        (0.3, 1.0, 5.0, (OPEN, F, H)),
+        (0.3, 0.5, 0.9, (OPEN, H, OPEN)),
+        (0.3, 0.5, 0.4, (OPEN, H, F)),
+        (math.nan, 1.0, math.nan, (OPEN, OPEN, OPEN)),  # a gap that was not measured contradicts nothing
+    ],
+)
+def test_a_gap_contradicts_by_stopping_while_it_is_large_or_by_anothers_that_is_half_of_it(
+    gap, fall, least_other, outcomes
+):
+    found = {"gap": gap, "gap, end over a tenth": fall, "least other gap over it": least_other}
+    assert tuple(c.outcome(found) for c in closing(0.01, 0.6, stalled=0.9)) == outcomes
+    assert [c.number for c in closing(0.01, 0.6, stalled=0.9, others=False)] == list(found)[:2]
 
 
 def test_seeds_are_jobs_of_their_own_and_the_control_is_measured_once(made):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from maxmargin.verify.claims.papers import GV
-from maxmargin.verify.claims.record import Case, Control, Measured, at_least, at_most, measured, register
+from maxmargin.verify.claims.record import Case, Control, Measured, at_least, at_most, closing, measured, register
 from maxmargin.verify.results.outcome import Outcome
 
 SOURCE = f"{GV.name}, definition 5.1 and theorem C.17: approximate steepest descent"
@@ -225,7 +225,7 @@ measured(
     optimizers=("adam",),
     measure=betas,
     cases=(Case("multiclass, β = (.95, .9)", beta1=0.95, beta2=0.9, pace=0.05),),
-    conditions=(at_most("gap", 1e-2, refuted=3e-2), at_most("gap, end over a tenth", 0.6, refuted=0.9)),
+    conditions=closing(1e-2, 0.6, stalled=0.9, others=False),
     control=Control("a pace that the moments cannot follow", pace=1.5),
 )
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from maxmargin.verify.claims.papers import BOOST, CRAWSHAW, FST, GV
-from maxmargin.verify.claims.record import Case, Control, at_least, at_most, measured
+from maxmargin.verify.claims.record import Case, Control, at_least, at_most, closing, measured
 
 
 def approaches(
@@ -54,11 +54,7 @@ def approaches(
     }
 
 
-CLOSES = (
-    at_most("gap", 1e-2, refuted=3e-2),
-    at_most("gap, end over a tenth", 0.6, refuted=0.9),
-    at_least("least other gap over it", 3.0, refuted=1.2),
-)
+CLOSES = closing(1e-2, 0.6, stalled=0.9)
 SEPARATED = (at_least("separated", 1.0),)
 MULTICLASS = {"problem": "multiclass@linear", "others": ("l1", "l2", "linf", "spectral", "nuclear"), "steps": 60_000}
 ENTRYWISE = {"1": "l1", "1.5": "entrywise:1.5", "2": "l2", "3": "entrywise:3", "4": "entrywise:4", "∞": "linf"}
@@ -173,11 +169,7 @@ measured(
     control=Control("another norm", norm="l2"),
     hypotheses=SEPARATED,
 )
-NETWORK_CLOSES = (
-    at_most("gap", 5e-2, refuted=0.1),
-    at_most("gap, end over a tenth", 0.7, refuted=0.95),
-    at_least("least other gap over it", 3.0, refuted=1.2),
-)
+NETWORK_CLOSES = closing(5e-2, 0.7, stalled=0.95)
 NETWORK = {"runs": 2, "scale": 0.01, "steps": 60_000}
 SOME_SEPARATE = (at_least("runs that separate", 1.0),)
 measured(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from maxmargin.verify.claims.papers import NORMALIZED, OWN, ROBUST
-from maxmargin.verify.claims.record import Case, Control, at_least, at_most, measured
+from maxmargin.verify.claims.record import Case, Control, at_least, at_most, closing, measured
 
 
 def robust_problem(X: np.ndarray, y: np.ndarray, eps: float, dual: int) -> Any:
@@ -110,7 +110,7 @@ measured(
         Case("gradient descent, linf perturbations", optimizer="ngd", norm="l2", dual=1),
         Case("sign descent, l2 perturbations", optimizer="sign-gd", norm="linf", dual=2),
     ),
-    conditions=(at_most("gap", 1e-2, refuted=3e-2), at_most("gap, end over a tenth", 0.6, refuted=0.9)),
+    conditions=closing(1e-2, 0.6, stalled=0.9, others=False),
     hypotheses=(at_least("separated", 1.0), at_most("certified gap of the reference", 1e-6)),
     control=Control("trained without perturbations", trained_on=0.0),
 )
@@ -234,7 +234,7 @@ measured(
     source="Gunasekar et al. 1802.08246, theorem on steepest descent, for the norm of a fixed metric",
     measure=natural,
     cases=(Case("binary, 20 samples"), Case("binary, 40 samples, 12 features", n=40, d=12)),
-    conditions=(at_most("gap", 1e-2, refuted=3e-2), at_most("gap, end over a tenth", 0.6, refuted=0.9)),
+    conditions=closing(1e-2, 0.6, stalled=0.9, others=False),
     hypotheses=(at_most("certified gap of the reference", 1e-6), at_least("least margin", 1e-6)),
     control=Control("plain gradient descent", metric="euclidean"),
 )
