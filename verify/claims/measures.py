@@ -103,14 +103,6 @@ def nearest(path: Trajectory, step: float) -> int:
     return 1 + int(np.abs(np.log(path.steps[1:] / step)).argmin())
 
 
-def at_length(tier: str, steps: int) -> int:
-    """Return the steps of a case that takes so many in the quick tier: a hundred times as many in the full one.
-
-    Not more than 2e7, minutes for a network under the spectral norm.
-    """
-    return steps if tier == "quick" else min(100 * steps, 20_000_000)
-
-
 def shrunk(end: float, before: float) -> float:
     """Return end / before, of what falls to 0 by theory; 0 where it has: rounding is not compared with rounding.
 

@@ -129,6 +129,12 @@ def within(number: str, least: float, most: float) -> Condition:
 
 
 Conditions = tuple[Condition, ...]
+AS_NAMED = {"quick": (1,), "full": (1,)}
+UNTIL_DECIDED = {"quick": (1,), "full": (1, 10, 100)}
+LONGER = {"quick": (1,), "full": (10, 100)}
+"""How many times the steps of a case are taken, by tier: as they are, until it is decided, or never so few."""
+LONGEST = 20_000_000
+"""Steps of one run at most: minutes for a network under the spectral norm."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +154,10 @@ class Case:
     def but(self, changes: Mapping[str, Any]) -> Case:
         """The same case with some parameters changed."""
         return Case(self.name, **{**self.params, **changes})
+
+    def longer(self, times: int) -> Case:
+        """The same case with so many times its ``steps``, not more than :data:`LONGEST`."""
+        return self.but({"steps": min(times * self.params["steps"], LONGEST)}) if times != 1 else self
 
 
 class Control(Case):
@@ -241,11 +251,12 @@ class Measured:
         control: Parameters that spoil the first case: there some condition must be contradicted.
         hypotheses: What the theorem asks, as conditions on numbers too; unmet, nothing is decided.
         seeds: How many, by tier.
+        lengths: By tier, how many times the ``steps`` of a case are taken; the next is tried where one leaves it open.
         expected: What comes out, where that is not HOLDS,
         because: and why.
 
     Raises:
-        ClaimError: a record without a case or a condition.
+        ClaimError: a record without a case or a condition, or with runs of several lengths of an unknown one.
     """
 
     id: str
@@ -261,6 +272,7 @@ class Measured:
     control: Control
     hypotheses: tuple[Condition, ...] = ()
     seeds: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({"quick": 1, "full": 3}))
+    lengths: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: MappingProxyType(AS_NAMED))
     expected: Outcome = Outcome.HOLDS
     because: str = ""
 
@@ -269,6 +281,8 @@ class Measured:
             raise ClaimError(f"claim {self.id!r} has no {'conditions' if self.cases else 'cases'}")
         if len({case.name for case in self.cases}) < len(self.cases):
             raise ClaimError(f"claim {self.id!r} has two cases of one name")
+        if any(len(times) > 1 for times in self.lengths.values()) and not all("steps" in c.params for c in self.cases):
+            raise ClaimError(f"claim {self.id!r} has runs of several lengths, and a case that names no steps")
         own = dict.fromkeys(case.params["optimizer"] for case in self.cases if "optimizer" in case.params)
         object.__setattr__(self, "optimizers", self.optimizers or tuple(own))
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from maxmargin.verify.claims.papers import GV, JT, LL, TG
-from maxmargin.verify.claims.record import Case, Control, at_least, at_most, measured, within
+from maxmargin.verify.claims.record import UNTIL_DECIDED, Case, Control, at_least, at_most, measured, within
 
 
 def _log_loss(problem: Any, path: Any, run: int = 0) -> np.ndarray:
@@ -195,12 +195,12 @@ measured(
 )
 
 
-def equal_layers(tier: str, seed: int, *, problem: str, optimizer: str, norm: str) -> dict[str, float]:
+def equal_layers(tier: str, seed: int, *, problem: str, optimizer: str, norm: str, steps: int) -> dict[str, float]:
     """Largest over smallest norm of a layer at the end, less 1: the worst of two runs."""
     from maxmargin.solvers.norms import get_norm
     from maxmargin.verify.claims.measures import trained
 
-    _, path = trained(problem, optimizer, steps=60_000, runs=2, seed=seed, scale=0.005)
+    _, path = trained(problem, optimizer, steps=steps, runs=2, seed=seed, scale=0.005)
     own = get_norm(norm)
     sizes = [[float(own.value({k: b})) for k, b in path.at(-1, i).items()] for i in range(path.runs)]
     return {
@@ -209,6 +209,7 @@ def equal_layers(tier: str, seed: int, *, problem: str, optimizer: str, norm: st
     }
 
 
+LAYERS = {"problem": "binary@relu2:h=8", "steps": 60_000}
 measured(
     id="gv-equal-layers",
     paper=GV.key,
@@ -218,9 +219,10 @@ measured(
     source=f"{GV.name}, KKT conditions of the problem; by Euler's identity no layer's multiplier vanishes",
     measure=equal_layers,
     cases=(
-        Case("binary@relu2:h=8, signum", problem="binary@relu2:h=8", optimizer="signum", norm="linf"),
-        Case("binary@relu2:h=8, muon", problem="binary@relu2:h=8", optimizer="muon", norm="spectral"),
+        Case("binary@relu2:h=8, signum", optimizer="signum", norm="linf", **LAYERS),
+        Case("binary@relu2:h=8, muon", optimizer="muon", norm="spectral", **LAYERS),
     ),
+    lengths=UNTIL_DECIDED,
     conditions=(at_most("largest layer over smallest, less 1", 2e-2, refuted=0.1),),
     control=Control("gradient descent in ℓ2, whose layers are as √2 to 1", optimizer="ngd", norm="l2"),
     hypotheses=(at_least("separated", 1.0),),

@@ -74,7 +74,7 @@ class Part:
             file = written_in(claim.measure)
             measure = claim.measure.__module__, claim.measure.__qualname__, file and digest_of(file)
             spoiled = claim.spoiled if self.first else None
-            parts = (claim.id, measure, self.on, spoiled, claim.hypotheses, claim.conditions)
+            parts = (claim.id, measure, self.on, spoiled, claim.hypotheses, claim.conditions, claim.lengths[tier])
         return fingerprint_of(versions(), tier, self.seed, *parts)
 
     def job(self, tier: str, device: str, snapshot: Path | None = None) -> Job | Measuring:

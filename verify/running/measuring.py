@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from msgspec import UNSET
 
-from maxmargin.verify.claims.record import Case, Condition, Measured, Numbers
+from maxmargin.verify.claims.record import Case, Condition, Conditions, Measured, Numbers
 from maxmargin.verify.engine.devices import one_thread
 from maxmargin.verify.progress.report import StepProgress
 from maxmargin.verify.results.outcome import Outcome
@@ -53,18 +53,15 @@ class Measuring:
         claim = self.claim
         if progress is not None:
             progress(0, 1 + self.control)
-        found, arrays = self._measured(self.case)
+        found, arrays, outcome = self._decided(self.case, claim.hypotheses)
         hypotheses = {c.number: Hypothesis(met_by(c, found), _value(found, c.number)) for c in claim.hypotheses}
-        numbers = judged(claim.conditions, found)
         unmet = [c for c in claim.hypotheses if c.outcome(found) is not Outcome.HOLDS]
-        outcome = Outcome.INCONCLUSIVE if unmet else Outcome.of_all(n.outcome for n in numbers if n.outcome is not None)
         control = None
         if self.control:
             if progress is not None:
                 progress(1, 2)
-            spoiled = judged(claim.conditions, self._measured(claim.spoiled)[0])
-            said = Outcome.of_all(n.outcome for n in spoiled if n.outcome is not None)
-            control = ControlVerdict(claim.control.name, said is Outcome.FAILS, spoiled, said)
+            spoiled, _, said = self._decided(claim.spoiled)
+            control = ControlVerdict(claim.control.name, said is Outcome.FAILS, judged(claim.conditions, spoiled), said)
         return ProblemVerdict(
             problem=self.label,
             degree=0,
@@ -77,20 +74,42 @@ class Measuring:
                 *(f"the hypothesis {_said(found, c)} is not met" for c in unmet),
                 *(f"{_said(found, c)}" for c in claim.conditions),
             ),
-            numbers=numbers,
+            numbers=judged(claim.conditions, found),
             control=control,
             arrays=arrays or UNSET,
         )
 
-    def _measured(self, case: Case) -> tuple[Numbers, dict[str, np.ndarray]]:
+    def _decided(
+        self, case: Case, hypotheses: Conditions = ()
+    ) -> tuple[dict[str, float], dict[str, np.ndarray], Outcome]:
+        """The numbers, the arrays, and what they say: of the first length of the run that decides, or of the last."""
+        length, *others = (case.longer(times) for times in self.claim.lengths[self.tier])
+        while True:
+            numbers, arrays = self._measured(length)
+            outcome = said(self.claim.conditions, hypotheses, numbers)
+            if outcome is not Outcome.INCONCLUSIVE or not others or length == others[0]:  # which cannot be longer
+                return numbers, arrays, outcome
+            length, *others = others
+
+    def _measured(self, case: Case) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """The numbers and, apart from them, the arrays."""
         with one_thread():
             found = self.claim.measure(self.tier, self.seed, **case.params)
         arrays = {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
-        return {name: float(value) for name, value in found.items() if name not in arrays}, arrays
+        numbers = {name: float(value) for name, value in found.items() if name not in arrays}
+        if len(self.claim.lengths[self.tier]) > 1:
+            numbers["steps"] = float(case.params["steps"])
+        return numbers, arrays
 
 
-def judged(conditions: tuple[Condition, ...], found: Numbers) -> tuple[Number, ...]:
+def said(conditions: Conditions, hypotheses: Conditions, found: Numbers) -> Outcome:
+    """What the numbers say of a claim: nothing where a hypothesis is not met."""
+    if any(c.outcome(found) is not Outcome.HOLDS for c in hypotheses):
+        return Outcome.INCONCLUSIVE
+    return Outcome.of_all(c.outcome(found) for c in conditions)
+
+
+def judged(conditions: Conditions, found: Numbers) -> tuple[Number, ...]:
     """What the numbers say of the conditions; then those for information."""
     asked = [Number(c.number, _value(found, c.number), str(c), c.outcome(found)) for c in conditions]
     names = {c.number for c in conditions}
@@ -109,5 +128,5 @@ def _value(found: Mapping[str, float], number: str) -> float:
 
 def _said(found: Mapping[str, float], condition: Condition) -> str:
     value = _value(found, condition.number)
-    said = "could not be measured" if math.isnan(value) else f"is {value:.3g}"
-    return f"{condition.number} {said}, asked is {condition}"
+    measured = "could not be measured" if math.isnan(value) else f"is {value:.3g}"
+    return f"{condition.number} {measured}, asked is {condition}"

@@ -9,7 +9,8 @@ from maxmargin.models.blocks import as_numpy
 from maxmargin.models.checks import HomogeneityError, check_homogeneity
 from maxmargin.solvers.norms import get_norm
 from maxmargin.verify.claims.catalogue import CLAIMS
-from maxmargin.verify.claims.predictors.deep_networks import balanced, in_predictor, level, on_network
+from maxmargin.verify.claims.linear.approach import approaches
+from maxmargin.verify.claims.predictors.deep_networks import balanced, in_predictor, level
 from maxmargin.verify.claims.predictors.other_references import robust_problem
 
 NETS = {
@@ -87,7 +88,8 @@ def test_a_robust_margin_that_calls_itself_linear_is_refused():
 
 
 def test_runs_that_do_not_separate_are_told_and_not_judged():
-    found = on_network("quick", 0, problem="binary@relu-power:q=1.5,h=4", optimizer="signum", norm="linf", steps=12)
+    net = "binary@relu-power:q=1.5,h=4"
+    found = approaches("quick", 0, problem=net, optimizer="signum", norm="linf", others=("l2",), steps=12)
     assert found["runs that separate"] == 0.0
     assert np.isnan(found["gap"])
 

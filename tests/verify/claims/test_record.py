@@ -15,6 +15,9 @@ from maxmargin.verify import verify
 from maxmargin.verify.claims import catalogue
 from maxmargin.verify.claims.catalogue import CLAIMS, PAPERS, select
 from maxmargin.verify.claims.record import (
+    LONGER,
+    LONGEST,
+    UNTIL_DECIDED,
     Case,
     ClaimError,
     Control,
@@ -143,6 +146,42 @@ def test_a_gap_contradicts_by_stopping_while_it_is_large_or_by_anothers_that_is_
     found = {"gap": gap, "gap, end over a tenth": fall, "least other gap over it": least_other}
     assert tuple(c.outcome(found) for c in closing(0.01, 0.6, stalled=0.9)) == outcomes
     assert [c.number for c in closing(0.01, 0.6, stalled=0.9, others=False)] == list(found)[:2]
+
+
+def of_length(tier, seed, *, steps, decided_after, **more):
+    CALLS.append({"steps": steps})
+    return {"gap": 0.0 if steps >= decided_after else 0.2, "ready": 1.0, **more}
+
+
+@pytest.mark.parametrize(
+    ("tier", "decided_after", "taken", "outcome"),
+    [
+        ("quick", 30, [3], OPEN),
+        ("full", 3, [3], H),
+        ("full", 30, [3, 30], H),
+        ("full", 31, [3, 30, 300], H),
+        ("full", 301, [3, 30, 300], OPEN),
+    ],
+)
+def test_a_run_is_as_long_as_it_takes_to_decide(tier, decided_after, taken, outcome, made):
+    case = Case("case", steps=3, decided_after=decided_after)
+    claim = made(measure=of_length, cases=(case,), lengths=UNTIL_DECIDED, seeds={"quick": 1, "full": 1})
+    verdict = parts(replace(claim, control=Control("none")), tier)[0].job(tier, "cpu").verdict()
+    assert [c["steps"] for c in CALLS] == taken * (2 if verdict.control else 1)  # the control is the case itself here
+    assert verdict.outcome is outcome
+    assert {n.name: n.value for n in verdict.numbers}.get("steps", 3) == taken[-1]
+
+
+def test_no_run_is_longer_than_the_longest_and_none_is_made_twice(made):
+    case = Case("case", steps=LONGEST // 10, decided_after=math.inf)
+    claim = made(measure=of_length, cases=(case,), lengths=LONGER, seeds={"quick": 1, "full": 1})
+    parts(replace(claim, control=Control("decided", decided_after=0)), "full")[0].job("full", "cpu").verdict()
+    assert [c["steps"] for c in CALLS] == [LONGEST, LONGEST]  # the case, and its control
+
+
+def test_runs_of_several_lengths_name_their_steps(made):
+    with pytest.raises(ClaimError, match="names no steps"):
+        made(0.0, lengths=LONGER)
 
 
 def test_seeds_are_jobs_of_their_own_and_the_control_is_measured_once(made):

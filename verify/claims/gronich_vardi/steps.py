@@ -210,7 +210,6 @@ measured(
             problem=f"binary@relu2:h={h}",
             optimizer=optimizer,
             norm=norm,
-            others=OTHERS,
             **{**NETWORK, "runs": 1},
         )
         for h in (64, 512)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from maxmargin.verify.claims.papers import BOOST, CRAWSHAW, FST, GV
-from maxmargin.verify.claims.record import Case, Control, at_least, at_most, closing, measured
+from maxmargin.verify.claims.record import UNTIL_DECIDED, Case, Control, at_least, at_most, closing, measured
 
 
 def approaches(
@@ -29,26 +29,33 @@ def approaches(
     runs: int = 1,
     scale: float = 0.01,
     kwargs: dict[str, Any] | None = None,
+    loss: str = "cross-entropy",
 ) -> dict[str, float]:
-    """Γ at the end (worst run), over what it was at a tenth; the least Γ of the others over it; the exponent."""
+    """Γ at the end, over what it was at a tenth, the least Γ of the others over it: the worst run that separates.
+
+    The theorems are of runs whose limit has a positive margin: one whose neurons die is none of them.
+
+    Returns:
+        These, the exponent of Γ, and the numbers of runs that separate, and their share.
+    """
     from maxmargin.verify.claims.measures import exponent, gaps, nearest, trained
 
     data, path = trained(
-        problem, optimizer, kwargs, steps=steps, seed=seed, eta=eta, a=a, runs=runs, scale=scale, loss="cross-entropy"
+        problem, optimizer, kwargs, steps=steps, seed=seed, eta=eta, a=a, runs=runs, scale=scale, loss=loss
     )
-    good = np.flatnonzero(path.separated)  # a run whose neurons die is none of the theorems'
+    good = np.flatnonzero(path.separated)
 
     def measured_at(name: str, at: Sequence[int]) -> np.ndarray:
         return gaps(data, path, name, at)[:, good] if len(good) else np.full((len(at), 1), np.nan)
 
     at = [nearest(path, s) for s in np.geomspace(steps / 30, steps, 6)]
-    own = measured_at(norm, at).max(axis=1)
-    wrong = [float(measured_at(name, [-1]).min()) for name in others if name != norm]
+    own, early = measured_at(norm, at), measured_at(norm, [nearest(path, steps / 10)])[0]
+    wrong = [measured_at(name, [-1])[0] for name in others if name != norm]
     return {
-        "gap": float(own[-1]),
-        "gap, end over a tenth": float(own[-1] / measured_at(norm, [nearest(path, steps / 10)]).max()),
-        "least other gap over it": min(wrong) / float(own[-1]) if wrong else float("nan"),
-        "exponent": exponent(path.steps[at], own),
+        "gap": float(own[-1].max()),
+        "gap, end over a tenth": float((own[-1] / early).max()),
+        "least other gap over it": float((np.min(wrong, axis=0) / own[-1]).min()) if wrong else float("nan"),
+        "exponent": exponent(path.steps[at], own.max(axis=1)),
         "separated": float(path.separated.mean()),
         "runs that separate": float(len(good)),
     }
@@ -170,7 +177,7 @@ measured(
     hypotheses=SEPARATED,
 )
 NETWORK_CLOSES = closing(5e-2, 0.7, stalled=0.95)
-NETWORK = {"runs": 2, "scale": 0.01, "steps": 60_000}
+NETWORK = {"runs": 2, "scale": 0.01, "steps": 60_000, "others": ("l2", "linf", "spectral")}
 SOME_SEPARATE = (at_least("runs that separate", 1.0),)
 measured(
     id="gv-degrees",
@@ -183,15 +190,16 @@ measured(
     measure=approaches,
     # The layers of a deep linear network are of rank one in the end, and then ℓ2 and spectral are one.
     cases=tuple(
-        Case(f"{problem}, {opt}", problem=problem, optimizer=opt, norm=norm, others=others, **NETWORK)
+        Case(f"{problem}, {opt}", problem=problem, optimizer=opt, norm=norm, **{**NETWORK, **others})
         for problem, others in (
-            ("binary@relu2-fixed:h=8", ("l2", "linf", "spectral")),
-            ("multiclass@relu2:h=8", ("l2", "linf", "spectral")),
-            ("binary@deep-linear:depth=4,width=4", ("l2", "linf")),
+            ("binary@relu2-fixed:h=8", {}),
+            ("multiclass@relu2:h=8", {}),
+            ("binary@deep-linear:depth=4,width=4", {"others": ("l2", "linf")}),
         )
         for opt, norm in (("signum", "linf"), ("momentum-gd", "l2"), ("muon", "spectral"))
     ),
     conditions=NETWORK_CLOSES,
+    lengths=UNTIL_DECIDED,
     control=Control("another norm", norm="l2"),
     hypotheses=SOME_SEPARATE,
 )
@@ -211,12 +219,12 @@ measured(
             optimizer="momentum-steepest",
             norm=norm,
             kwargs={"norm": norm},
-            others=("l2", "linf", "spectral"),
             **NETWORK,
         )
         for norm in ("entrywise:3", "schatten:4", "l1", "nuclear", "spectral;l2", "maxrow")
     ),
     conditions=NETWORK_CLOSES,
+    lengths=UNTIL_DECIDED,
     control=Control("another norm", norm="linf"),
     hypotheses=SOME_SEPARATE,
 )

@@ -11,9 +11,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from maxmargin.verify.claims.linear.approach import CLOSES, NETWORK_CLOSES, SEPARATED, SOME_SEPARATE
+from maxmargin.verify.claims.linear.approach import (
+    CLOSES,
+    NETWORK,
+    NETWORK_CLOSES,
+    SEPARATED,
+    SOME_SEPARATE,
+    approaches,
+)
 from maxmargin.verify.claims.papers import GUN, GV, OWN
-from maxmargin.verify.claims.record import Case, Control, at_most, measured
+from maxmargin.verify.claims.record import LONGER, Case, Control, at_most, measured
 from maxmargin.verify.results.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -87,9 +94,8 @@ def predictor_approaches(
     from maxmargin.models import problems
     from maxmargin.solvers.linear.optimum import solve_margin
     from maxmargin.solvers.norms import get_norm
-    from maxmargin.verify.claims.measures import at_length, nearest, trained
+    from maxmargin.verify.claims.measures import nearest, trained
 
-    steps = at_length(tier, steps)
     data = problems.get(problem)
     start = level(data, scale) if flat else None
     _, path = trained(data, optimizer, steps=steps, seed=seed, scale=scale, start=start)
@@ -217,7 +223,10 @@ ROWS: tuple[dict[str, Any], ...] = (
 )  # fmt: skip
 
 for _row in ROWS:
-    measured(kind="limit direction", measure=predictor_approaches, conditions=CLOSES, hypotheses=HYPOTHESES, **_row)
+    measured(
+        kind="limit direction", measure=predictor_approaches, conditions=CLOSES, hypotheses=HYPOTHESES, lengths=LONGER,
+        **_row,
+    )  # fmt: skip
 
 
 def balanced(problem: Problem, theta: Blocks, depth: int) -> tuple[Problem, dict[str, np.ndarray]]:
@@ -287,30 +296,8 @@ measured(
 )
 
 
-def on_network(
-    tier: str, seed: int, *, problem: str, optimizer: str, norm: str, steps: int = 200_000, runs: int = 2
-) -> dict[str, float]:
-    """Return Γ at the end, over what it was at a tenth, the least other Γ over it: the worst of runs that separate.
-
-    The theorem is of runs whose limit has a positive margin (T2): a run whose neurons die is none of them.
-    """
-    from maxmargin.verify.claims.measures import at_length, gaps, nearest, trained
-
-    steps = at_length(tier, steps)
-    data, path = trained(problem, optimizer, steps=steps, runs=runs, seed=seed, scale=0.001)
-    good = np.flatnonzero(path.separated)
-    own = gaps(data, path, norm, [nearest(path, steps / 10), -1])[:, good]
-    wrong = np.array([gaps(data, path, name, [-1])[0, good] for name in ("l2", "linf", "spectral") if name != norm])
-    nan = float("nan")
-    return {
-        "gap": float(own[1].max(initial=-np.inf)) if len(good) else nan,
-        "gap, end over a tenth": float((own[1] / own[0]).max()) if len(good) else nan,
-        "least other gap over it": float((wrong.min(axis=0) / own[1]).min()) if len(good) else nan,
-        "runs that separate": float(len(good)),
-    }
-
-
 GD, SIGN, MUON = ("momentum-gd", "l2"), ("signum", "linf"), ("muon", "spectral")
+FROM_NEAR_0 = {**NETWORK, "scale": 0.001, "steps": 200_000, "loss": "exponential"}
 LONG = {"steps": 1_000_000}
 NETWORKS: dict[str, tuple[str, str, dict[tuple[str, str], dict[str, int]]]] = {
     "three-layer": ("three layers of squared ReLU, L = 7", "binary@deep-relu:depth=3,h=8", {GD: {}}),
@@ -339,13 +326,20 @@ for _name, (_what, _problem, _runs) in NETWORKS.items():
         statement=f"Momentum steepest descent approaches KKT directions of its norm: {_what}.",
         formula="Γ(θ_t) → 0",
         source=f"{GV.name}, theorem on momentum steepest descent; the model is C¹ and homogeneous (M1, M2)",
-        measure=on_network,
+        measure=approaches,
         cases=tuple(
-            Case(f"{_problem}, {optimizer}", problem=_problem, optimizer=optimizer, norm=norm, **steps)
+            Case(
+                f"{_problem}, {optimizer}",
+                problem=_problem,
+                optimizer=optimizer,
+                norm=norm,
+                **{**FROM_NEAR_0, **steps},
+            )
             for (optimizer, norm), steps in _runs.items()
         ),
         conditions=NETWORK_CLOSES,
         hypotheses=SOME_SEPARATE,
+        lengths={**LONGER, "full": (10,)} if _slow else LONGER,
         control=Control("another norm", norm="l2" if _slow else "linf"),
         expected=Outcome.INCONCLUSIVE if _slow else Outcome.HOLDS,
         because=SLOW if _slow else "",
