@@ -54,6 +54,7 @@ class Condition:
         refuted: How far outside it must lie to contradict the claim: below ``refuted[0]`` or above ``refuted[1]``. In
             between nothing is decided. By default there is no such range.
         unless: Where this one, of another number, is met or was not measured, nothing contradicts the claim.
+        open: Why a value that is not within the bounds need not contradict it, in words.
     """
 
     number: str
@@ -61,6 +62,7 @@ class Condition:
     most: float = math.inf
     refuted: tuple[float, float] = (math.nan, math.nan)
     unless: Condition | None = None
+    open: str = ""
 
     def outcome(self, found: Numbers) -> Outcome:
         """What the measured numbers say; one that was not measured says nothing."""
@@ -118,9 +120,21 @@ def closing(gap: float, fall: float, stalled: float, *, since: str = "a tenth", 
     Returns:
         Conditions on "gap", "gap, end over ...", "least other gap over it".
     """
-    small = at_most("gap", gap, refuted=math.inf)
-    falls = Condition(f"gap, end over {since}", most=fall, refuted=(math.nan, stalled), unless=small)
-    return (small, falls, at_least("least other gap over it", 3.0, refuted=0.5)) if others else (small, falls)
+    small = Condition("gap", most=gap, refuted=(math.nan, math.inf), open="it takes more steps")
+    falls = Condition(
+        f"gap, end over {since}",
+        most=fall,
+        refuted=(math.nan, stalled),
+        unless=small,
+        open="it falls slowly, or for a while not at all, where the path passes a KKT direction that is a saddle",
+    )
+    least = Condition(
+        "least other gap over it",
+        least=3.0,
+        refuted=(0.5, math.nan),
+        open="the directions of two norms lie too near each other on these data, or for so short a run, to tell",
+    )
+    return (small, falls, least) if others else (small, falls)
 
 
 def within(number: str, least: float, most: float) -> Condition:

@@ -129,4 +129,5 @@ def _value(found: Mapping[str, float], number: str) -> float:
 def _said(found: Mapping[str, float], condition: Condition) -> str:
     value = _value(found, condition.number)
     measured = "could not be measured" if math.isnan(value) else f"is {value:.3g}"
-    return f"{condition.number} {measured}, asked is {condition}"
+    why = f" ({condition.open})" if condition.open and condition.outcome(found) is Outcome.INCONCLUSIVE else ""
+    return f"{condition.number} {measured}, asked is {condition}{why}"

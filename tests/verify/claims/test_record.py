@@ -148,6 +148,16 @@ def test_a_gap_contradicts_by_stopping_while_it_is_large_or_by_anothers_that_is_
     assert [c.number for c in closing(0.01, 0.6, stalled=0.9, others=False)] == list(found)[:2]
 
 
+def test_what_is_open_and_is_no_contradiction_says_why(made):
+    gap = {"gap, end over a tenth": 1.01, "least other gap over it": 5.0}
+    made(0.005, cases=(Case("case", gap=0.005, **gap),), conditions=closing(0.01, 0.6, stalled=0.9))
+    (verdict,) = verify(["toy"])
+    assert verdict.outcome is OPEN
+    (why,) = (r for r in verdict.problems[0].reasons if r.endswith(")"))
+    assert why.startswith("gap, end over a tenth is 1.01, asked is ≤ 0.6 (")
+    assert "a saddle" in why
+
+
 def of_length(tier, seed, *, steps, decided_after, **more):
     CALLS.append({"steps": steps})
     return {"gap": 0.0 if steps >= decided_after else 0.2, "ready": 1.0, **more}
