@@ -34,7 +34,8 @@ def markdown(campaign: Campaign, other: Campaign | None = None) -> str:
         *map(_counts, both),
         "",
         "Then `python -m maxmargin.reports.claims QUICK FULL > reports/claims.md` with the two folders. The full tier "
-        "has three seeds a case, and up to a hundred times the steps where fewer leave it open. The numbers shown are the first tier's.",
+        "has three seeds a case, and up to a hundred times the steps where fewer leave it open. The numbers shown "
+        "are the first tier's.",
         "",
         "A control is the same check where it must not hold: a violated hypothesis, a wrong norm, a broken optimizer. "
         f"What it said there: {_controls(campaign)}.",

@@ -7,6 +7,7 @@ imported modules print there goes to standard error. A worker does not outlive i
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -143,6 +144,11 @@ def work(status: int, alive: int, scratch: str, argv: Sequence[str]) -> None:
     signal.signal(signal.SIGINT, interrupt)
     found = main(argv)
     os.write(status, str(found).encode())
+    if found == INTERRUPTED:  # threads are still at work in native code, which the interpreter's end would abort
+        for stream in (sys.stdout, sys.stderr, results()):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(found)
     sys.exit(found)
 
 
