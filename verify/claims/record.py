@@ -16,6 +16,7 @@ from typing import Any, Literal, ParamSpec
 from maxmargin.models.errors import InputError
 from maxmargin.verify.results.outcome import Outcome
 from maxmargin.verify.thresholds.table import Bounds
+from maxmargin.verify.thresholds.training import LONGER_CLAIM, LONGEST_CLAIM
 
 P = ParamSpec("P")
 TIERS = ("quick", "full")
@@ -143,12 +144,15 @@ def within(number: str, least: float, most: float) -> Condition:
 
 
 Conditions = tuple[Condition, ...]
-AS_NAMED = {"quick": (1,), "full": (1,)}
-UNTIL_DECIDED = {"quick": (1,), "full": (1, 10, 100)}
-LONGER = {"quick": (1,), "full": (10, 100)}
+
+
+def _full(*times: int) -> Mapping[str, tuple[int, ...]]:
+    return MappingProxyType({"quick": (1,), "full": times})
+
+
+AS_NAMED, UNTIL_DECIDED = _full(1), _full(1, LONGER_CLAIM, LONGER_CLAIM**2)
+LONGER = _full(LONGER_CLAIM, LONGER_CLAIM**2)
 """How many times the steps of a case are taken, by tier: as they are, until it is decided, or never so few."""
-LONGEST = 20_000_000
-"""Steps of one run at most: minutes for a network under the spectral norm."""
 
 
 @dataclass(frozen=True)
@@ -170,8 +174,8 @@ class Case:
         return Case(self.name, **{**self.params, **changes})
 
     def longer(self, times: int) -> Case:
-        """The same case with so many times its ``steps``, not more than :data:`LONGEST`."""
-        return self.but({"steps": min(times * self.params["steps"], LONGEST)}) if times != 1 else self
+        """The same case with so many times its ``steps``, not more than LONGEST_CLAIM."""
+        return self.but({"steps": min(times * self.params["steps"], LONGEST_CLAIM)}) if times != 1 else self
 
 
 class Control(Case):
@@ -286,7 +290,7 @@ class Measured:
     control: Control
     hypotheses: tuple[Condition, ...] = ()
     seeds: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({"quick": 1, "full": 3}))
-    lengths: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: MappingProxyType(AS_NAMED))
+    lengths: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: AS_NAMED)
     expected: Outcome = Outcome.HOLDS
     because: str = ""
 

@@ -22,6 +22,12 @@ LONGER_RUN = named("LONGER_RUN", 4.0, "times the steps",
 SEEDS_APART = named("SEEDS_APART", 1000, "seeds",
     "between those of one case of a claim",
     "run i of a batch starts from its seed plus i")
+LONGER_CLAIM = named("LONGER_CLAIM", 10, "times the steps",
+    "that a claim's run takes in the full tier where fewer leave it open, and the same once more",
+    "a decade, over which gaps are compared")
+LONGEST_CLAIM = named("LONGEST_CLAIM", 20_000_000, "steps",
+    "of a claim's run at most",
+    "minutes for a network under the spectral norm")
 CONNECT = named("CONNECT", 10.0, "seconds", "within which a Dask scheduler has to answer")
 LONGEST_RUN = named("LONGEST_RUN", 16.0, "times the quick tier's steps",
     "at most; what needs more is left to the full tier, which takes LONGER_RUN times its own at most",

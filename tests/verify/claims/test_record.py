@@ -16,7 +16,6 @@ from maxmargin.verify.claims import catalogue
 from maxmargin.verify.claims.catalogue import CLAIMS, PAPERS, select
 from maxmargin.verify.claims.record import (
     LONGER,
-    LONGEST,
     UNTIL_DECIDED,
     Case,
     ClaimError,
@@ -31,6 +30,7 @@ from maxmargin.verify.claims.record import (
 from maxmargin.verify.optimizers.core.base import OptimizerError
 from maxmargin.verify.results.outcome import Outcome
 from maxmargin.verify.running.campaign import parts
+from maxmargin.verify.thresholds.training import LONGEST_CLAIM
 
 H, F, OPEN = Outcome.HOLDS, Outcome.FAILS, Outcome.INCONCLUSIVE
 CALLS: list[dict] = []
@@ -183,10 +183,10 @@ def test_a_run_is_as_long_as_it_takes_to_decide(tier, decided_after, taken, outc
 
 
 def test_no_run_is_longer_than_the_longest_and_none_is_made_twice(made):
-    case = Case("case", steps=LONGEST // 10, decided_after=math.inf)
+    case = Case("case", steps=LONGEST_CLAIM // 10, decided_after=math.inf)
     claim = made(measure=of_length, cases=(case,), lengths=LONGER, seeds={"quick": 1, "full": 1})
     parts(replace(claim, control=Control("decided", decided_after=0)), "full")[0].job("full", "cpu").verdict()
-    assert [c["steps"] for c in CALLS] == [LONGEST, LONGEST]  # the case, and its control
+    assert [c["steps"] for c in CALLS] == [LONGEST_CLAIM, LONGEST_CLAIM]  # the case, and its control
 
 
 def test_runs_of_several_lengths_name_their_steps(made):
