@@ -299,7 +299,7 @@ class Measured:
             raise ClaimError(f"claim {self.id!r} has no {'conditions' if self.cases else 'cases'}")
         if len({case.name for case in self.cases}) < len(self.cases):
             raise ClaimError(f"claim {self.id!r} has two cases of one name")
-        if any(len(times) > 1 for times in self.lengths.values()) and not all("steps" in c.params for c in self.cases):
+        if {1}.union(*self.lengths.values()) != {1} and not all("steps" in case.params for case in self.cases):
             raise ClaimError(f"claim {self.id!r} has runs of several lengths, and a case that names no steps")
         own = dict.fromkeys(case.params["optimizer"] for case in self.cases if "optimizer" in case.params)
         object.__setattr__(self, "optimizers", self.optimizers or tuple(own))

@@ -86,7 +86,7 @@ class Measuring:
         length, *others = (case.longer(times) for times in self.claim.lengths[self.tier])
         while True:
             numbers, arrays = self._measured(length)
-            outcome = said(self.claim.conditions, hypotheses, numbers)
+            outcome = outcome_of(self.claim.conditions, hypotheses, numbers)
             if outcome is not Outcome.INCONCLUSIVE or not others or length == others[0]:  # which cannot be longer
                 return numbers, arrays, outcome
             length, *others = others
@@ -97,12 +97,12 @@ class Measuring:
             found = self.claim.measure(self.tier, self.seed, **case.params)
         arrays = {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
         numbers = {name: float(value) for name, value in found.items() if name not in arrays}
-        if len(self.claim.lengths[self.tier]) > 1:
+        if set(self.claim.lengths[self.tier]) != {1}:
             numbers["steps"] = float(case.params["steps"])
         return numbers, arrays
 
 
-def said(conditions: Conditions, hypotheses: Conditions, found: Numbers) -> Outcome:
+def outcome_of(conditions: Conditions, hypotheses: Conditions, found: Numbers) -> Outcome:
     """What the numbers say of a claim: nothing where a hypothesis is not met."""
     if any(c.outcome(found) is not Outcome.HOLDS for c in hypotheses):
         return Outcome.INCONCLUSIVE

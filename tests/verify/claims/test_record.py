@@ -189,9 +189,10 @@ def test_no_run_is_longer_than_the_longest_and_none_is_made_twice(made):
     assert [c["steps"] for c in CALLS] == [LONGEST_CLAIM, LONGEST_CLAIM]  # the case, and its control
 
 
-def test_runs_of_several_lengths_name_their_steps(made):
+@pytest.mark.parametrize("lengths", [LONGER, UNTIL_DECIDED, {**LONGER, "full": LONGER["full"][:1]}])
+def test_runs_of_several_lengths_name_their_steps(lengths, made):
     with pytest.raises(ClaimError, match="names no steps"):
-        made(0.0, lengths=LONGER)
+        made(0.0, lengths=lengths)
 
 
 def test_seeds_are_jobs_of_their_own_and_the_control_is_measured_once(made):

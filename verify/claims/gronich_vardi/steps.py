@@ -9,12 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from maxmargin.verify.claims.linear.approach import CLOSES, NETWORK, NETWORK_CLOSES, SEPARATED, approaches
+from maxmargin.verify.claims.linear.approach import (
+    CLOSES,
+    NETWORK,
+    NETWORK_CLOSES,
+    OTHERS,
+    SEPARATED,
+    approaches,
+)
 from maxmargin.verify.claims.papers import GV
 from maxmargin.verify.claims.record import Case, Control, at_least, at_most, measured
 
 SOURCE = f"{GV.name}, theorem on momentum steepest descent"
-OTHERS = ("l2", "linf", "spectral")
 
 
 def _closing(data: Any, path: Any, norm: str, others: Sequence[str] = OTHERS) -> dict[str, float]:

@@ -177,7 +177,8 @@ measured(
     hypotheses=SEPARATED,
 )
 NETWORK_CLOSES = closing(5e-2, 0.7, stalled=0.95)
-NETWORK = {"runs": 2, "scale": 0.01, "steps": 60_000, "others": ("l2", "linf", "spectral")}
+OTHERS = ("l2", "linf", "spectral")
+NETWORK = {"runs": 2, "scale": 0.01, "steps": 60_000, "others": OTHERS}
 SOME_SEPARATE = (at_least("runs that separate", 1.0),)
 measured(
     id="gv-degrees",
