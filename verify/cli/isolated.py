@@ -2,7 +2,9 @@
 
 The status is the one that the worker wrote when it was done. A worker that vanishes (``os._exit(0)`` in a step, no
 memory, a crash in native code) has written none, and that is said. Standard output carries results alone: what
-imported modules print there goes to standard error. A worker does not outlive its parent.
+imported modules print there goes to standard error. A worker has a session of its own, so that signals to its process
+group (``os.killpg(0, 9)``) do not reach the parent, and what the terminal sends comes by way of the parent. It does
+not outlive its parent.
 """
 
 from __future__ import annotations
@@ -16,11 +18,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from maxmargin.verify.cli.entry import main, read
 from maxmargin.verify.cli.status import BAD_INPUT, INTERNAL_ERROR, INTERRUPTED, TERMINATED
@@ -36,8 +36,6 @@ work(int(sys.argv.pop(1)), int(sys.argv.pop(1)), sys.argv.pop(1), sys.argv[1:])
 """
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 """The last digits of a matrix product depend on the number of threads; results may not depend on the machine."""
-TWICE = 1.0
-"""Seconds within which a second Ctrl-C is the same one, sent to the worker by the terminal and by its parent."""
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -67,11 +65,14 @@ def run(argv: Sequence[str] | None = None) -> int:
         for descriptor in (status, alive):
             os.set_inheritable(descriptor, True)
         # What the shell handed over stays open: >(jq .) is a name of such a descriptor.
-        worker = subprocess.Popen(command, close_fds=False, env=os.environ | places | ONE_THREAD)
+        worker = subprocess.Popen(
+            command, close_fds=False, env=os.environ | places | ONE_THREAD, start_new_session=True
+        )
         os.close(status)
         watch = Watch(calls, vars(found).get("step_timeout"), vars(found).get("memory_limit"))
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, lambda number, _: watch.end(worker, number))
+        signal.signal(signal.SIGTSTP, lambda *_: watch.pause(worker))
         exceeded = watch.wait(worker)
         os.set_blocking(written, False)  # a forked copy of the worker may still hold the other end
         text = _read(written)
@@ -132,16 +133,7 @@ def work(status: int, alive: int, scratch: str, argv: Sequence[str]) -> None:
         warnings.simplefilter("ignore")
         os.environ["PYTHONWARNINGS"] = "ignore"  # for processes started from here
     os.register_at_fork(after_in_child=lambda: _silence(status, results().fileno()))
-    interrupted = -TWICE
-
-    def interrupt(*_: Any) -> None:
-        nonlocal interrupted
-        now, before = time.monotonic(), interrupted
-        if now - before >= TWICE:
-            interrupted = now
-            raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" starts programs that ignore it
     found = main(argv)
     os.write(status, str(found).encode())
     if found == INTERRUPTED:  # threads are still at work in native code, which the interpreter's end would abort

@@ -52,6 +52,15 @@ class Watch:
         self._asked = number, time.monotonic()
         worker.send_signal(number)
 
+    @staticmethod
+    def pause(worker: subprocess.Popen[bytes]) -> None:
+        """Stop with the worker's processes (Ctrl-Z), and let them go on when this process does."""
+        with suppress(ProcessLookupError):
+            os.killpg(worker.pid, signal.SIGSTOP)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        with suppress(ProcessLookupError):
+            os.killpg(worker.pid, signal.SIGCONT)
+
     def wait(self, worker: subprocess.Popen[bytes]) -> str | None:
         """Wait for the end of a worker, and end it when it exceeds a limit.
 

@@ -93,11 +93,35 @@ def test_what_an_optimizer_sets_is_said_and_changes_no_digit(maxmargin):
     assert [f["kind"] for f in found["findings"]].count("global state") == 1
 
 
-def test_a_crash_in_native_code_is_a_fault_and_no_verdict(maxmargin):
-    worker = maxmargin("check", "mine.py:Opt", "--problem", "blocks", source="import os; os.kill(os.getpid(), 11)")
+@pytest.mark.parametrize(
+    ("source", "named"),
+    [("os.kill(os.getpid(), 11)", "SIGSEGV"), ("os.killpg(0, 9)", "SIGKILL"), ("os.kill(0, 9)", "SIGKILL")],
+    ids=["crash", "killpg", "kill"],
+)
+def test_a_signal_from_the_optimizer_is_a_fault_and_no_verdict(maxmargin, source, named):
+    worker = maxmargin("check", "mine.py:Opt", "--problem", "blocks", source=f"import os; {source}")
     _, err = worker.communicate()
     assert worker.returncode == 70
-    assert "SIGSEGV" in err
+    assert named in err
+
+
+def test_a_stopped_program_stops_its_worker_and_goes_on(maxmargin):
+    program = maxmargin("check", "mine.py:Opt", "--problem", "blocks", source="import time; time.sleep(0.01)")
+    time.sleep(3)
+    worker = int(Path(f"/proc/{program.pid}/task/{program.pid}/children").read_text().split()[0])
+
+    def state(pid):
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+
+    program.send_signal(signal.SIGTSTP)
+    time.sleep(1)
+    assert [state(program.pid), state(worker)] == ["T", "T"]
+    program.send_signal(signal.SIGCONT)
+    time.sleep(1)
+    assert [state(program.pid), state(worker)] != ["T", "T"]
+    program.send_signal(signal.SIGTERM)
+    program.communicate(timeout=30)
+    assert program.returncode == 143
 
 
 def test_standard_output_carries_json_alone(maxmargin):
