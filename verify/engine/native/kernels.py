@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,14 @@ from maxmargin.verify.engine.native.values import Known, Leaf, Value, assign, ne
 if TYPE_CHECKING:
     from maxmargin.verify.engine.native.lowering import Lowering
 
-COLUMNS = 4
+COLUMNS = 2
 """Vectors of a row of a product that are accumulated at once."""
+SUMS = 8
+"""Of all rows: a sum waits for its last term, and others are worked on meanwhile."""
+CACHED = 1 << 14
+"""Numbers of a factor that stay in the processor's cache."""
+LEAST_DEPTH = 16
+"""Terms that are added at least before a sum goes back to memory."""
 
 
 def product(self: Lowering, meta: Meta, a: Value, b: Value) -> Value:
@@ -94,40 +101,63 @@ def fma(code: Code, width: int, a: str, b: str, c: str) -> str:
 
 
 def _rows(self: Lowering, out: Leaf, a: Value, b: Value) -> None:
-    """Each row of the product as a sum of rows of b: some vectors of it at a time stay in registers."""
+    """Each row of the product as a sum of rows of b, each term added in its turn.
+
+    Parts of some rows at a time stay in registers. Where b is larger than the cache, all rows take the terms of some
+    rows of b before the next ones come.
+    """
     code, ((m, k), n) = self.code, (a.shape, b.shape[1])
     left, right = a.tree, _packed(self, b)
-    with code.loop(m) as row:
-        start = code.offset([(row.index, left.strides[0])], left.offset)
-        for first, count, width in pieces(n):
-            each = [COLUMNS] * (count // COLUMNS) + [1] * (count % COLUMNS) if count < 2 * COLUMNS else None
-            blocks = [(0, 1, count)] if count <= COLUMNS else []
-            if each is not None and count > COLUMNS:
-                blocks = [(0, 1, COLUMNS), (COLUMNS, 1, count - COLUMNS)]
-            elif not blocks:
-                blocks = [(0, count // COLUMNS, COLUMNS)]
-                if count % COLUMNS:
-                    blocks.append((count // COLUMNS * COLUMNS, 1, count % COLUMNS))
-            for begin, times, together in blocks:
-                with code.loop(times) as block:
-                    column = code.offset([(block.index, together * width)], first + begin * width)
-                    zero = code.splat(literal(0.0, torch.float64), "double", width)
-                    kind = vector("double", width)
-                    with code.loop(k, [(kind, zero)] * together) as inner:
-                        x = code.load(code.at(left.base, code.offset([(inner.index, left.strides[1]), (start, 1)])))
-                        x = code.splat(x, "double", width)
-                        at = code.offset([(inner.index, right.strides[0]), (column, 1)], right.offset)
-                        inner.next = [
-                            fma(
-                                code, width, x,
-                                code.load(code.at(right.base, code.offset([(at, 1)], j * width)), width=width),
-                                inner.carried[j],
-                            )
-                            for j in range(together)
-                        ]  # fmt: skip
-                    for j, value in enumerate(inner.next):
-                        at = code.offset([(column, 1)], j * width)
-                        put(code, value, out, (row.index, at), width)
+    depth = max(LEAST_DEPTH, CACHED // n)
+    sums = self.space((m, n)).tree if depth < k else out
+    if depth < k:
+        assign(code, [sums], Value((m, n), Known(literal(0.0, torch.float64), torch.float64)))
+
+    def part(rows: list[str], column: str, together: int, width: int, begin: str, terms: int) -> None:
+        """Vectors side by side of some rows; each number that is loaded is loaded once for all of them."""
+        kind = vector("double", width)
+        places = [(row, code.offset([(column, 1)], j * width)) for row in rows for j in range(together)]
+        starts = [code.offset([(row, left.strides[0])], left.offset) for row in rows]
+        if depth < k:
+            at = (code.offset([(row, sums.strides[0]), (place, 1)], sums.offset) for row, place in places)
+            first = [code.load(code.at(sums.base, where), width=width) for where in at]
+        else:
+            first = [code.splat(literal(0.0, torch.float64), "double", width)] * len(places)
+        with code.loop(terms, [(kind, value) for value in first]) as inner:
+            term = code.offset([(inner.index, 1), (begin, 1)])
+            along = code.offset([(term, left.strides[1])])
+            at = code.offset([(term, right.strides[0]), (column, 1)], right.offset)
+            loaded = [
+                code.load(code.at(right.base, code.offset([(at, 1)], j * width)), width=width) for j in range(together)
+            ]
+            factors = (code.load(code.at(left.base, code.offset([(along, 1), (start, 1)]))) for start in starts)
+            pairs = [(code.splat(x, "double", width), y) for x in factors for y in loaded]
+            inner.next = [fma(code, width, x, y, c) for (x, y), c in zip(pairs, inner.carried, strict=True)]
+        for place, value in zip(places, inner.next, strict=True):
+            put(code, value, sums, place, width)
+
+    for start, chunks, terms in _blocks(k, depth):
+        with code.loop(chunks) as chunk:
+            begin = code.offset([(chunk.index, terms)], start)
+            for first, count, width in pieces(n):
+                for left_of, blocks, together in _blocks(count, COLUMNS):
+                    for top, tiles, height in _blocks(m, max(1, SUMS // together)):
+                        with code.loop(tiles) as tile, code.loop(blocks) as block:
+                            row = code.offset([(tile.index, height)], top)
+                            column = code.offset([(block.index, together * width)], first + left_of * width)
+                            rows = [code.offset([(row, 1)], i) for i in range(height)]
+                            part(rows, column, together, width, begin, terms)
+    if sums is not out:
+        assign(code, [out], Value((m, n), sums))
+
+
+def _blocks(count: int, most: int) -> Iterator[tuple[int, int, int]]:
+    """(first, how many, size) of the blocks that ``count`` things are worked on in: of ``most``, then what is left."""
+    whole = count // most
+    if whole:
+        yield 0, whole, most
+    if count % most:
+        yield whole * most, 1, count % most
 
 
 def _dots(code: Code, out: Leaf, a: Value, b: Value) -> None:

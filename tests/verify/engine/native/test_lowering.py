@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from maxmargin.solvers.norms.polar.factor import polar
-from maxmargin.verify.engine.native import lowering, pointwise
+from maxmargin.verify.engine.native import kernels, lowering, pointwise
 from maxmargin.verify.engine.native.function import compiled
 from maxmargin.verify.engine.native.graph import UnsupportedError, record
 from maxmargin.verify.engine.native.lowering import RULES
@@ -173,6 +173,22 @@ def _assert_same(function, arguments, tolerance=4e-15):
 @pytest.mark.parametrize(("name", "function", "arguments"), CASES, ids=[name for name, _, _ in CASES])
 def test_an_operator_is_torchs(name, function, arguments):
     _assert_same(function, arguments, 1e-13 if "polar" in name or "svd" in name else 4e-15)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(("m", "k", "n"), [(5, 37, 19), (3, 64, 1), (8, 50, 8), (21, 33, 66)])
+def test_a_product_in_parts_is_the_same_bit_for_bit(monkeypatch, m, k, n, turned):
+    a, b = _draw(k, m).T if turned else _draw(m, k), _draw(k, n, seed=1)
+    whole = compiled(torch.mm, a, b)(a, b)
+    monkeypatch.setattr(kernels, "CACHED", 1)
+    monkeypatch.setattr(kernels, "LEAST_DEPTH", 7)
+    assert torch.equal(compiled(torch.mm, a, b)(a, b), whole)
+    _assert_same(torch.mm, (a, b))
+
+
+def test_a_product_larger_than_the_cache_is_torchs():
+    a, b = _draw(2000, 9).T, _draw(2000, 67, seed=1)
+    _assert_same(lambda a, b: (a @ b) / 50, (a, b))
 
 
 def test_every_rule_is_tried():
