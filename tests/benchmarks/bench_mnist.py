@@ -93,15 +93,17 @@ def measure(key: str) -> dict[str, Any]:
         "separated": int(path.separated.sum()), "n": problem.n_margins, "degree": problem.degree,
         "weights": sum(int(np.prod(s)) for s in problem.shapes.values()),
     }  # fmt: skip
+    ends = [np.asarray(problem.margins(path.at(-1, i))) for i in range(SEEDS)]
+    found["wrong"] = float(np.median([(margins <= 0).sum() for margins in ends]))
     good = np.flatnonzero(path.separated).tolist()
     if not good:
         return found
-    ends = range(len(path.steps))
-    losses = np.array([[_loss(problem, path.at(t, i)) for i in good] for t in ends])
+    looks = range(len(path.steps))
+    losses = np.array([[_loss(problem, path.at(t, i)) for i in good] for t in looks])
     found["loss"] = float(np.median(losses[-1]))
-    below = [int(path.steps[t]) for t in ends if np.median(losses[t]) <= LOSS]
+    below = [int(path.steps[t]) for t in looks if np.median(losses[t]) <= LOSS]
     found["step of the loss"] = below[0] if below else None
-    sizes = {n: np.array([[float(get_norm(n).value(path.at(t, i))) for i in good] for t in ends]) for n in NORMS}
+    sizes = {n: np.array([[float(get_norm(n).value(path.at(t, i))) for i in good] for t in looks]) for n in NORMS}
     found["margin"] = {n: (path.margin[:, good] / sizes[n] ** problem.degree).tolist() for n in NORMS}
     found["growth"] = float(np.median(sizes[own.name][-1])) / length
     tenth = nearest(path, steps / 10)
@@ -189,10 +191,11 @@ def report(rows: Mapping[str, Mapping[str, Any]]) -> str:
     lines = ["# Odd against even digits: margins, and what is beside them", "", *_setting(rows)]
     for size in SIZES:
         for unit, said in UNITS.items():
-            these = {o: rows[k] for o in OWN if rows.get(k := f"{size} {unit} {o}", {}).get("separated")}
-            if these:
+            these = {o: rows[k] for o in OWN if (k := f"{size} {unit} {o}") in rows}
+            if separating := {o: row for o, row in these.items() if row["separated"]}:
                 image = f"![Margins and KKT gaps against steps]({_image(size, unit)})"
-                lines += ["", f"## {size}, {said}", "", image, "", *_margins(these), "", *_beside(these)]
+                lines += ["", f"## {size}, {said}", "", image, "", *_margins(separating), *_left(these), ""]
+                lines += _beside(separating)
     return "\n".join([*lines, ""])
 
 
@@ -226,6 +229,14 @@ def _margins(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         cells = [_bold(f"{medians[o][n] / most[n]:.3f}", n == OWN[o]) for n in NORMS]
         step = "not reached" if row["step of the loss"] is None else f"{row['step of the loss']:,}"
         yield f"| {o} | {' | '.join(cells)} | {row['separated']} of {SEEDS} | {step} |"
+
+
+def _left(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """The rows of optimizers with no seed that separates the data."""
+    for o, row in rows.items():
+        if not row["separated"]:
+            said = f"0 of {SEEDS}: {row['wrong']:.0f} images on the wrong side"
+            yield f"| {o} | {' | '.join('–' for _ in NORMS)} | {said} | – |"
 
 
 def _beside(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

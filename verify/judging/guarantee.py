@@ -64,6 +64,7 @@ RUINOUS = frozenset(
         Kind.CROSSTALK,
         Kind.CENTRED,
         Kind.WEIGHTS,
+        Kind.SHARED,
         Kind.RANDOM,
     }
 )

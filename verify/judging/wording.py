@@ -7,7 +7,7 @@ from dataclasses import replace
 from math import inf, isnan
 
 from maxmargin.verify.evidence.measured import Measured
-from maxmargin.verify.lab.faults.finding import Finding
+from maxmargin.verify.lab.faults.finding import Finding, Kind
 from maxmargin.verify.lab.harness.sentence import Sentence
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.lab.twin.search import Twin
@@ -211,7 +211,8 @@ def _warnings(found: Sequence[Measured]) -> list[str]:
             f"Its update changes by {about.value_dependence:.1e} (relative) when the weights are tripled: "
             "a hidden decay or a trust ratio."
         )
-    if INDEPENDENT < about.random < inf:
+    shared = any(f.kind is Kind.SHARED for m in found for f in m.exam.findings)
+    if INDEPENDENT < about.random < inf and not shared:
         out.append(f"It is random: two runs with different seeds differ by {about.random:.1e}.")
     if OTHER_STEP < about.rescaling_error < inf and any(m.exam.twin is None for m in found):  # a twin needs none
         out.append(

@@ -57,6 +57,8 @@ CENTRED = named("CENTRED", (0.02, 0.15), "relative",
     "a step that changes by at most the first where the norm's changes by the second")
 NULL_SPACE = named("NULL_SPACE", 0.05, "of the step's singular values", "what moves in directions without gradient")
 RANDOM_STEP = named("RANDOM_STEP", 1e-6, "relative", "a larger difference between two runs is random")
+TURNED_AROUND = named("TURNED_AROUND", 1.5, "1 − cosine",
+    "of two first steps after other instances with gradients of opposite signs")
 OTHER_WEIGHTS = named("OTHER_WEIGHTS", -2.0, "times",
     "weights are replaced by so much of themselves: another length, and another sign")
 DECAYED = named("DECAYED", (1e-6, 0.99), "relative, cosine",

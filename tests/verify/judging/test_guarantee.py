@@ -120,7 +120,9 @@ def test_too_little_is_no_guarantee(one_step, r):
     assert factor_of([m], [_verdict(m)]) is None
 
 
-@pytest.mark.parametrize("kind", [Kind.FROZEN, Kind.LAYOUT, Kind.RULE, Kind.CENTRED, Kind.WEIGHTS, Kind.RANDOM])
+@pytest.mark.parametrize(
+    "kind", [Kind.FROZEN, Kind.LAYOUT, Kind.RULE, Kind.CENTRED, Kind.WEIGHTS, Kind.SHARED, Kind.RANDOM]
+)
 def test_a_fault_is_no_factor(one_step, kind):
     fault = Finding.of(kind, "wide", 1.0, "it is broken")
     m = replace(one_step, exam=Exam("matrices", findings=(fault,)))

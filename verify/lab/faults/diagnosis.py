@@ -83,7 +83,7 @@ def diagnose(subject: Subject, norm: Norm, floor: float = 0.0) -> tuple[Finding,
         return (*random, Finding.of(Kind.FROZEN, "", 1.0, "its steps under constant gradients are not finite"))
     found = [*random, *frozen(case), *_of_blocks(case.blocks)]
     if random and random[0].size > NOISY_RUNS:
-        found = [f for f in found if f.size > random[0].size or f.kind is Kind.RANDOM]
+        found = [f for f in found if f.size > random[0].size or f is random[0]]
     else:
         for detector in OF_A_CHANGE:
             found.extend(detector(case))

@@ -28,6 +28,7 @@ class Kind(StrEnum):
     CENTRED = "centred", "rule", "power", "newton-schulz", "null directions", "preconditioned"
     ONE_SIDED = "one-sided", "scale", "preconditioned"
     WEIGHTS = "weights", "one-sided", "weight", "scale", "centred"
+    SHARED = "shared state"
     RANDOM = "random"
     SCALE = "scale", "power"
     WEIGHT = "weight"

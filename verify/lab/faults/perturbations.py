@@ -32,6 +32,7 @@ from maxmargin.verify.thresholds.faults import (
     RANDOM_STEP,
     TIED_ENTRIES,
     TURNED,
+    TURNED_AROUND,
     WEIGHT_DEPENDENT,
 )
 from maxmargin.verify.thresholds.norm import SIGNATURE_STEPS
@@ -167,13 +168,27 @@ def centring(case: Case) -> Iterator[Finding]:
 
 
 def randomness(case: Case) -> Iterator[Finding]:
-    """Whether two runs differ, with torch seeds alike or not."""
+    """Whether two runs differ, with torch seeds alike or not; by what other instances did, or by chance."""
     for torch_seed, what in ((0, "even with one seed"), (1, "with different seeds")):
         size = max(_changes(case.run(case.history, torch_seed=torch_seed), case.usual).values())
         if size > RANDOM_STEP:
+            turned = _goes_on(case)
+            if turned > TURNED_AROUND:
+                form = "its instances share state: a new one goes on where another left off"
+                yield Finding.of(Kind.SHARED, "", turned, form)
+                return
             form = "its steps are random: two runs {what} differ by {size:.2g} (relative)"
             yield Finding.of(Kind.RANDOM, "", size, form, what=what)
             return
+
+
+def _goes_on(case: Case) -> float:
+    """How much an instance's first step turns with the gradients that another instance had before it, 2 at most."""
+    after = []
+    for sign in (1, -1):
+        case.step(lambda _, __, g, sign=sign: sign * LOUD_GRADIENT * g)
+        after.append(case.run(case.history[:1]))
+    return min(1 - _cos(after[0][name], after[1][name]) for name in case.shapes)
 
 
 def weights(case: Case) -> Iterator[Finding]:

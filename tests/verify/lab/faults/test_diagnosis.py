@@ -52,6 +52,16 @@ class Forgetful(Rule):
         super().step()
 
 
+class Common(Rule):
+    KEPT: dict = {}  # noqa: RUF012  (what is wrong with it)
+
+    def step(self, closure=None):
+        for p in self.parameters():
+            before = self.KEPT.get(p.shape, torch.zeros_like(p))
+            p.grad = self.KEPT[p.shape] = 0.9 * before + 0.1 * p.grad
+        super().step()
+
+
 class Decayed(Rule):
     @torch.no_grad()
     def step(self, closure=None):
@@ -310,6 +320,7 @@ BROKEN = {
         "hybrid",
         {("", "random"): "seeds differ by"},
     ),
+    "common": (broken(Common, momentum=0.0), "hybrid", {("", "shared state"): "a new one goes on where another left"}),
     "centred rows": (
         broken(rule=on("W", lambda m: polar(m - m.mean(1, keepdim=True)))),
         "hybrid",
