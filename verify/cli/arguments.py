@@ -130,9 +130,10 @@ def keywords(name: str, help: str) -> Argument:
     return several(name, "NAME=VALUE", help, type=key_value, default=[])
 
 
-def tier(default: str | None = "quick") -> Argument:
-    """How long to train."""
-    return arg("--tier", choices=("quick", "full"), default=default, help="how long to train (default quick)")
+def tier(default: str | None = "quick", takes: str = "") -> Argument:
+    """How long to train, and what that takes."""
+    said = f"how long to train{takes} (default quick)"
+    return arg("--tier", choices=("quick", "full"), default=default, help=said)
 
 
 COMMON = (

@@ -226,7 +226,7 @@ examples:
             help="hold the claims against this optimizer, one of 'list optimizers' or of a plugin, "
             "in place of their own",
         ),
-        tier(),
+        tier(takes=": all claims take 2 minutes on two cores, in the full tier 40"),
         *SPREAD,
         JOBS,
         arg("--out", default="maxmargin-verify", metavar="DIR", help="where to write (default ./maxmargin-verify)"),
