@@ -48,7 +48,7 @@ def test_the_page_names_the_own_norm_and_the_figure_is_drawn(rows):
         line for line in text.splitlines() if line.startswith("| muon |") and "of 10" not in line and "of 3" not in line
     ]
     assert own.split("|")[4].strip().startswith("**")
-    none = {"digits relu2 signum": {"separated": 0, "wrong": 17.0}}
+    none = {"digits relu2 signum": {"separated": 0, "wrong": 17.0, "n": 6, "weights": 5}}
     assert "| signum | – | – | – | – | 0 of 3: 17 images on the wrong side | – |" in bench.report(rows | none)
     drawn = ElementTree.fromstring(bench.figure(rows, "digits", "relu2"))
     assert len(drawn.findall(".//{http://www.w3.org/2000/svg}path")) >= 8 + 8 * 2
