@@ -119,8 +119,8 @@ def _rows(self: Lowering, out: Leaf, a: Value, b: Value) -> None:
         places = [(row, code.offset([(column, 1)], j * width)) for row in rows for j in range(together)]
         starts = [code.offset([(row, left.strides[0])], left.offset) for row in rows]
         if depth < k:
-            at = (code.offset([(row, sums.strides[0]), (place, 1)], sums.offset) for row, place in places)
-            first = [code.load(code.at(sums.base, where), width=width) for where in at]
+            so_far = (code.offset([(row, sums.strides[0]), (place, 1)], sums.offset) for row, place in places)
+            first = [code.load(code.at(sums.base, where), width=width) for where in so_far]
         else:
             first = [code.splat(literal(0.0, torch.float64), "double", width)] * len(places)
         with code.loop(terms, [(kind, value) for value in first]) as inner:

@@ -56,6 +56,10 @@ def _larger_at(age: int, factor: float) -> Change:
     return lambda at, _, g: factor * g if at == age else g
 
 
+def _times(factor: float) -> Change:
+    return lambda _, __, g: factor * g
+
+
 def _turned_on(block: str) -> Change:
     return lambda _, name, g: -g if name == block else g
 
@@ -186,7 +190,7 @@ def _goes_on(case: Case) -> float:
     """How much an instance's first step turns with the gradients that another instance had before it, 2 at most."""
     after = []
     for sign in (1, -1):
-        case.step(lambda _, __, g, sign=sign: sign * LOUD_GRADIENT * g)
+        case.step(_times(sign * LOUD_GRADIENT))
         after.append(case.run(case.history[:1]))
     return min(1 - _cos(after[0][name], after[1][name]) for name in case.shapes)
 
