@@ -5,7 +5,7 @@
 Writes reports/sensitivity.md. Every check runs once with watched thresholds (``watched.py``): numbers that carry what
 they would be if one threshold were moved, so that each comparison knows which variations would flip it. A variation
 that flips none in a check leaves its verdict as it is. For the others the check runs again, with that threshold moved:
-in the first ``--moved`` checks that it flips something in, as each costs a whole check.
+in ``--moved`` checks that it flips something in, spread over all checks, as each costs a whole one.
 
 Fractions above a half and below 1 (an alignment) are moved by their distance from 1; what is not a number (a set of
 sizes) is left out, as are a count's uses that no comparison sees (how often a loop runs). Finished checks are kept
@@ -253,13 +253,17 @@ def main() -> None:
 def flipped(
     chosen: Sequence[Row], done: Mapping[tuple[str, str], dict[str, Any]], most: int
 ) -> Iterator[tuple[Row, str]]:
-    """(Check, variation) that are to be run again: of each variation the first checks that it flips something in."""
-    count: Counter[str] = Counter()
+    """(Check, variation) that are to be run again: of each variation the checks that were given the fewest so far."""
+    flips: dict[str, list[Row]] = defaultdict(list)
     for row in chosen:
         for variation in done[row.key, ""].get("flipped", {}):
-            count[variation] += 1
-            if count[variation] <= most:
-                yield row, variation
+            flips[variation].append(row)
+    given = Counter(key for key, variation in done if variation)
+    for variation, rows_of in flips.items():
+        left = [row for row in rows_of if (row.key, variation) not in done]
+        for row in sorted(left, key=lambda r: given[r.key])[: max(0, most - len(rows_of) + len(left))]:
+            given[row.key] += 1
+            yield row, variation
 
 
 if __name__ == "__main__":

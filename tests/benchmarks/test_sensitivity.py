@@ -134,3 +134,17 @@ def test_what_is_said_to_flip_nothing_runs_the_same_with_the_threshold_moved(val
     for factor in WATCHED.FACTORS:
         if f"T*{factor}" not in WATCHED.FLIPPED:
             assert branches(WATCHED.other(value, factor)) == usual
+
+
+def test_what_is_run_again_is_spread_over_the_checks():
+    bench = script("bench_sensitivity")
+    rows = [bench.Row("t", name, "x:Y", {}, None, None) for name in "abc"]
+    done = {(row.key, ""): {"flipped": {"P*2.0": 1, "Q*2.0": 1, "R*2.0": 1}} for row in rows}
+    assert [(row.name, v) for row, v in bench.flipped(rows, done, 1)] == [
+        ("a", "P*2.0"),
+        ("b", "Q*2.0"),
+        ("c", "R*2.0"),
+    ]
+    done |= {("t: a", "P*2.0"): {}, ("t: a", "Q*2.0"): {}}
+    assert [(row.name, v) for row, v in bench.flipped(rows, done, 1)] == [("b", "R*2.0")]
+    assert len(list(bench.flipped(rows, done, 3))) == 7
