@@ -59,14 +59,19 @@ def reordered(problem, seed):
     return Problem.of(f"{problem.name}, reordered", problem.model, problem.X.numpy()[order], problem.labels[order])
 
 
-def steps_align(case, path, norm, i, early, enough):
-    """Late steps are aligned. Those of Adam, whose entries lag at rates of their own until its pace fades, improve."""
+def steps_align(case, path, norm, i, enough):
+    """Late steps are aligned; of Adam's the signs.
 
-    def median(times):
-        return np.median([alignment(norm, path.at(t, i, "gradient"), path.at(t, i, "update")) for t in times])
+    Its entries lag at rates of their own, the least those that have almost no gradient: they set the largest entry
+    of a step, so that its alignment stays below 1 while the margin approaches the largest.
+    """
 
-    late, before = median(range(-6, 0)), median(range(max(early - 3, 0), early + 3))
-    assert late >= (min(enough, before) if case.optimizer == "adam" else enough), f"the alignment is {late}"
+    def step(t):
+        update = path.at(t, i, "update")
+        return {name: np.sign(u) for name, u in update.items()} if case.optimizer == "adam" else update
+
+    late = np.median([alignment(norm, path.at(t, i, "gradient"), step(t)) for t in range(-6, 0)])
+    assert late >= enough, f"the alignment is {late}"
 
 
 def every_loss_order_and_seed_ends_at_the_same_margin(case):
@@ -94,7 +99,7 @@ def every_loss_order_and_seed_ends_at_the_same_margin(case):
             # The bound on Γ, (log n + lag)/(γ* N), falls by 5; half of that is asked for, down to where a sample just
             # outside the support fades only like t^(−its excess margin).
             assert gaps[at[1]] <= max(0.4 * gaps[at[0]], 1e-3), f"the gap falls from {gaps[at[0]]} to {gaps[at[1]]}"
-            steps_align(case, path, norm, i, at[0], 0.93)  # the fixed problems ask for 0.95
+            steps_align(case, path, norm, i, 0.93)  # the fixed problems ask for 0.95
             for name, (other, best, apart) in rivals.items():
                 there = 1 - path.margin[-1, i] / float(other.value(path.at(-1, i))) / best
                 assert there >= 0.5 * apart, f"{name}'s gap is {there}, and {apart} at the own optimum"
@@ -121,14 +126,18 @@ def network_runs(draw):
 
 def separated_networks_approach_a_kkt_point_of_their_norm(case):
     method, problem = get_optimizer(case.optimizer, dict(case.kwargs)), problems.get(case.problem)
-    path = run(problem, method, starts(problem, 3, seed=case.seed, scale=0.5), steps=4 * STEPS, checkpoints=32)
     gap = GapEvaluator(problem, method.norm, tol=1e-3)
-    early = int(np.abs(path.steps - STEPS // 4).argmin())
-    for i in np.flatnonzero(path.separated & (path.margin[early] > 0)):
-        first, last = (gap(path.at(t, int(i))).value for t in (early, -1))
-        slowest = first * (path.steps[-1] / path.steps[early]) ** FALLING
-        assert last <= max(slowest, 0.05), f"the gap falls from {first} to {last}"
-        steps_align(case, path, method.norm, int(i), early, 0.9)
+    for steps in (4 * STEPS, 40 * STEPS):  # Γ may rise for a while, where a path leaves a KKT point that is a saddle
+        path = run(problem, method, starts(problem, 3, seed=case.seed, scale=0.5), steps=steps, checkpoints=32)
+        early = int(np.abs(path.steps - STEPS // 4).argmin())
+        good = [int(i) for i in np.flatnonzero(path.separated & (path.margin[early] > 0))]
+        gaps = [[gap(path.at(t, i)).value for t in (early, -1)] for i in good]
+        asked = [max(first * (path.steps[-1] / path.steps[early]) ** FALLING, 0.05) for first, _ in gaps]
+        if all(last <= most for (_, last), most in zip(gaps, asked, strict=True)):
+            break
+    for i, (first, last), most in zip(good, gaps, asked, strict=True):
+        assert last <= most, f"the gap falls from {first} to {last}"
+        steps_align(case, path, method.norm, i, 0.9)
 
 
 test_separated_networks_approach_a_kkt_point_of_their_norm = over(network_runs(), 24)(
