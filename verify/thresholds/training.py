@@ -61,7 +61,7 @@ SEEN_AFTER = named("SEEN_AFTER", 0.5, "of the engine's pace",
     "itself, not the smallest alone, within the lag limit",
     "see schedules.Paced.following")
 SPEED_FORGETS = named("SPEED_FORGETS", 0.99, "per step", "the controller's memory of the fastest margin")
-RATE_GROWTH = named("RATE_GROWTH", 1.5, "per step", "most that the learning rate grows")
+RATE_GROWTH = named("RATE_GROWTH", 0.5, "of itself, per step", "most that the learning rate grows by")
 FIRST_STEP = named("FIRST_STEP", 1e-3, "ℓ2", "length of the first step, before anything is known")
 IDLE = named("IDLE", 1e3, "times the first rate", "most that it is raised before anything moves: it may be waiting")
 RATE_FLOOR = named("RATE_FLOOR", 1e-60, "of the largest rate so far",

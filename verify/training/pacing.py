@@ -33,13 +33,13 @@ class Controller:
     def choose(self, step: int, length: float) -> float:
         """Return the factor for this step (counted from 1) from weights of this length (l2), and remember it."""
         if self.speed <= 0 and self.growth <= 0:
-            wanted = min(self.factor * RATE_GROWTH, IDLE * self.first) or self.first
+            wanted = min(self.factor * (1 + RATE_GROWTH), IDLE * self.first) or self.first
         else:
             wanted = self.pace.at(step) / self.speed if self.speed > 0 else float("inf")
             if self.capped and self.growth > 0:
                 wanted = min(wanted, self.pace.cap * length / self.growth)
         if self.factor:
-            wanted = min(wanted, self.factor * RATE_GROWTH)
+            wanted = min(wanted, self.factor * (1 + RATE_GROWTH))
         self.largest = max(wanted, self.largest)
         self.factor = max(wanted, RATE_FLOOR * self.largest, float_info.min)  # steps may be near the largest float
         return self.factor
