@@ -106,7 +106,7 @@ def every_loss_order_and_seed_ends_at_the_same_margin(case):
                 assert there >= 0.5 * apart, f"{name}'s gap is {there}, and {apart} at the own optimum"
 
 
-test_every_loss_order_and_seed_ends_at_the_same_margin = over(linear_runs(), 40)(
+test_every_loss_order_and_seed_ends_at_the_same_margin = over(linear_runs(), 150)(
     every_loss_order_and_seed_ends_at_the_same_margin
 )
 
@@ -149,6 +149,6 @@ def separated_networks_approach_a_kkt_point_of_their_norm(case):
         steps_align(case, path, method.norm, i, 0.9)
 
 
-test_separated_networks_approach_a_kkt_point_of_their_norm = over(network_runs(), 24)(
+test_separated_networks_approach_a_kkt_point_of_their_norm = over(network_runs(), 100)(
     separated_networks_approach_a_kkt_point_of_their_norm
 )
