@@ -246,7 +246,7 @@ def flattened(tier: str, seed: int, *, rows: int = 3, steps: int = 20_000, apart
     from maxmargin.verify.optimizers.core.base import Facts
     from maxmargin.verify.optimizers.steepest import SteepestDescent
 
-    spectral = get_norm("spectral")
+    spectral, rivals = get_norm("spectral"), ("l2", "linf")
 
     @dataclass(frozen=True)
     class Flattening(SteepestDescent):
@@ -260,7 +260,7 @@ def flattened(tier: str, seed: int, *, rows: int = 3, steps: int = 20_000, apart
             return {k: torch.reshape(b, (3, 2, 2)) for k, b in spectral.lmo(flat).items()}, state
 
     def optima(matrix: Problem) -> dict[str, MarginSolution]:
-        return {n: solve_margin(matrix, get_norm(n)) for n in OTHERS}
+        return {n: solve_margin(matrix, get_norm(n)) for n in ("spectral", *rivals)}
 
     def deficit(matrix: Problem, best: dict[str, MarginSolution], kernel: np.ndarray, norm: str) -> float:
         theta = {"K": kernel.reshape(matrix.shapes["K"])}
@@ -272,12 +272,12 @@ def flattened(tier: str, seed: int, *, rows: int = 3, steps: int = 20_000, apart
         X = rng.standard_normal((8, 12))
         flat = Problem.of("matrix", BlockLinear((("K", (3, 4)),)), X, y)
         best = optima(flat)
-        least = min(deficit(flat, best, best["spectral"].theta["K"], n) for n in ("l2", "linf"))
+        least = min(deficit(flat, best, best["spectral"].theta["K"], n) for n in rivals)
     matrix = Problem.of("matrix", BlockLinear((("K", (rows, 12 // rows)),)), X, y)
     best = optima(matrix)
     kernel = Problem.of("kernel", BlockLinear((("K", (3, 2, 2)),)), X, y)
     _, path = trained(kernel, Flattening(get_norm("l2")), steps=steps, seed=seed)
-    own, *wrong = (deficit(matrix, best, path.at(-1, 0)["K"], n) for n in ("spectral", "l2", "linf"))
+    own, *wrong = (deficit(matrix, best, path.at(-1, 0)["K"], n) for n in best)
     early = deficit(matrix, best, path.at(nearest(path, steps / 10), 0)["K"], "spectral")
     return {
         "gap": own,

@@ -109,8 +109,9 @@ def _rows(self: Lowering, out: Leaf, a: Value, b: Value) -> None:
     code, ((m, k), n) = self.code, (a.shape, b.shape[1])
     left, right = a.tree, _packed(self, b)
     depth = max(LEAST_DEPTH, CACHED // n)
-    sums = self.space((m, n)).tree if depth < k else out
-    if depth < k:
+    in_parts = depth < k
+    sums = self.space((m, n)).tree if in_parts else out
+    if in_parts:
         assign(code, [sums], Value((m, n), Known(literal(0.0, torch.float64), torch.float64)))
 
     def part(rows: list[str], column: str, together: int, width: int, begin: str, terms: int) -> None:
@@ -118,7 +119,7 @@ def _rows(self: Lowering, out: Leaf, a: Value, b: Value) -> None:
         kind = vector("double", width)
         places = [(row, code.offset([(column, 1)], j * width)) for row in rows for j in range(together)]
         starts = [code.offset([(row, left.strides[0])], left.offset) for row in rows]
-        if depth < k:
+        if in_parts:
             so_far = (code.offset([(row, sums.strides[0]), (place, 1)], sums.offset) for row, place in places)
             first = [code.load(code.at(sums.base, where), width=width) for where in so_far]
         else:
@@ -147,7 +148,7 @@ def _rows(self: Lowering, out: Leaf, a: Value, b: Value) -> None:
                             column = code.offset([(block.index, together * width)], first + left_of * width)
                             rows = [code.offset([(row, 1)], i) for i in range(height)]
                             part(rows, column, together, width, begin, terms)
-    if sums is not out:
+    if in_parts:
         assign(code, [out], Value((m, n), sums))
 
 

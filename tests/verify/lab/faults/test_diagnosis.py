@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 import torch
 from toys import Rule, polar
@@ -53,7 +55,7 @@ class Forgetful(Rule):
 
 
 class Common(Rule):
-    KEPT: dict = {}  # noqa: RUF012  (what is wrong with it)
+    KEPT: ClassVar[dict] = {}
 
     def step(self, closure=None):
         for p in self.parameters():
