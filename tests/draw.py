@@ -1,4 +1,4 @@
-"""Draw the pictures of CONTRIBUTING.md from the code as it is.
+"""Draw the pictures of CONTRIBUTING.md, and the rules in README.md, from the code as it is.
 
 python tests/draw.py            rewrite them
 python tests/draw.py --check    say whether they are stale
@@ -92,17 +92,35 @@ def path() -> Iterator[str]:
     yield "The verdict's outcome is the exit status. Steps 7 to 9 run once for each problem, in processes side by side."
 
 
+def _rules() -> tuple[str, str]:
+    """What the judging's package says of its rules: in short, and whole."""
+    said = import_module("maxmargin.verify.judging").__doc__ or ""
+    short, _, whole = said.partition("How a verdict is reached\n")
+    return short.partition("--\n")[2].strip(), whole.partition("--\n")[2].strip()
+
+
+def brief() -> Iterator[str]:
+    """The rules in short, with the quick tier's numbers."""
+    from maxmargin.verify.thresholds.judging import CHECK_LINEAR, CHECK_NETWORK
+    from maxmargin.verify.thresholds.table import THRESHOLDS
+
+    linear, network = CHECK_LINEAR["quick"], CHECK_NETWORK["quick"]
+    numbers = {"gap_linear": linear.gap, "gap_network": network.gap}
+    numbers |= {"steps_linear": linear.alignment, "steps_network": network.alignment}
+    told = numbers | {name: row.value for name, row in THRESHOLDS.items() if isinstance(row.value, float)}
+    yield _rules()[0].format_map({name: f"{value:g}" for name, value in told.items()})
+
+
 def verdict() -> Iterator[str]:
-    """What the judging's package says of its rules."""
-    said = (import_module("maxmargin.verify.judging").__doc__ or "").partition("-----\n")[2]
-    yield said.strip().replace("``", "`")
+    """The rules whole."""
+    yield _rules()[1].replace("``", "`")
 
 
 def _box(name: str) -> str:
     return name.removeprefix("maxmargin.").replace(".", "_")
 
 
-PICTURES = {"layers": picture, "path": path, "verdict": verdict}
+PICTURES = {"layers": picture, "path": path, "brief": brief, "verdict": verdict}
 
 
 def redrawn(text: str) -> str:
@@ -115,13 +133,14 @@ def redrawn(text: str) -> str:
 
 
 def main() -> int:
-    file = ROOT / "CONTRIBUTING.md"
-    old = file.read_text(encoding="utf-8")
-    new = redrawn(old)
-    if "--check" in sys.argv:
-        return int(old != new)
-    file.write_text(new, encoding="utf-8")
-    return 0
+    stale = 0
+    for file in (ROOT / "CONTRIBUTING.md", ROOT / "README.md"):
+        old = file.read_text(encoding="utf-8")
+        new = redrawn(old)
+        stale |= old != new
+        if "--check" not in sys.argv:
+            file.write_text(new, encoding="utf-8")
+    return int(stale and "--check" in sys.argv)
 
 
 if __name__ == "__main__":

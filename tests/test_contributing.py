@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -12,6 +13,7 @@ import draw
 import pytest
 
 from maxmargin.verify.cli import main
+from maxmargin.verify.thresholds.table import THRESHOLDS
 
 ROOT = Path(__file__).resolve().parents[1]
 TERMS = [
@@ -21,9 +23,17 @@ TERMS = [
 ]
 
 
-def test_the_pictures_are_drawn_from_the_code_as_it_is() -> None:
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    assert draw.redrawn(text) == text, "CONTRIBUTING.md is stale: run python tests/draw.py"
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "README.md"])
+def test_the_pictures_are_drawn_from_the_code_as_it_is(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert draw.redrawn(text) == text, f"{name} is stale: run python tests/draw.py"
+
+
+def test_the_rules_in_short_have_the_thresholds_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    apart = THRESHOLDS["APART"]
+    monkeypatch.setitem(THRESHOLDS, "APART", replace(apart, value=0.0625))
+    assert "is 0.0625 or more" in draw.redrawn(text)
 
 
 def test_a_stale_picture_is_found() -> None:
