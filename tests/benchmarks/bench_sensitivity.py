@@ -127,6 +127,8 @@ def child(task: str) -> None:
     kwargs = {k: tuple(v) if isinstance(v, list) else v for k, v in given["kwargs"].items()}  # JSON has no tuples
     try:
         found = check(given["target"], kwargs=kwargs, claim=given["claim"], problems=given["problems"])
+        if given["table"] == "mutants" and given["problems"] and found.outcome.value != "fails":  # as its table does
+            found = check(given["target"], kwargs=kwargs, claim=given["claim"])
         said = f"{found.answer}, {found.norm}"
     except Exception as error:  # a check that ends so is told, the others go on
         said = f"error, {type(error).__name__}: {error}"

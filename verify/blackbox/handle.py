@@ -11,11 +11,14 @@ from torch import Tensor
 from maxmargin.models.importing import where
 from maxmargin.verify.blackbox.calling import one_line, sentence
 from maxmargin.verify.blackbox.conventions import Convention
-from maxmargin.verify.blackbox.difference import relative, size
+from maxmargin.verify.blackbox.difference import difference, relative, size
 from maxmargin.verify.blackbox.feeding import Closure, Feeder, modes, seed_all, seeded
-from maxmargin.verify.blackbox.learning_rate import GROUPS_LR, Knob, Rate, find
+from maxmargin.verify.blackbox.learning_rate import ANCHORED, GROUPS_LR, UNTOUCHED, Knob, Rate, find
 from maxmargin.verify.blackbox.leaves import Finder, Leaf, Path
 from maxmargin.verify.blackbox.targets import Target, TargetError, shapes_text
+from maxmargin.verify.thresholds.adapter import RATE_BEFORE
+from maxmargin.verify.thresholds.judging import INDEPENDENT
+from maxmargin.verify.thresholds.probe import OTHER_STEP
 
 __all__ = ["Handle", "Leaf", "Path"]
 
@@ -38,6 +41,8 @@ class Handle:
         target: What it was built from.
         reinitialised: Relative change of the weights by the construction alone.
         closure: What its step is given; None where it needs no closure.
+        own: The weights as the optimizer has put them, where what it does to them is scaled from outside; empty for
+            all others, which have them where they are.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class Handle:
         self._knob = knob
         self._places = None if knob is None else knob.places(self.optimizer)
         self._scale = 1.0
+        self.own: list[Tensor] = []
         self._skip = target.skipped
         units = target.units
         self._gain, self._unit = (2.0**units.gradient, 2.0**units.rate) if units is not None else (1.0, 1.0)
@@ -106,6 +112,8 @@ class Handle:
         factor *= self._unit
         if self._knob.outside:
             self._scale = factor
+        if self._knob.name == ANCHORED.name and not self.own:
+            self.own = [p.detach().clone() for p in self.params]
         for place in self._places:
             place.set(factor)
 
@@ -120,14 +128,16 @@ class Handle:
         self._feeder.params = self.params
         if self.closure is not None:
             self.closure.params = self.params
-        before = [p.detach().clone() for p in self.params] if self._scale != 1.0 or self._skip else []
+        kept = [p.detach().clone() for p in self.params] if self._scale != 1.0 or self.own or self._skip else []
+        before = self.own or kept
+        if self.own:
+            self._place(self.own)
         try:
             fed = self.fed(gradients)
             while self._skip:
                 self._skip -= 1
                 self._feeder.step(fed)
-                for p, b in zip(self.params, before, strict=True):
-                    p.data.copy_(b)
+                self._place(before)
             for _ in range(self.target.stride):
                 self._feeder.step(fed)
         except Exception as error:
@@ -135,9 +145,10 @@ class Handle:
                 f"{self.target.spec}: step() failed on float64 parameters of shape {shapes_text(self.params)}: "
                 f"{one_line(error)}{where(error)}{sentence(self._failed)}{self._precision_text()}"
             ) from error
-        if self._scale != 1.0:
-            for p, b in zip(self.params, before, strict=True):
-                p.data.copy_(b + self._scale * (p.detach() - b))
+        if self._scale != 1.0 or self.own:
+            moved = [self._scale * (p.detach() - b) for p, b in zip(self.params, before, strict=True)]
+            self.own = [p.detach().clone() for p in self.params] if self.own else []
+            self._place([w + m for w, m in zip(kept, moved, strict=True)])
 
     def fed(self, gradients: Sequence[Tensor]) -> Sequence[Tensor]:
         """What its own step is given: the gradients in the target's units."""
@@ -145,9 +156,14 @@ class Handle:
 
     def put(self, weights: Sequence[Tensor], copies: Collection[Path] = ()) -> None:
         """Put the weights elsewhere, and with them the parts of the state that are places among them."""
-        for leaf in self.leaves() if copies else ():
+        if self.own and not copies:
+            self.own = [o + (w - p.detach()) for o, w, p in zip(self.own, weights, self.params, strict=True)]
+        for leaf in self.leaves() if copies and not self.own else ():
             if leaf.path in copies and leaf.parameter is not None:
                 leaf.value.copy_(weights[leaf.parameter] + (leaf.value - self.params[leaf.parameter].detach()))
+        self._place(weights)
+
+    def _place(self, weights: Sequence[Tensor]) -> None:
         for p, w in zip(self.params, weights, strict=True):
             p.data.copy_(w)
 
@@ -192,13 +208,25 @@ def _find_rate(target: Target, like: Sequence[torch.nn.Parameter]) -> Rate:
     )
     once = replace(target, stride=1, skipped=0, units=None)
 
-    def opened(knob: Knob) -> Handle:
+    def opened(knob: Knob, at: float = 0.3) -> Handle:
         seed_all(0)
-        return Handle(once, [torch.nn.Parameter(0.3 * b) for b in start], knob=knob)
+        return Handle(once, [torch.nn.Parameter(at * b) for b in start], knob=knob)
+
+    def late(at: float = 0.3, moved: float = 0.0) -> list[Tensor]:
+        """A late step from a start, the weights put elsewhere before it."""
+        handle = opened(UNTOUCHED, at)
+        for _ in range(RATE_BEFORE):
+            handle.step(gradients)
+        handle.put([p.detach() + moved * b for p, b in zip(handle.params, start, strict=True)])
+        return handle.advance(gradients)
 
     try:
         with seeded(0):
-            return find(opened, gradients)
+            found = find(opened, gradients)
+            # Who does alike from any start, but not where the weights are put elsewhere on the way, goes back.
+            if found.knob.outside and difference(late(), late(0.9)) <= INDEPENDENT:
+                return replace(found, knob=ANCHORED) if difference(late(), late(moved=0.6)) > OTHER_STEP else found
+            return found
     except Exception as error:
         cause = error.__cause__ or error
         raise TargetError(

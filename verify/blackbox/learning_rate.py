@@ -2,7 +2,8 @@
 
 Setting ``param_groups[i]["lr"]`` before every step is the rule; some call it otherwise, keep it on the object, keep
 one a rule (``lr`` and ``adamw_lr``), or read it once. Where no knob is honoured the step itself is scaled, which is
-exact for an update that does not read the weights.
+exact for an update that does not read the weights. One that puts them anew in each step (dual averaging: the start less
+a sum of gradients) is shown them where it has put them, and what it then does is scaled.
 """
 
 from __future__ import annotations
@@ -117,6 +118,7 @@ def _everywhere(optimizer: Any) -> list[Place]:
 GROUPS_LR = Knob("lr of the parameter groups", lambda o: _groups(o, lambda key: key == "lr"))
 UNTOUCHED = Knob("none is touched", lambda o: [])
 OUTSIDE = Knob("none: its steps are scaled from outside", lambda o: [], outside=True)
+ANCHORED = Knob("none: what it does to the weights that it has put is scaled from outside", lambda o: [], outside=True)
 KNOBS: tuple[Knob, ...] = (
     GROUPS_LR,
     Knob("every learning rate in the parameter groups", lambda o: _groups(o, is_rate)),

@@ -139,7 +139,7 @@ def conclude(
         claim=claim,
         reasons=(
             *nearly(name, defect, factor),
-            *(_stops(found) if why is NoNorm.STOPS else ()),
+            *_stops(found, why),
             *remarks(found, verdicts, tier),
             *_outcomes(verdicts),
             *(own_norm_missing(found, tier) if why is None else ()),
@@ -154,14 +154,18 @@ def conclude(
     )
 
 
-def _stops(found: Sequence[Measured]) -> list[str]:
-    """From when on weights stand still, and how large the gradient is there."""
-    said = []
+def _stops(found: Sequence[Measured], why: NoNorm | None) -> list[str]:
+    """From when on weights stand still, how large the gradient is there, and whether that is rounding."""
+    said, whatever = [], ", whatever the learning rate"
     for m in found:
+        rounded = m.exam.about is not None and m.exam.about.rounded_late
+        if (since := stopped(m)) is None or not (rounded or why is NoNorm.STOPS):
+            continue
         path = m.trajectory
         size = float((np.exp(path.log_scale[-1]) * path.lengths("gradient")).max())
-        since = f"its weights stand still from step {stopped(m):,} on, where the gradient's norm is {size:.0e}"
-        said.append(f"{m.problem.name}: {since}, whatever the learning rate.")
+        cause = ": shorter steps are lost in their digits, and no learning rate answers" if rounded else whatever
+        since_then = f"its weights stand still from step {since:,} on, where the gradient's norm is {size:.0e}"
+        said.append(f"{m.problem.name}: {since_then}{cause}.")
     return said
 
 

@@ -48,7 +48,7 @@ def stopped(m: Measured) -> int | None:
 
 def _stops(m: Measured, v: ProblemVerdict) -> bool:
     del v
-    return stopped(m) is not None
+    return stopped(m) is not None and not (m.exam.about is not None and m.exam.about.rounded_late)
 
 
 def _confined(m: Measured, v: ProblemVerdict) -> bool:

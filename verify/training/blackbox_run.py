@@ -224,7 +224,7 @@ class _Runs:
             if step > 1:
                 controller.saw(row[CHANGE], abs(row[MARGIN] - self.rows_before[run][MARGIN]), row[MOVED])
             if scale.follow(row[LOG_SCALE] / log(2.0), partial(self._rescale, run)):
-                self.offset[run] = scale.scale2
+                self.offset[run] = float(scale.scale2)  # an int of a run that explodes may be too long for a tensor
                 shift = torch.exp2(torch.tensor(scale.exponent, dtype=torch.float64))
                 self.fed[run] = list(unflatten(shift * self.gradient[run], self.shapes).values())
             factor = controller.choose(step, row[LENGTH])

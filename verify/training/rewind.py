@@ -33,11 +33,14 @@ def response_of(instances: Instances, weights: Weights, shapes: Shapes, gradient
     flat = weights.flat.clone()
     own = [vars(held.object) for held in objects]
     grads = [p.grad for p in params]
+    places = [(handle, handle.own) for handle in instances.handles]
 
     def put(kept: Sequence[dict[str, Any]], gradients: Sequence[torch.Tensor | None]) -> None:
         for held, attributes in zip(objects, kept, strict=True):
             held.object.__dict__ = attributes
         weights.flat.copy_(flat)
+        for handle, place in places:
+            handle.own = place  # a step makes a new list of it
         for p, g in zip(params, gradients, strict=True):
             p.grad = g
 

@@ -38,6 +38,7 @@ class _About:
     step_per_lr: float = 1.0
     rescalable: bool = True
     kept: dict = field(default_factory=dict)
+    rounded_late: bool = False
 
 
 @dataclass
@@ -61,8 +62,9 @@ def _seen(
     rescalable=True,
     theta=(0, 1, 2),
     kept=(),
+    rounded=False,
 ):
-    about = _About(random, length, rescalable, dict.fromkeys(kept, "l2 length"))
+    about = _About(random, length, rescalable, dict.fromkeys(kept, "l2 length"), rounded)
     exam = Exam("p", about=about, signature=signature, findings=findings)
     weights = {"W": np.zeros((3, 1, 2)), "a": np.array(theta, dtype=float)[:3, None, None]}
     return _Measured(exam, _Trajectory(np.array(margin)[:, None], weights))
@@ -113,6 +115,10 @@ def test_random_steps_whose_mean_closes_the_gap_are_no_reason(interval, why):
 def test_weights_are_confined_where_all_of_them_are():
     assert _why(_seen(kept=(TOGETHER,))) is NoNorm.CONFINED
     assert _why(_seen(kept=("W",))) is None
+
+
+def test_steps_that_are_lost_in_rounding_for_want_of_a_learning_rate_are_no_reason():
+    assert _why(_seen(theta=(0.0, 1.0, 1.0), rounded=True)) is None
 
 
 @pytest.mark.parametrize("why", CASES)

@@ -11,7 +11,7 @@ from torch import Tensor
 from maxmargin.verify.blackbox.conventions import PLAIN, SPLIT
 from maxmargin.verify.blackbox.difference import difference, rounding_unit_of
 from maxmargin.verify.blackbox.handle import Handle, Path
-from maxmargin.verify.blackbox.learning_rate import GROUPS_LR, OUTSIDE
+from maxmargin.verify.blackbox.learning_rate import ANCHORED, GROUPS_LR, OUTSIDE
 from maxmargin.verify.blackbox.targets import TargetError
 from maxmargin.verify.lab.harness.sentence import Place, Sentence
 from maxmargin.verify.lab.harness.session import Session, last_step
@@ -248,13 +248,15 @@ def _of_rate(found: Habits) -> Iterator[Sentence]:
     error = max(found.lr_knob_error, found.lr_error if has_own else 0.0)
     if error == inf:
         return
-    if found.lr_knob == OUTSIDE.name and has_own:
-        yield say(
-            f"{unheard}, nor anything else that looks like a learning rate; its steps are scaled from outside.",
-            own=found.lr_error,
-        )
-    elif found.lr_knob == OUTSIDE.name:
-        yield say("It has no learning rate that answers; its steps are scaled from outside.")
+    outside = {
+        OUTSIDE.name: "its steps are scaled from outside.",
+        ANCHORED.name: "each step puts the weights anew from what its state keeps. What it does to those that it put "
+        "is scaled from outside, so that a run is not as it would make it.",
+    }.get(found.lr_knob)
+    if outside and has_own:
+        yield say(f"{unheard}, nor anything else that looks like a learning rate; {outside}", own=found.lr_error)
+    elif outside:
+        yield say(f"It has no learning rate that answers; {outside}")
     elif has_own and found.lr_knob != GROUPS_LR.name:
         yield say(
             f"{unheard}; {{knob}} is heard instead, and is used (error {{error:.1e}}).",

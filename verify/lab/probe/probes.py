@@ -19,6 +19,7 @@ from maxmargin.models.blocks import Shapes
 from maxmargin.verify.blackbox.difference import difference, size
 from maxmargin.verify.blackbox.feeding import seeded
 from maxmargin.verify.blackbox.handle import Leaf, Path
+from maxmargin.verify.blackbox.learning_rate import ANCHORED, OUTSIDE
 from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.lab.harness.session import Session
 from maxmargin.verify.lab.probe.floor import floor_of, weights_below
@@ -105,6 +106,12 @@ class Probe(Habits):
         """Whether gradient and state can be rescaled together without changing what the optimizer does."""
         known = self.update_degree == self.update_degree and all(d == d for d in self.state_degrees.values())
         return known and self.rescaling_error <= OTHER_STEP
+
+    @property
+    def rounded_late(self) -> bool:
+        """Whether steps shrink with the gradients of a long run, and no learning rate answers that makes up for it."""
+        scaled = self.lr_knob in (OUTSIDE.name, ANCHORED.name)
+        return scaled and (self.stays or isnan(self.update_degree))
 
     @property
     def exactly_invariant(self) -> bool:
