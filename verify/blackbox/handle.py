@@ -224,9 +224,10 @@ def _find_rate(target: Target, like: Sequence[torch.nn.Parameter]) -> Rate:
         with seeded(0):
             found = find(opened, gradients)
             # Who does alike from any start, but not where the weights are put elsewhere on the way, goes back.
-            if found.knob.outside and difference(late(), late(0.9)) <= INDEPENDENT:
-                return replace(found, knob=ANCHORED) if difference(late(), late(moved=0.6)) > OTHER_STEP else found
-            return found
+            if not found.knob.outside or difference(plain := late(), late(0.9)) > INDEPENDENT:
+                return found
+            far = max(0.6, size(plain) / size(start))
+            return replace(found, knob=ANCHORED) if difference(plain, late(moved=far)) > OTHER_STEP else found
     except Exception as error:
         cause = error.__cause__ or error
         raise TargetError(
