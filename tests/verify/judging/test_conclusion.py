@@ -11,6 +11,7 @@ from msgspec import structs
 
 from maxmargin.models import problems
 from maxmargin.solvers.norms import ParameterNorm, get_norm
+from maxmargin.verify.blackbox.learning_rate import ANCHORED
 from maxmargin.verify.engine.trajectory import Trajectory
 from maxmargin.verify.evidence.measure import Evidence
 from maxmargin.verify.evidence.measured import Measured
@@ -331,6 +332,7 @@ def test_what_is_not_approximately(changes):
             "Twice the learning rate, set on the way, does not move twice as far (error 5.0e-01).",
         ),
         ({"memory": inf}, "forgets", "Its state never forgets"),
+        ({"lr_knob": ANCHORED.name}, "goes on from its weights", "each step puts the weights anew"),
     ],
 )
 def test_each_finding_is_a_hypothesis_and_a_sentence(changes, unmet, text):
@@ -340,6 +342,11 @@ def test_each_finding_is_a_hypothesis_and_a_sentence(changes, unmet, text):
     if text is not None:
         assert text in reasons
         assert text not in " ".join(_conclude().reasons)
+
+
+def test_no_run_at_another_pace_refutes_who_puts_the_weights_anew():
+    """A hypothesis of the theorem, as it is the run that was not the optimizer's."""
+    assert about_optimizer(replace(SOUND, lr_knob=ANCHORED.name))["goes on from its weights"].kind == "theorem"
 
 
 def test_a_sound_optimizer_meets_every_hypothesis():

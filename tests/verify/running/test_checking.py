@@ -190,6 +190,32 @@ def test_who_stops_has_no_norm_for_that_reason(monkeypatch):
     assert check(Tires, kwargs={"least": 0.0}, problems=["blocks"]).why is None
 
 
+class Sums(torch.optim.Optimizer):
+    """Coordinate-wise dual averaging without a learning rate: what is small beside the sums is lost in their digits."""
+
+    def __init__(self, params):
+        super().__init__(params, {})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                state = self.state[p]
+                state.setdefault("x0", p.clone())
+                state["z"] = state.get("z", 0) + p.grad
+                state["n"] = state.get("n", 0) + p.grad**2
+                p.copy_(state["x0"] - state["z"] / (1 + state["n"].sqrt()))
+
+
+def test_who_stands_still_for_want_of_digits_is_not_said_to_stop(monkeypatch):
+    monkeypatch.setitem(training.STEPS, "quick", 10_000)
+    found = check(Sums, problems=["blocks"])
+    assert (found.answer, found.why) == (Answer.UNDECIDED, None)
+    assert "its weights stand still from step " in found.reasons[0]
+    assert found.reasons[0].endswith("shorter steps are lost in their digits, and no learning rate answers.")
+    assert "each step puts the weights anew" in " ".join(found.reasons)
+
+
 def test_error_feedback_maximizes_the_margin_that_its_steps_make_in_the_mean():
     """No single step is steepest descent's (0.4 aligned); what each rounds away is made up for later."""
     found = check(ErrorFeedback, problems=["blocks"])
