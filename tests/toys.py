@@ -129,3 +129,20 @@ def newton_schulz(m, steps=5, dtype=torch.bfloat16):
         a = x @ x.T
         x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
     return (x.T if m.shape[0] > m.shape[1] else x).double()
+
+
+class Sums(torch.optim.Optimizer):
+    """Coordinate-wise dual averaging without a learning rate: what is small beside the sums is lost in their digits."""
+
+    def __init__(self, params):
+        super().__init__(params, {})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                state = self.state[p]
+                state.setdefault("x0", p.clone())
+                state["z"] = state.get("z", 0) + p.grad
+                state["n"] = state.get("n", 0) + p.grad**2
+                p.copy_(state["x0"] - state["z"] / (1 + state["n"].sqrt()))

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from toys import ErrorFeedback, OnSphere, SignDescent, Tires
+from toys import ErrorFeedback, OnSphere, SignDescent, Sums, Tires
 
 from maxmargin.models import problems
 from maxmargin.solvers.norms import NormError, get_norm
@@ -188,23 +188,6 @@ def test_who_stops_has_no_norm_for_that_reason(monkeypatch):
     assert "on, where the gradient's norm is " in found.reasons[0]
     assert "nan" not in " ".join(found.reasons)
     assert check(Tires, kwargs={"least": 0.0}, problems=["blocks"]).why is None
-
-
-class Sums(torch.optim.Optimizer):
-    """Coordinate-wise dual averaging without a learning rate: what is small beside the sums is lost in their digits."""
-
-    def __init__(self, params):
-        super().__init__(params, {})
-
-    @torch.no_grad()
-    def step(self, closure=None):
-        for group in self.param_groups:
-            for p in group["params"]:
-                state = self.state[p]
-                state.setdefault("x0", p.clone())
-                state["z"] = state.get("z", 0) + p.grad
-                state["n"] = state.get("n", 0) + p.grad**2
-                p.copy_(state["x0"] - state["z"] / (1 + state["n"].sqrt()))
 
 
 def test_who_stands_still_for_want_of_digits_is_not_said_to_stop(monkeypatch):

@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 import torch
-from toys import Descent
+from toys import Descent, Sums
 
 from maxmargin.models import problems
 from maxmargin.verify.blackbox.targets import load
@@ -67,7 +67,7 @@ def onward(batch, first, last):
         batch.look()
 
 
-@pytest.mark.parametrize("target", [torch.optim.Adagrad, Counts, Wraps, torch.optim.Adam])
+@pytest.mark.parametrize("target", [torch.optim.Adagrad, Counts, Wraps, torch.optim.Adam, Sums])
 def test_a_run_goes_on_as_if_nobody_had_asked(target):
     asked, plain = runs_of(target), runs_of(target)
     for begin in (1, 40):
