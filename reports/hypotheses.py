@@ -33,6 +33,8 @@ MEANING = {
     "beta1 <= beta2": "what the theorem on Adam asks of its two memories",
     "blocks as far as the norm says": "the largest ratio of how far blocks move to how far the norm says that they do",
     "the same norm at realistic shapes": "whether large blocks follow the same norm as small ones; else which do not",
+    "goes on from its weights": "a step begins where the weights are; one that puts them anew from its state (dual "
+    "averaging) is trained as if they were where it put them, which it would not do",
     "forgets": "steps after which an impulse in the gradient is forgotten",
 }
 
