@@ -213,12 +213,12 @@ def _find_rate(target: Target, like: Sequence[torch.nn.Parameter]) -> Rate:
         return Handle(once, [torch.nn.Parameter(at * b) for b in start], knob=knob)
 
     def late(at: float = 0.3, moved: float = 0.0) -> list[Tensor]:
-        """A late step from a start, the weights put elsewhere before it."""
+        """Late steps from a start, the weights put elsewhere before them; one may go back in some of its calls only."""
         handle = opened(UNTOUCHED, at)
         for _ in range(RATE_BEFORE):
             handle.step(gradients)
         handle.put([p.detach() + moved * b for p, b in zip(handle.params, start, strict=True)])
-        return handle.advance(gradients)
+        return [move for _ in range(RATE_BEFORE) for move in handle.advance(gradients)]
 
     try:
         with seeded(0):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from maxmargin.verify.blackbox.handle import Handle
-from maxmargin.verify.blackbox.learning_rate import is_rate
+from maxmargin.verify.blackbox.learning_rate import ANCHORED, is_rate
 from maxmargin.verify.blackbox.targets import load
 
 ONE = torch.ones(3, 2, dtype=torch.float64)
@@ -173,6 +173,26 @@ class FromTheStart(torch.optim.Optimizer):
                 state["z"] = state.get("z", 0) + p.grad
                 state["t"] = state.get("t", 0) + 1
                 p.copy_(x0 - 0.1 * state["z"] / state["t"] ** 0.5)
+
+
+class BackNowAndThen(NoRate):
+    """Lookahead without a learning rate: every fifth step goes half the way back to weights of its own."""
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        super().step()
+        for group in self.param_groups:
+            for p in group["params"]:
+                state = self.state[p]
+                state["t"] = state.get("t", 0) + 1
+                slow = state.setdefault("slow", p.clone())
+                if state["t"] % 5 == 0:
+                    p.copy_(slow.lerp_(p, 0.5))
+
+
+@pytest.mark.parametrize(("target", "anchored"), [(FromTheStart, True), (BackNowAndThen, True), (NoRate, False)])
+def test_who_goes_back_from_where_the_weights_are_put_is_known(target, anchored):
+    assert (_handle(target).rate.knob.name == ANCHORED.name) == anchored
 
 
 @pytest.mark.parametrize("kept", ["state", "group"])
