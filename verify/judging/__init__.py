@@ -5,13 +5,13 @@ Imports evidence, results and the table of thresholds. Read ``rules.py`` first, 
 In short
 --------
 A direction belongs to the norm N whose set of KKT points it reaches. **HOLDS** takes evidence for N and against every
-other norm: the KKT gap under N is at most {gap_linear} on linear models ({gap_network} on networks) and closes, the
-whole 95 % interval of its slope below {FALLING}; each other norm whose gap at N's own point is {APART} or more still
-has {TOLD} of that gap; steps are {steps_linear} ({steps_network}) aligned with steepest descent under N; each
-hypothesis of the theorem, and each probe of the optimizer, is met. **FAILS** takes evidence too: another norm's set
-is reached (at most {LEFT} of its gap is left), or the gap stands still above {PLATEAU} at margins of {LATE_MARGIN},
-or steps are plainly not N's; an unmet hypothesis of the theorem forbids it. All else is **INCONCLUSIVE**, with what
-is missing. Less evidence never makes a verdict easier.
+other norm: the KKT gap under N is at most {gap_linear} on linear models ({gap_network} on networks) and closes, like
+a power of the steps whose whole 95 % interval is below {FALLING}; each other norm whose gap at N's own point is
+{APART} or more still has {TOLD} of that gap; steps are {steps_linear} ({steps_network}) aligned with steepest descent
+under N; each hypothesis of the theorem, and each probe of the optimizer, is met. **FAILS** takes evidence too:
+another norm's set is reached (at most {LEFT} of its gap is left), or the gap stands still above {PLATEAU} at margins
+of {LATE_MARGIN}, or steps are plainly not N's; an unmet hypothesis of the theorem forbids it. All else is
+**INCONCLUSIVE**, with what is missing. Less evidence never makes a verdict easier.
 
 How a verdict is reached
 ------------------------
