@@ -175,8 +175,8 @@ check leaves its verdict as it is. Where one flips some, checks were run again w
 
 {checks} checks ({tables}); {variations} variations of {names} numbers. Of the {pairs:,} pairs of a check and a
 variation {calm:,} flip no comparison, {flipped:,} flip some; {again:,} of these were run again, and {changed} changed a
-verdict. {unseen} numbers were compared in no check: those of rules that none of them came to, and how many, how large
-and how long experiments are.
+verdict, {crossed} of them from HOLDS to FAILS or back. {unseen} numbers were compared in no check: those of rules that
+none of them came to, and how many, how large and how long experiments are.
 """
 
 
@@ -197,7 +197,8 @@ def page(done: Done, every: Sequence[str]) -> str:
         HEAD.format(
             checks=len(first), tables=", ".join(f"{count} of {name}" for name, count in tables.items()),
             variations=len(every), names=len(names), pairs=pairs, calm=pairs - some, flipped=some, again=len(again),
-            changed=len(changed), unseen=len(set(names) - seen),
+            changed=len(changed), crossed=sum(_crossed(first[row]["said"], said) for (row, _), said in changed.items()),
+            unseen=len(set(names) - seen),
         ),
         "| threshold | factor | flips a comparison in | run again | changed |",
         "|---|---|---|---|---|",
@@ -214,6 +215,14 @@ def page(done: Done, every: Sequence[str]) -> str:
     out += ["", f"Compared, and flipped nowhere ({len(calm)}): {', '.join(f'`{n}`' for n in calm)}."]
     out += ["", f"Compared nowhere ({len(unseen)}): {', '.join(f'`{n}`' for n in unseen)}."]
     return "\n".join(out) + "\n"
+
+
+def _crossed(one: str, two: str) -> bool:
+    """Whether of two answers one is HOLDS and the other FAILS."""
+    from maxmargin.verify.results.answer import Answer
+
+    outcomes = {str(a): a.outcome.value for a in Answer}
+    return {outcomes.get(said.partition(",")[0]) for said in (one, two)} == {"holds", "fails"}
 
 
 def main() -> None:
