@@ -131,18 +131,32 @@ def newton_schulz(m, steps=5, dtype=torch.bfloat16):
     return (x.T if m.shape[0] > m.shape[1] else x).double()
 
 
-class Sums(torch.optim.Optimizer):
-    """Coordinate-wise dual averaging without a learning rate: what is small beside the sums is lost in their digits."""
-
-    def __init__(self, params):
-        super().__init__(params, {})
+class PutAnew(Descent):
+    """Dual averaging: each step puts the weights at their start, less the sum of the gradients over √t."""
 
     @torch.no_grad()
     def step(self, closure=None):
         for group in self.param_groups:
             for p in group["params"]:
                 state = self.state[p]
-                state.setdefault("x0", p.clone())
-                state["z"] = state.get("z", 0) + p.grad
-                state["n"] = state.get("n", 0) + p.grad**2
-                p.copy_(state["x0"] - state["z"] / (1 + state["n"].sqrt()))
+                p.copy_(self.start(p, state, group) - group.get("lr", 1.0) * self.direction(p, state))
+
+    def start(self, p, state, group):
+        return state.setdefault("x0", p.clone())
+
+    def direction(self, p, state):
+        state["z"] = state.get("z", 0) + p.grad
+        state["t"] = state.get("t", 0) + 1
+        return state["z"] / state["t"] ** 0.5
+
+
+class Sums(PutAnew):
+    """The same by coordinate, without a learning rate: what is small beside the sums is lost in their digits."""
+
+    def __init__(self, params):
+        torch.optim.Optimizer.__init__(self, params, {})
+
+    def direction(self, p, state):
+        state["z"] = state.get("z", 0) + p.grad
+        state["n"] = state.get("n", 0) + p.grad**2
+        return state["z"] / (1 + state["n"].sqrt())

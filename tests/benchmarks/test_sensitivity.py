@@ -148,3 +148,18 @@ def test_what_is_run_again_is_spread_over_the_checks():
     done |= {("t: a", "P*2.0"): {}, ("t: a", "Q*2.0"): {}}
     assert [(row.name, v) for row, v in bench.flipped(rows, done, 1)] == [("b", "R*2.0")]
     assert len(list(bench.flipped(rows, done, 3))) == 7
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "crossed"),
+    [
+        ("holds, linf", "refuted, None", True),
+        ("holds to a factor, None", "holds in regimes, linf", True),
+        ("holds, linf", "holds in regimes, linf", False),
+        ("holds, linf", "undecided, None", False),
+        ("refuted, None", "no norm, None", False),
+        ("refuted, None", "error, ValueError: no", False),
+    ],
+)
+def test_an_answer_crosses_from_holds_to_fails_or_back(one, two, crossed):
+    assert script("bench_sensitivity")._crossed(one, two) == crossed

@@ -158,7 +158,8 @@ class Handle:
         """Put the weights elsewhere, and with them the parts of the state that are places among them."""
         if self.own and not copies:
             self.own = [o + (w - p.detach()) for o, w, p in zip(self.own, weights, self.params, strict=True)]
-        for leaf in self.leaves() if copies and not self.own else ():
+        leaves = self.leaves() if copies and not self.own else ()  # where it is shown its own places, they stay
+        for leaf in leaves:
             if leaf.path in copies and leaf.parameter is not None:
                 leaf.value.copy_(weights[leaf.parameter] + (leaf.value - self.params[leaf.parameter].detach()))
         self._place(weights)

@@ -12,7 +12,7 @@ from maxmargin.solvers.norms import Norm, get_norm
 from maxmargin.verify.evidence.measured import Measured
 from maxmargin.verify.judging.facts import untold
 from maxmargin.verify.judging.guarantee import factor_of
-from maxmargin.verify.judging.no_norm import no_norm, stopped
+from maxmargin.verify.judging.no_norm import no_norm, rounded_late, stopped
 from maxmargin.verify.judging.own_norm import OwnNorm, own_norm, own_norm_missing
 from maxmargin.verify.judging.wording import nearly, reach, remarks, stand_in
 from maxmargin.verify.lab.faults.finding import Kind
@@ -156,16 +156,16 @@ def conclude(
 
 def _stops(found: Sequence[Measured], why: NoNorm | None) -> list[str]:
     """From when on weights stand still, how large the gradient is there, and whether that is rounding."""
-    said, whatever = [], ", whatever the learning rate"
+    said = []
     for m in found:
-        rounded = m.exam.about is not None and m.exam.about.rounded_late
-        if (since := stopped(m)) is None or not (rounded or why is NoNorm.STOPS):
+        since, rounded = stopped(m), rounded_late(m)
+        if since is None or not (rounded or why is NoNorm.STOPS):
             continue
         path = m.trajectory
         size = float((np.exp(path.log_scale[-1]) * path.lengths("gradient")).max())
-        cause = ": shorter steps are lost in their digits, and no learning rate answers" if rounded else whatever
-        since_then = f"its weights stand still from step {since:,} on, where the gradient's norm is {size:.0e}"
-        said.append(f"{m.problem.name}: {since_then}{cause}.")
+        at = f"its weights stand still from step {since:,} on, where the gradient's norm is {size:.0e}"
+        lost = ": shorter steps are lost in their digits, and no learning rate answers"
+        said.append(f"{m.problem.name}: {at}{lost if rounded else ', whatever the learning rate'}.")
     return said
 
 

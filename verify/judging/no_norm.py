@@ -46,9 +46,14 @@ def stopped(m: Measured) -> int | None:
     return since if 2 * since <= path.steps[-1] else None
 
 
+def rounded_late(m: Measured) -> bool:
+    """Whether a black box's late steps are lost in the digits of its weights, so that where they stop says nothing."""
+    return m.exam.about is not None and m.exam.about.rounded_late
+
+
 def _stops(m: Measured, v: ProblemVerdict) -> bool:
     del v
-    return stopped(m) is not None and not (m.exam.about is not None and m.exam.about.rounded_late)
+    return stopped(m) is not None and not rounded_late(m)
 
 
 def _confined(m: Measured, v: ProblemVerdict) -> bool:

@@ -7,6 +7,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from toys import Sums
 
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.learning_rate import ANCHORED, is_rate
@@ -154,25 +155,12 @@ def test_a_step_is_as_long_as_asked_wherever_the_rate_is(target, knob, honoured)
     assert half == pytest.approx(0.5 * base, rel=1e-12)
 
 
-class FromTheStart(torch.optim.Optimizer):
-    """Dual averaging, no learning rate: each step puts the weights at their start less the sum of the gradients."""
+class StartsInTheGroup(Sums):
+    """Keeps where the weights began in a list of the group."""
 
-    def __init__(self, params, kept="state"):
-        super().__init__(params, {})
-        self.kept = kept
-
-    @torch.no_grad()
-    def step(self, closure=None):
-        for group in self.param_groups:
-            if self.kept == "group":
-                starts = group.setdefault("x0", [p.clone() for p in group["params"]])
-            else:
-                starts = [self.state[p].setdefault("x0", p.clone()) for p in group["params"]]
-            for p, x0 in zip(group["params"], starts, strict=True):
-                state = self.state[p]
-                state["z"] = state.get("z", 0) + p.grad
-                state["t"] = state.get("t", 0) + 1
-                p.copy_(x0 - 0.1 * state["z"] / state["t"] ** 0.5)
+    def start(self, p, state, group):
+        starts = group.setdefault("x0", [q.clone() for q in group["params"]])
+        return starts[next(i for i, q in enumerate(group["params"]) if q is p)]
 
 
 class BackNowAndThen(NoRate):
@@ -190,19 +178,19 @@ class BackNowAndThen(NoRate):
                     p.copy_(slow.lerp_(p, 0.5))
 
 
-@pytest.mark.parametrize(("target", "anchored"), [(FromTheStart, True), (BackNowAndThen, True), (NoRate, False)])
+@pytest.mark.parametrize(("target", "anchored"), [(Sums, True), (BackNowAndThen, True), (NoRate, False)])
 def test_who_goes_back_from_where_the_weights_are_put_is_known(target, anchored):
     assert (_handle(target).rate.knob.name == ANCHORED.name) == anchored
 
 
-@pytest.mark.parametrize("kept", ["state", "group"])
-def test_steps_scaled_from_outside_stay_so_where_the_weights_are_put_anew_in_each(kept):
+@pytest.mark.parametrize("target", [Sums, StartsInTheGroup])
+def test_steps_scaled_from_outside_stay_so_where_the_weights_are_put_anew_in_each(target):
     generator = torch.Generator().manual_seed(0)
     start = [torch.randn(s, generator=generator, dtype=torch.float64) for s in [(3, 2), (3, 2), (3,)]]
     gradients = [[torch.randn(b.shape, generator=generator, dtype=torch.float64) for b in start] for _ in range(9)]
     ends = []
     for factor in (1.0, 8.0):
-        handle = Handle(load(FromTheStart, {"kept": kept}), [torch.nn.Parameter(b.clone()) for b in start])
+        handle = Handle(load(target), [torch.nn.Parameter(b.clone()) for b in start])
         handle.set_lr(factor)
         assert handle.rate.knob.outside
         for step in gradients:

@@ -8,7 +8,7 @@ import weakref
 import pytest
 import torch
 from toys import Descent as Custom
-from toys import SignDescent
+from toys import PutAnew, SignDescent
 
 from maxmargin.solvers.schedules.lag import resonance_limit
 from maxmargin.verify.blackbox.learning_rate import ANCHORED, OUTSIDE
@@ -679,25 +679,8 @@ def test_short_steps_scaled_from_outside_are_not_taken_for_a_dependence_on_the_s
     assert about.defect <= EXACT_SCALE
 
 
-class DualAveraging(torch.optim.Optimizer):
-    """x0 − η Σ g / √t: twice the learning rate, set on the way, moves it by all that it has moved so far."""
-
-    def __init__(self, params, lr=1e-2):
-        super().__init__(params, {"lr": lr})
-
-    @torch.no_grad()
-    def step(self, closure=None):
-        for group in self.param_groups:
-            for p in group["params"]:
-                state = self.state[p]
-                state.setdefault("x0", p.clone())
-                state["z"] = state.get("z", 0) + p.grad
-                state["t"] = state.get("t", 0) + 1
-                p.copy_(state["x0"] - group["lr"] * state["z"] / state["t"] ** 0.5)
-
-
 def test_weights_that_are_put_anew_in_each_step_are_proportional_to_their_gradients():
-    about = _probe(DualAveraging)
+    about = _probe(PutAnew)
     assert about.lr_knob == ANCHORED.name
     assert (about.update_degree, about.stays) == (1, True)
     assert about.defect <= EXACT_SCALE
