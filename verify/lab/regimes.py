@@ -21,7 +21,7 @@ from maxmargin.verify.lab.harness.session import Degree, Session
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.thresholds.judging import INDEPENDENT
 from maxmargin.verify.thresholds.probe import EXACT_SCALE, OTHER_STEP, STEP_LOST
-from maxmargin.verify.thresholds.twin import REGIME_DEEPEST, REGIME_FAR, REGIME_STRIDE, REGIME_WIDTH
+from maxmargin.verify.thresholds.twin import REGIME_DEEPEST, REGIME_FAR, REGIME_STRIDE, REGIME_WIDTH, SHORT_ENDS
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ def regimes(target: Target, shapes: Shapes, about: Probe, seed: int = 0) -> Regi
     if about.random > INDEPENDENT or about.decay > 0 or about.value_dependence > INDEPENDENT:
         return None
     with seeded(0):
-        return _found(_Scales(target, shapes, seed, tuple(about.uneven.values())))
+        ends = SHORT_ENDS if about.state_formats else (REGIME_DEEPEST[0], REGIME_DEEPEST[0] + REGIME_FAR)
+        return _found(_Scales(target, shapes, seed, tuple(about.uneven.values())), *ends)
 
 
 class _Scales:
@@ -90,7 +91,8 @@ class _Scales:
         return difference(self.at(end[0], end[1]), self.at(k, end[1])) <= OTHER_STEP
 
 
-def _found(scales: _Scales) -> Regimes | None:
+def _found(scales: _Scales, least: int, most: int) -> Regimes | None:
+    """The regimes; gradients far below are at most 2^least, those far above 2^most."""
     above = _end(scales, range(0, REGIME_DEEPEST[0] + 1, REGIME_STRIDE))
     if above is None:
         return None
@@ -104,8 +106,8 @@ def _found(scales: _Scales) -> Regimes | None:
 
     return Regimes(
         floor=scales.session.norm * 2.0**top,
-        above=_in_units(scales.target, max(0, top + REGIME_FAR), above[1]),
-        below=_in_units(scales.target, top - REGIME_FAR, below[1]),
+        above=_in_units(scales.target, max(0, min(top + REGIME_FAR, most)), above[1]),
+        below=_in_units(scales.target, min(top - REGIME_FAR, least), below[1]),
         degrees=(_of_all(above[1]), _of_all(below[1])),
     )
 

@@ -33,7 +33,7 @@ from maxmargin.verify.results.profiles import profiles
 from maxmargin.verify.running.orphans import end_with
 from maxmargin.verify.running.spread import Backend
 from maxmargin.verify.thresholds.table import Bounds
-from maxmargin.verify.thresholds.training import LONGER_RUN, LONGEST_RUN, NEEDED_MARGIN
+from maxmargin.verify.thresholds.training import LAST_RUN, LONGER_RUN, LONGEST_RUN, NEEDED_MARGIN
 from maxmargin.verify.training.train import Training
 
 Result = TypeVar("Result")
@@ -134,21 +134,23 @@ class Job:
         """The run that may decide what this one did not.
 
         It has as many steps as a gap that closes seems to need. Where it does not, or not in time, it is longer and
-        goes at a fraction of the pace: a black box, whose steps are slow, once, and so is the full tier.
+        goes at a fraction of the pace: a black box, whose steps are slow, once, and so is the full tier. The engine,
+        whose steps are fast, goes on with a gap that closes at the slowest of these paces.
 
         Returns:
             How it is trained; None where no run may decide, or it would take too long.
         """
         if not decision.another_run_may_do:
             return None
-        share = LONGEST_RUN if self.tier == "quick" else LONGER_RUN
-        needed, most = decision.facts.steps_needed or 0.0, share * self.training.steps
+        native, share = isinstance(training.trainee, Optimizer), LONGEST_RUN if self.tier == "quick" else LONGER_RUN
+        slowest = decision.facts.slower * share <= 1
+        last = LAST_RUN if slowest and native and self.tier == "quick" else share
+        needed, most = decision.facts.steps_needed or 0.0, last * self.training.steps
         steps = LONGER_RUN * training.steps
         snapshot = _after(training.snapshot)
         if needed and max(steps, needed) <= most:
             return replace(training, steps=int(min(max(steps, NEEDED_MARGIN * needed), most)), snapshot=snapshot)
-        once = training is not self.training and not isinstance(training.trainee, Optimizer)
-        if once or decision.facts.slower * share <= 1:
+        if slowest or (not native and training is not self.training):
             return None
         slower = training.pace.slower(1.0 / LONGER_RUN)
         return replace(training, steps=int(min(steps, most)), pace=slower, snapshot=snapshot)

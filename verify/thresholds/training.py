@@ -32,6 +32,10 @@ CONNECT = named("CONNECT", 10.0, "seconds", "within which a Dask scheduler has t
 LONGEST_RUN = named("LONGEST_RUN", 16.0, "times the quick tier's steps",
     "at most; what needs more is left to the full tier, which takes LONGER_RUN times its own at most",
     "minutes")
+LAST_RUN = named("LAST_RUN", 64.0, "times the quick tier's steps",
+    "at most, of a run of the engine whose gap closes at the slowest pace that is tried",
+    "minutes; Adamax on a network: its direction moved by 0.076 in the last half decade of 6e7 steps, 0.083 in the one "
+    "before; after 2.6e8 it holds")
 NEEDED_MARGIN = named("NEEDED_MARGIN", 1.25, "times the steps that seem to be needed",
     "are made",
     "they are read off a slope")

@@ -111,6 +111,10 @@ REGIME_FAR = named("REGIME_FAR", 60, "log₂",
     "from the size at which one regime passes into the other to that at which each is measured",
     "gradients of a rehearsal wander over 2^±17, and eps must stay below rounding (2^−53 of what it is added to, or "
     "that of it)")
+SHORT_ENDS = named("SHORT_ENDS", (-90, 42), "log₂",
+    "smallest and largest gradients, from order one, that are fed to state in float32 where each regime is measured",
+    "squares of 2^42, rescaled by 2^20, are below float32's 2^127; those of 2^−90 vanish wholly, and what is left of "
+    "larger ones is no power of them")
 REGIME_WIDTH = named("REGIME_WIDTH", 20, "log₂",
     "within which one regime passes into the other; what is neither's further away is a third",
     "an eps beside entries from 1e-3 to 1: 14")

@@ -51,6 +51,32 @@ class Steps(Momentum):
         return torch.where(size > 1, g / size, torch.where(size > 1e-12, g / size**0.5, 1e6 * g))
 
 
+class ShortAdam(Descent):
+    """Adam, its state in float32, as older packages have it."""
+
+    def __init__(self, params, lr=1e-3, eps=1e-8):
+        super().__init__(params, lr)
+        self.eps = eps
+
+    def direction(self, p, state):
+        g = p.grad.float()
+        m, v = state.setdefault("m", torch.zeros_like(g)), state.setdefault("v", torch.zeros_like(g))
+        m.mul_(0.9).add_(0.1 * g)
+        v.mul_(0.95).add_(0.05 * g**2)
+        return (m / (v.sqrt() + self.eps)).double()
+
+
+@pytest.mark.parametrize("eps", [1e-2, 1e-5, 1e-8])
+def test_squares_that_state_in_float32_keeps_end_in_neither_regime(eps):
+    two = _found(ShortAdam, {"eps": eps})
+    assert two.degrees == (0.0, 1.0)
+    for part in (two.above, two.below):
+        about = probe(part, SHAPES)
+        assert about.state_formats
+        assert about.rescalable
+        assert about.defect <= 1e-6  # float32's rounding
+
+
 @pytest.mark.parametrize("eps", [1e-3, 1e-8, 1e-20, 1e-45, 1e-90])
 def test_an_eps_makes_two_regimes_of_adam_wherever_it_lies(eps):
     """√v is 10 eps to 100 eps, entry by entry, where a step has changed by 10 %."""

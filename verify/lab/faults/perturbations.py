@@ -200,15 +200,16 @@ def weights(case: Case) -> Iterator[Finding]:
     other = {n: OTHER_WEIGHTS * x for n, x in case.start.items()}
     changed = case.run(case.history, other)
     tiny = [{n: g / LOUD_GRADIENT for n, g in row.items()} for row in case.history]
-    small = _changes(case.run(tiny), case.run(tiny, other))
-    unit = rounding_unit_of(case.subject.probe.weight_format)
+    short = case.run(tiny)
+    small = _changes(short, case.run(tiny, other))
+    rounding = ROUNDINGS * rounding_unit_of(case.subject.probe.weight_format) * abs(OTHER_WEIGHTS)
     for name, x in case.start.items():
         usual, moved = case.usual[name], changed[name] - case.usual[name]
         size = changed_by(changed[name], usual)
-        noise = (
-            ROUNDINGS * unit * abs(OTHER_WEIGHTS) * float(np.linalg.norm(x)) / max(float(np.linalg.norm(usual)), 1e-300)
+        least, least_small = (  # smaller changes may be the rounding of the weights
+            max(WEIGHT_DEPENDENT, rounding * float(np.linalg.norm(x)) / max(float(np.linalg.norm(step)), 1e-300))
+            for step in (usual, short[name])
         )
-        least = max(WEIGHT_DEPENDENT, noise)  # smaller changes may be the rounding of the weights
         facts: dict[str, float] = {}
         if size > DECAYED[0] and _cos(moved, x) > DECAYED[1]:
             facts["rate"] = float(np.linalg.norm(moved) / ((1 - OTHER_WEIGHTS) * np.linalg.norm(x)))
@@ -216,15 +217,15 @@ def weights(case: Case) -> Iterator[Finding]:
         elif size > least and _cos(changed[name], usual) > 1 - WEIGHT_DEPENDENT:
             facts["ratio"] = float(np.linalg.norm(changed[name]) / np.linalg.norm(usual))
             form = "the step on {block} is {ratio:.3g} times as long when the weights are doubled: a trust ratio"
-        elif max(size, small[name]) > least:
+        elif size > least or small[name] > least_small:
             facts = {"other": OTHER_WEIGHTS, "gradients": 1 / LOUD_GRADIENT}
             form = (
                 "the step on {block} depends on the weights: it changes by {size:.2g} (relative) with weights "
                 "{other:g} times"
             )
-            if not size > small[name]:
+            if small[name] > least_small and not (size > least and size > small[name]):
                 form += ", gradients {gradients:g} times as large"
-            size = max(size, small[name])
+                size = small[name]
         else:
             continue
         yield Finding.of(Kind.WEIGHTS, name, size, form, **facts)
