@@ -34,9 +34,10 @@ FAILS takes one of these, and no hypothesis of the theorem unmet:
 - *another norm's* set is reached: its gap is within the bound and at most LEFT of what it is at θ*, while Γ_N does not
   close;
 - Γ_N *stands still* above PLATEAU: none of the interval of its slope is below FALLING (where steps under constant
-  gradients are not N's: not all of it), and margins are LATE_MARGIN, or those steps are not N's;
+  gradients are not N's: not all of it), and margins are LATE_MARGIN in a run whose learning rate is honoured, or those
+  steps are not N's;
 - steps are *misaligned*, late in training and under constant gradients; where the latter were not taken, or are made
-  by chance, late in training, with margins of LATE_MARGIN, while Γ_N is seen to stand still, or nearly;
+  by chance, late in training, with margins of LATE_MARGIN in such a run, while Γ_N is seen to stand still, or nearly;
 - they leave *no norm a chance elsewhere*: at a realistic shape they plainly miss the norm that they follow exactly on
   small blocks, or move otherwise far; parameters of one shape are mixed up; far below a floor they follow the weights;
   or as gradients vanish some blocks stand still beside others.

@@ -147,10 +147,17 @@ class Facts:
     def stands(self) -> bool:
         """Whether the gap stands still at a size that counts; of foreign steps, if it is not seen to fall.
 
-        Steps that are not known to be another's refute nothing before margins are large: a long memory takes its time.
+        Steps that are not known to be another's refute nothing before margins are large: a long memory takes its time;
+        nor in a run whose learning rate is not honoured, which is not led as it would be.
         """
         still = self.movement is Reason.FLAT or (self.movement is Reason.NEARLY_FLAT and self.foreign_steps)
-        return still and self.gap > PLATEAU and (self.foreign_steps or not self.early)
+        return still and self.gap > PLATEAU and (self.foreign_steps or (self.led and not self.early))
+
+    @property
+    def led(self) -> bool:
+        """Whether the learning rate is honoured, as far as is known, so that the run is the optimizer's own."""
+        rate = self.hypotheses.get("learning rate honoured")
+        return rate is None or rate.met is not False
 
     @property
     def early(self) -> bool:
@@ -165,7 +172,7 @@ class Facts:
     @property
     def refuted_by_steps(self) -> bool:
         """Whether steps that are not the norm's refute it: what is not known of others speaks for neither side."""
-        stands = self.movement in (Reason.FLAT, Reason.NEARLY_FLAT) and not self.early
+        stands = self.movement in (Reason.FLAT, Reason.NEARLY_FLAT) and not self.early and self.led
         return self.misaligned and (self.foreign_steps or stands)
 
     # -- What a pass asks -----------------------------------------------------------------------------------------

@@ -51,6 +51,9 @@ LOUD_GRADIENT = named("LOUD_GRADIENT", 1e4, "times",
 NO_INFLUENCE = named("NO_INFLUENCE", 1e-9, "relative", "change of a step that shows no influence at all", "float64")
 CROSS_BLOCKS = named("CROSS_BLOCKS", 1e-2, "relative",
     "change of one block's step with the sign of another's gradients")
+MIXED_UP_SEEDS = named("MIXED_UP_SEEDS", 3, "draws",
+    "of gradients, each of which has to show that parameters of one shape are mixed up",
+    "a distance that all parameters share (Prodigy's) answers to some signs and not to others")
 EVEN_PART = named("EVEN_PART", 1e-2, "relative", "‖Δ(−g) + Δ(g)‖ / ‖Δ(g)‖ of an even part")
 LOPSIDED = named("LOPSIDED", 0.8, "ratio", "of the largest moves up and down")
 CENTRED = named("CENTRED", (0.02, 0.15), "relative",

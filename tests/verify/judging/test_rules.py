@@ -418,6 +418,23 @@ def test_another_run_is_made_only_where_nothing_but_the_run_speaks_against_the_n
     assert judge(facts).another_run_may_do is may
 
 
+UNLED = {"learning rate honoured": Hypothesis(False, 0.2, "optimizer")}
+
+
+@pytest.mark.parametrize(
+    ("own", "more"),
+    [(_own(2e-2, **FLAT), {}), (_own(2e-2, **FLAT), OWN_STEPS), (_own(alignment=0.8, **FLAT), {})],
+)
+def test_a_run_whose_learning_rate_is_not_honoured_refutes_only_whose_steps_are_another_norms(own, more):
+    """It is not led as the optimizer would be: Nesterov's momentum of (t − 1)/(t + 2) keeps rolling on a network."""
+    evidence = GOOD | {"linf": own}
+    assert _judge(evidence, **more)[0] is FAILS
+    outcome, texts = _judge(evidence, MET | UNLED, **more)
+    assert outcome is INCONCLUSIVE
+    assert any("a hypothesis of the theorem is unmet: learning rate honoured (0.2)" in text for text in texts)
+    assert _judge(evidence, MET | UNLED, **(more | {"steady": 0.9}))[0] is FAILS
+
+
 def test_a_run_at_a_slower_pace_is_told():
     decision = judge(Facts("linf", GOOD, MET, BOUNDS, slower=0.25))
     assert decision.outcome is HOLDS

@@ -38,6 +38,17 @@ class Stacked(Descent):
                     p.sub_(group["lr"] * step)
 
 
+class Common(Descent):
+    """Gradient descent at a rate for all, doubled where all gradients together point along the weights."""
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        params = [p for group in self.param_groups for p in group["params"]]
+        along = sum(float((p.grad * p).sum()) for p in params)
+        for p in params:
+            p.sub_(self.param_groups[0]["lr"] * (2.0 if along > 0 else 1.0) * p.grad)
+
+
 @pytest.mark.parametrize(("optimizer", "kwargs"), [(Shared, {}), (Stacked, {"swapped": True})])
 def test_what_mixes_them_up_is_seen(optimizer, kwargs):
     assert "mixed up where shapes are equal" in mixed_up(load(optimizer, kwargs))
@@ -48,6 +59,11 @@ def test_what_mixes_them_up_is_seen(optimizer, kwargs):
 )
 def test_sound_ones_do_not(optimizer):
     assert not mixed_up(load(optimizer))
+
+
+def test_what_all_share_is_not_what_one_shape_shares():
+    """By chance, the first of these gradients changes the common rate with the sign of a vector of one length alone."""
+    assert not mixed_up(load(Common), seed=4)
 
 
 def test_it_refutes_where_no_problem_has_two_of_a_shape(monkeypatch):
