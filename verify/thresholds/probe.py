@@ -98,6 +98,9 @@ SMALL = named("SMALL", 2.0**-12, "of the gradient",
 SAME_SHAPE = named("SAME_SHAPE", 1e-4, "relative",
     "a smaller change of steps' directions is rounding, or a mixture of moments: that state sets their length alone",
     "Adagrad's sum and a maximum: 2e-2 and more; DAdaptSGD's first norm: 1e-11")
+SAME_FALL = named("SAME_FALL", 0.05, "relative",
+    "change of the power with which a state falls, from one doubling of the steps to the next, that is none",
+    "averages over all steps: 0; Adafactor's, which forgets as t^0.8 goes by: 0.15; a power of what is kept: 1")
 DROP_TURNS = named("DROP_TURNS", 64, "steps", "after the gradient's drop, in which every state has had its turn")
 LONGEST_WINDOW = named("LONGEST_WINDOW", 512, "steps",
     "that a state is watched which keeps all of itself: a window ends")

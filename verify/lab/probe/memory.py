@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from math import inf, prod
+from math import inf, log2, prod
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from maxmargin.verify.thresholds.probe import (
     MEMORY_SETTLING,
     MEMORY_WATCHED,
     NEVER_FORGETS,
+    SAME_FALL,
     SAME_SHAPE,
     SHAPED_STEPS,
     SMALL,
@@ -42,8 +43,9 @@ def remembered(session: Session, degrees: Mapping[Path, float]) -> tuple[float, 
 
     Returns:
         The change of the log-gradient in one step that the state can follow, 1 without memory; and the steps that the
-        slowest of its tensors remembers, inf where one never forgets; and whether that one stands still under small
-        gradients (a sum, a maximum) rather than fall ever more slowly (an average over all steps).
+        slowest of its tensors remembers, inf where one never forgets; and whether that one keeps its proportions, as
+        the gradients of a training end: it stands still under small ones (a sum, a maximum), or falls like a power of
+        the steps (squares averaged over all of them) that is slower than theirs, late in training, like 1/t.
     """
     handle, _ = session.run()
     sizes = [_state_sizes(handle)]
@@ -62,6 +64,12 @@ def remembered(session: Session, degrees: Mapping[Path, float]) -> tuple[float, 
         late, middle = seen[-1], seen[len(seen) // 2]
         return late > 0 and middle >= NEVER_FORGETS * late >= NEVER_FORGETS**2 * middle  # a logarithm may grow
 
+    def slows(path: Path, d: float) -> bool:
+        t = session.warm
+        a, b, c = (watch(path, (2**i - 1) * t)[-1] for i in (1, 2, 3))  # after 2 t, 4 t and 8 t steps in all
+        early, late = log2(a / b), log2(b / c)
+        return 0 < late < d and abs(late - early) <= SAME_FALL * late
+
     for path, d in degrees.items():
         first = watch(path, 3)
         if d <= 0 or path not in sizes[3] or first[2] == 0:
@@ -76,7 +84,7 @@ def remembered(session: Session, degrees: Mapping[Path, float]) -> tuple[float, 
         kept = _kept(partial(watch, path), gone)
         if kept >= NEVER_FORGETS:
             if not stays and shapes_steps(session, path):
-                memory, stays = inf, stands(path)
+                memory, stays = inf, stands(path) or slows(path, d)
             continue
         if d in (1.0, 2.0):
             (first_moments if d == 1.0 else second_moments).append(kept)

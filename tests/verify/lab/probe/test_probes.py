@@ -426,19 +426,23 @@ class Beginning(torch.optim.Adagrad):
 
 
 class Slow(torch.optim.Optimizer):
-    """An average over all steps: what it forgets in a step falls like 1/t."""
+    """Squares averaged over all steps; ``kept``: summed, and divided by a power of t; 1 − t^−``forgets`` is kept."""
 
-    def __init__(self, params, lr=1e-2):
+    def __init__(self, params, lr=1e-2, kept=0.0, forgets=1.0):
         super().__init__(params, {"lr": lr})
+        self.kept, self.forgets = kept, forgets
 
     @torch.no_grad()
     def step(self, closure=None):
         for group in self.param_groups:
             for p in group["params"]:
                 state = self.state[p]
-                state["calls"] = state.get("calls", 0) + 1
+                t = state["calls"] = state.get("calls", 0) + 1
                 v = state.setdefault("v", torch.zeros_like(p))
-                v.add_((p.grad**2 - v) / state["calls"])
+                if self.kept:
+                    v.mul_(((t - 1) / t) ** self.kept).add_(p.grad**2)
+                else:
+                    v.add_((p.grad**2 - v) / t**self.forgets)
                 p.sub_(group["lr"] * p.grad / v.sqrt())
 
 
@@ -459,7 +463,9 @@ class Copies(torch.optim.SGD):
         ("torch.optim:Adagrad", {}, math.inf, True),
         ("torch.optim:Adam", {"amsgrad": True}, math.inf, True),
         (Beginning, {}, math.inf, True),
-        (Slow, {}, math.inf, False),
+        (Slow, {}, math.inf, True),
+        (Slow, {"kept": 0.5}, math.inf, True),
+        (Slow, {"forgets": 0.8}, math.inf, False),
         (Distance, {}, 1.0, False),
         (Copies, {}, 1.0, False),
         ("torch.optim:Adam", {}, 1000.0, False),
