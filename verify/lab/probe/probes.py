@@ -45,8 +45,8 @@ class Probe(Habits):
         depth: The smallest gradient norm at which it was seen not to; inf where it was not looked for.
         lag_limit: Change of the log-gradient in one step that the state can follow; 1 without memory.
         memory: Steps that its slowest moment remembers; inf where a state never forgets (Adagrad).
-        stays: Whether a state that never forgets keeps its proportions under small gradients, as a sum, a maximum and an
-            average of squares over all steps do.
+        stays: Whether a state that never forgets keeps its proportions under small gradients, as a sum, a maximum and
+            an average of squares over all steps do.
         decay: Largest weight decay declared in the parameter groups.
         value_dependence: Relative change of the update when the weights are tripled and the gradients are not; at the
             floor, too, if there is one.
