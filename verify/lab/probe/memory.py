@@ -67,8 +67,10 @@ def remembered(session: Session, degrees: Mapping[Path, float]) -> tuple[float, 
     def slows(path: Path, d: float) -> bool:
         t = session.warm
         a, b, c = (watch(path, (2**i - 1) * t)[-1] for i in (1, 2, 3))  # after 2 t, 4 t and 8 t steps in all
+        if not a > b > c > 0:
+            return False
         early, late = log2(a / b), log2(b / c)
-        return 0 < late < d and abs(late - early) <= SAME_FALL * late
+        return late < d and abs(late - early) <= SAME_FALL * late
 
     for path, d in degrees.items():
         first = watch(path, 3)
