@@ -30,6 +30,7 @@ MEANING = {
     "independent of the weights": "relative change of the update when the weights are tripled",
     "deterministic": "relative difference of two runs with different random seeds",
     "learning rate honoured": "relative error of: twice the learning rate moves twice as far",
+    "learning rate honoured at once": "the same, of a rate set on the way; one kept in the state acts later",
     "beta1 <= beta2": "what the theorem on Adam asks of its two memories",
     "blocks as far as the norm says": "the largest ratio of how far blocks move to how far the norm says that they do",
     "the same norm at realistic shapes": "whether large blocks follow the same norm as small ones; else which do not",

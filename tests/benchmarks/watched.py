@@ -16,6 +16,7 @@ import operator
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -30,15 +31,16 @@ Variants = Mapping[str, Any]
 
 
 class Watched:
-    """What watched floats and ints share."""
+    """What watched floats and ints share: themselves without variants, and the variants that differ."""
 
+    plain: Any
     variants: Variants
 
     def __reduce__(self) -> Any:
-        return _plain, (_plain(self),)
+        return _itself, (self.plain,)
 
     def __hash__(self) -> int:
-        return hash(_plain(self))
+        return hash(self.plain)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         def at(key: str | None) -> Any:
@@ -93,21 +95,18 @@ def _made(value: Any, variants: Variants) -> Any:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return value
     made = kind(value)
+    made.plain = value
     made.variants = {key: v for key, v in variants.items() if v != value}
     return made
 
 
-def _plain(x: Any) -> Any:
-    return (
-        int.__add__(x, 0) if isinstance(x, WatchedInt) else float.__add__(x, 0.0) if isinstance(x, WatchedFloat) else x
-    )
+def _itself(x: Any) -> Any:
+    return x
 
 
 def _at(x: Any, key: str | None) -> Any:
     """A number as it would be under a variation."""
-    if not isinstance(x, Watched):
-        return x
-    return x.variants[key] if key in x.variants else _plain(x)
+    return x.variants.get(key, x.plain) if isinstance(x, Watched) else x
 
 
 def _keys(operands: Iterable[Any]) -> list[str]:
@@ -115,37 +114,55 @@ def _keys(operands: Iterable[Any]) -> list[str]:
 
 
 def _note(value: Any, others: Variants) -> None:
-    COMPARED.update({key.partition("*")[0] for key in others})
-    FLIPPED.update(key for key, other in others.items() if np.any(np.asarray(other) != np.asarray(value)))
+    COMPARED.update(_thresholds(tuple(others)))
+    if isinstance(value, np.ndarray):
+        flipped = [key for key, other in others.items() if np.any(other != value)]
+    else:
+        flipped = [key for key, other in others.items() if other != value]
+    if flipped:
+        FLIPPED.update(flipped)
+
+
+@cache
+def _thresholds(keys: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(key.partition("*")[0] for key in keys)
+
+
+def _under(function: Callable[..., Any], operands: tuple[Any, ...]) -> dict[str, Any]:
+    """What a function gives under each variation of its operands."""
+    found = {}
+    watched = [x for x in operands if isinstance(x, Watched)]
+    for key in watched[0].variants if len(watched) == 1 else _keys(watched):
+        try:
+            found[key] = function(*(_at(x, key) for x in operands))
+        except (ArithmeticError, ValueError):
+            found[key] = float("nan")
+    return found
 
 
 def _arithmetic(function: Callable[..., Any], swapped: bool) -> Callable[..., Any]:
     def method(self: Watched, *others: Any) -> Any:
-        if any(not isinstance(x, (int, float, np.ndarray, np.generic)) for x in others):
-            return NotImplemented
+        for x in others:
+            if not isinstance(x, (int, float, np.ndarray, np.generic)):
+                return NotImplemented
         operands = (others[0], self) if swapped else (self, *others)
         value = function(*(_at(x, None) for x in operands))
-        if np.ndim(value) != 0:
-            return value
-        return _made(value, {key: _tried(function, operands, key) for key in _keys(operands)})
+        return value if isinstance(value, np.ndarray) else _made(value, _under(function, operands))
 
     return method
 
 
-def _tried(function: Callable[..., Any], operands: tuple[Any, ...], key: str) -> Any:
-    try:
-        return function(*(_at(x, key) for x in operands))
-    except (ArithmeticError, ValueError):
-        return float("nan")
-
-
 def _comparison(function: Callable[..., Any]) -> Callable[..., Any]:
     def method(self: Watched, other: Any) -> Any:
+        if type(other) is float or type(other) is int:  # most comparisons: quickly
+            value = function(self.plain, other)
+            _note(value, {key: function(variant, other) for key, variant in self.variants.items()})
+            return value
         if not isinstance(other, (int, float, np.ndarray, np.generic)):
             return NotImplemented
         operands = self, other
         value = function(*(_at(x, None) for x in operands))
-        _note(value, {key: function(*(_at(x, key) for x in operands)) for key in _keys(operands)})
+        _note(value, _under(function, operands))
         return value
 
     return method

@@ -155,8 +155,8 @@ class Facts:
 
     @property
     def led(self) -> bool:
-        """Whether the learning rate is honoured, as far as is known, so that the run is the optimizer's own."""
-        rate = self.hypotheses.get("learning rate honoured")
+        """Whether the learning rate is honoured at once, as far as is known, so that the run is the optimizer's own."""
+        rate = self.hypotheses.get("learning rate honoured at once")
         return rate is None or rate.met is not False
 
     @property

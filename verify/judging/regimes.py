@@ -55,7 +55,12 @@ def alone(found: Conclusion, *, both_claimed: bool, one: bool) -> Joined:
 
 
 def join(
-    floor: float, found: Sequence[Conclusion], *, both_claimed: bool, left: tuple[str, int, bool] | None = None
+    floor: float,
+    found: Sequence[Conclusion],
+    *,
+    both_claimed: bool,
+    left: tuple[str, int, bool] | None = None,
+    shift: float | None = None,
 ) -> Joined:
     """Put the conclusions on two regimes together.
 
@@ -65,6 +70,7 @@ def join(
         both_claimed: Whether each was claimed a norm; else the main regime decides, and the other is told beside it.
         left: The problem and the step at which training at the optimizer's own rate leaves the regime above, and
             whether a run was seen to.
+        shift: The gradient's norm at which steps above change in length alone, if they do.
 
     Returns:
         The answer. One norm in both is plainly that norm; two are an answer in regimes.
@@ -82,7 +88,7 @@ def join(
     return Joined(
         answer,
         None if both_claimed and answer.outcome is not Outcome.HOLDS else main.norm,
-        (*_change(floor, found, first, left), *main.reasons, *rest),
+        (*_change(floor, found, first, left), *_shift(shift), *main.reasons, *rest),
         first,
     )
 
@@ -104,6 +110,16 @@ def _change(floor: float, found: Sequence[Conclusion], first: int, left: tuple[s
     elif first == 1:
         text += " A plain claim is about the one below, where training soon is."
     return [text]
+
+
+def _shift(size: float | None) -> list[str]:
+    """Where steps pass from one length to another, but are the same on either side."""
+    if size is None:
+        return []
+    return [
+        f"About where the gradient's norm is {size:.0e} its steps pass from one length to another, one entry before "
+        "the next; on either side of that they have one direction."
+    ]
 
 
 def _what(found: Conclusion) -> str:

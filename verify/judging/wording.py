@@ -27,17 +27,20 @@ def about_optimizer(about: Probe | None, twin: Twin | None = None) -> dict[str, 
     """
     if about is None:
         return {}
-    rate = True if twin is not None else _none(about.lr_knob_error, about.blur)
+    at_once = True if twin is not None else _none(about.lr_knob_error, about.blur)
+    rate = (True, about.lr_constant_error) if about.lr_lags else (at_once, about.lr_knob_error)
     invariant = about.exactly_invariant or (twin is not None and about.floor == 0 and about.defect <= EXACT_SCALE)
     found = {
         "scale invariant": (invariant, about.floor or about.defect),
         "no weight decay": (about.decay == 0, about.decay),
         "independent of the weights": (_none(about.value_dependence, about.blur), about.value_dependence),
         "deterministic": (about.random <= INDEPENDENT, about.random),
-        "learning rate honoured": (rate, about.lr_knob_error),
+        "learning rate honoured": rate,
         "forgets": (about.memory < inf, about.memory),
     }
     judged = {name: Hypothesis(met, value, "optimizer") for name, (met, value) in found.items()}
+    if at_once is not True:
+        judged["learning rate honoured at once"] = Hypothesis(at_once, about.lr_knob_error, "number")
     if about.lr_knob == ANCHORED.name:  # what a paced run shows is not what it would do
         judged["goes on from its weights"] = Hypothesis(False, None, "theorem")
     return judged

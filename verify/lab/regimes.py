@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import inf, isfinite
 
 from torch import Tensor
 
@@ -21,7 +23,14 @@ from maxmargin.verify.lab.harness.session import Degree, Session
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.thresholds.judging import INDEPENDENT
 from maxmargin.verify.thresholds.probe import EXACT_SCALE, OTHER_STEP, STEP_LOST
-from maxmargin.verify.thresholds.twin import REGIME_DEEPEST, REGIME_FAR, REGIME_STRIDE, REGIME_WIDTH, SHORT_ENDS
+from maxmargin.verify.thresholds.twin import (
+    REGIME_DEEPEST,
+    REGIME_FAR,
+    REGIME_STEP,
+    REGIME_STRIDE,
+    REGIME_WIDTH,
+    SHORT_ENDS,
+)
 
 
 @dataclass(frozen=True)
@@ -34,12 +43,14 @@ class Regimes:
         above: The optimizer in units in which gradients lie far above the floor.
         below: Far below.
         degrees: Of the update above and below; None where blocks differ.
+        shift: The gradient's norm, to a factor of 2, at which steps above the floor change in length alone, if they do.
     """
 
     floor: float
     above: Target
     below: Target
     degrees: tuple[float | None, float | None]
+    shift: float | None = None
 
 
 def regimes(target: Target, shapes: Shapes, about: Probe, seed: int = 0) -> Regimes | None:
@@ -52,23 +63,26 @@ def regimes(target: Target, shapes: Shapes, about: Probe, seed: int = 0) -> Regi
         seed: Of the gradients.
 
     Returns:
-        The regimes; None where it has one at every size that was tried, where it has more than two, or where one of
-        them is no power law to rounding. Nor is one looked for where steps are random or depend on the weights: below
+        The regimes; None where it has one at every size that was tried, where it has more than two (but for steps that
+        differ from those of the largest gradients by one length alone, as diffGrad's), or where one of them is no power
+        law to rounding. Nor is one looked for where steps are random or depend on the weights: below
         a decay the gradient no longer counts.
     """
     if about.random > INDEPENDENT or about.decay > 0 or about.value_dependence > INDEPENDENT:
         return None
     with seeded(0):
         ends = SHORT_ENDS if about.state_formats else (REGIME_DEEPEST[0], REGIME_DEEPEST[0] + REGIME_FAR)
-        return _found(_Scales(target, shapes, seed, tuple(about.uneven.values())), *ends)
+        own = tuple(about.uneven.values()) or about.update_degree
+        return _found(_Scales(target, shapes, seed, own), *ends)
 
 
 class _Scales:
     """Steps on gradients of every size, in powers of two of order one, each taken once."""
 
-    def __init__(self, target: Target, shapes: Shapes, seed: int, uneven: tuple[float, ...]) -> None:
+    def __init__(self, target: Target, shapes: Shapes, seed: int, own: Degree) -> None:
         self.target, self.session = target, Session(target, shapes, seed)
-        self.degrees: tuple[Degree, ...] = (0.0, 1.0, uneven) if uneven else (0.0, 1.0)
+        known = isinstance(own, tuple) or isfinite(own)
+        self.degrees: tuple[Degree, ...] = tuple(dict.fromkeys((0.0, 1.0, own) if known else (0.0, 1.0)))
         self.lost = STEP_LOST * size(self.session.start)  # shorter steps are rounding of the weights
         self._seen: dict[tuple[int, Degree], list[Tensor]] = {}
 
@@ -79,7 +93,7 @@ class _Scales:
         return self._seen[k, degree]
 
     def degree(self, k: int) -> Degree | None:
-        """0 or 1, or each block's, where steps at 2^k and at REGIME_STRIDE below obey that law to rounding."""
+        """0, 1, its own or each block's, where steps at 2^k and at REGIME_STRIDE below obey that law to rounding."""
         for d in self.degrees:
             large, small = self.at(k, d), self.at(k - REGIME_STRIDE, d)
             if min(size(large), size(small)) > self.lost and difference(large, small) <= EXACT_SCALE:
@@ -90,6 +104,13 @@ class _Scales:
         """Whether steps at 2^k are those of an end, to 10 %."""
         return difference(self.at(end[0], end[1]), self.at(k, end[1])) <= OTHER_STEP
 
+    def like_but_for_length(self, k: int, end: tuple[int, Degree]) -> bool:
+        """Whether they are, but for a common length that is another one by more than that."""
+        own, other = self.at(end[0], end[1]), self.at(k, end[1])
+        if self.like(k, end) or not 0 < size(other) < inf:
+            return False
+        return difference(own, [b * (size(own) / size(other)) for b in other]) <= OTHER_STEP
+
 
 def _found(scales: _Scales, least: int, most: int) -> Regimes | None:
     """The regimes; gradients far below are at most 2^least, those far above 2^most."""
@@ -99,9 +120,15 @@ def _found(scales: _Scales, least: int, most: int) -> Regimes | None:
     below = _end(scales, range(-REGIME_STRIDE, -REGIME_DEEPEST[1], -REGIME_STRIDE), other=above)
     if below is None:
         return None
-    top = _crossing(scales, above, below)
+    ends = [above, below]
+    if (longer := _of_other_length(scales, above, below)) is not None:
+        ends.insert(1, longer)
+    tops = [_crossing(scales, *pair) for pair in pairwise(ends)]
+    top = tops[-1]
     between = range(below[0] + REGIME_STRIDE, above[0], REGIME_STRIDE)
-    if not all(scales.like(k, above) or scales.like(k, below) or abs(k - top) <= REGIME_WIDTH for k in between):
+    if not all(
+        any(scales.like(k, end) for end in ends) or min(abs(k - t) for t in tops) <= REGIME_WIDTH for k in between
+    ):
         return None
 
     return Regimes(
@@ -109,6 +136,7 @@ def _found(scales: _Scales, least: int, most: int) -> Regimes | None:
         above=_in_units(scales.target, max(0, min(top + REGIME_FAR, most)), above[1]),
         below=_in_units(scales.target, min(top - REGIME_FAR, least), below[1]),
         degrees=(_of_all(above[1]), _of_all(below[1])),
+        shift=scales.session.norm * 2.0 ** tops[0] if len(tops) > 1 else None,
     )
 
 
@@ -128,6 +156,21 @@ def _end(scales: _Scales, sizes: range, other: tuple[int, Degree] | None = None)
         if (d := scales.degree(k)) is not None and (other is None or not scales.like(k, other)):
             return k, d
     return None
+
+
+def _of_other_length(
+    scales: _Scales, above: tuple[int, Degree], below: tuple[int, Degree]
+) -> tuple[int, Degree] | None:
+    """The largest size at which steps are those above but for one length, which they keep; None where there is none."""
+    sizes = range(above[0] - REGIME_STEP, below[0], -REGIME_STEP)
+    return next(
+        (
+            (k, above[1])
+            for k in sizes
+            if scales.like_but_for_length(k, above) and scales.like(k - REGIME_STEP, (k, above[1]))
+        ),
+        None,
+    )
 
 
 def _crossing(scales: _Scales, above: tuple[int, Degree], below: tuple[int, Degree]) -> int:

@@ -193,7 +193,7 @@ def _joined(
     if two is None:
         about = judged[0].trial.exams[0].about
         return alone(conclusions[0], both_claimed=claims > 1, one=about is None or about.exactly_invariant)
-    return join(two.floor, conclusions, both_claimed=claims > 1, left=left)
+    return join(two.floor, conclusions, both_claimed=claims > 1, left=left, shift=two.shift)
 
 
 def _regimes_of(two: Regimes, judged: Sequence[Judged]) -> tuple[Regime, ...]:

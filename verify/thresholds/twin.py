@@ -104,6 +104,9 @@ COMPARED = named("COMPARED", 1e-10, "of each block's step",
 REGIME_STRIDE = named("REGIME_STRIDE", 20, "log₂",
     "between two sizes of gradients at which steps are compared",
     "a factor of 1e6")
+REGIME_STEP = named("REGIME_STEP", 5, "log₂",
+    "between two sizes of gradients at which steps of one direction are asked whether they keep one length",
+    "an average of 1,000 steps leaves 14 between what is added to a gradient of order one and an eps")
 REGIME_DEEPEST = named("REGIME_DEEPEST", (80, 400), "log₂",
     "largest and smallest gradients, from order one, at which a regime is looked for",
     "squares must stay within float64, and an optimizer's own float32 above 2^−126")

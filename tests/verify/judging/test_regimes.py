@@ -102,6 +102,13 @@ def test_what_is_said_of_both():
     assert "where training soon is" in join(LARGE, [_held("linf"), _held("l2")], both_claimed=False).reasons[0]
 
 
+def test_where_steps_change_in_length_alone_is_said():
+    found = [_held("linf"), _held("l2")]
+    plain, told = (join(SMALL, found, both_claimed=False, shift=shift).reasons for shift in (None, 4.0))
+    assert [text for text in told if text not in plain] == [told[1]]
+    assert "gradient's norm is 4e+00 its steps pass from one length to another" in told[1]
+
+
 def test_what_both_regimes_say_alike_is_said_once():
     same = Conclusion(Answer.HOLDS, "l2", None, ("It is handed groups.",))
     assert join(SMALL, [same, same], both_claimed=False).reasons[1:] == ("It is handed groups.",)

@@ -418,7 +418,11 @@ def test_another_run_is_made_only_where_nothing_but_the_run_speaks_against_the_n
     assert judge(facts).another_run_may_do is may
 
 
-UNLED = {"learning rate honoured": Hypothesis(False, 0.2, "optimizer")}
+UNLED = {
+    "learning rate honoured": Hypothesis(False, 0.2, "optimizer"),
+    "learning rate honoured at once": Hypothesis(False, 0.2, "number"),
+}
+LAGGING = UNLED | {"learning rate honoured": Hypothesis(True, 0.0, "optimizer")}
 
 
 @pytest.mark.parametrize(
@@ -433,6 +437,8 @@ def test_a_run_whose_learning_rate_is_not_honoured_refutes_only_whose_steps_are_
     assert outcome is INCONCLUSIVE
     assert any("a hypothesis of the theorem is unmet: learning rate honoured (0.2)" in text for text in texts)
     assert _judge(evidence, MET | UNLED, **(more | {"steady": 0.9}))[0] is FAILS
+    assert _judge(evidence, MET | LAGGING, **more)[0] is INCONCLUSIVE
+    assert _judge(GOOD, MET | LAGGING, **more)[0] is HOLDS  # what is seen of it is the norm's
 
 
 def test_a_run_at_a_slower_pace_is_told():

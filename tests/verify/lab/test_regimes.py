@@ -51,6 +51,53 @@ class Steps(Momentum):
         return torch.where(size > 1, g / size, torch.where(size > 1e-12, g / size**0.5, 1e6 * g))
 
 
+class Friction(Descent):
+    """Adam's step of a memory of 100, and a factor from 1/2 to 1 by how much each entry's gradient changes (diffGrad).
+
+    ``grows``: by its size instead, as a power of it.
+    """
+
+    def __init__(self, params, lr=1e-3, eps=1e-8, grows=0.0):
+        super().__init__(params, lr)
+        self.eps, self.grows = eps, grows
+
+    def direction(self, p, state):
+        v, before = (state.setdefault(k, torch.zeros_like(p)) for k in ("v", "before"))
+        v.mul_(0.99).add_(0.01 * p.grad**2)
+        factor = torch.sigmoid((before - p.grad).abs())
+        if self.grows:
+            factor = torch.clamp(p.grad.norm(), max=1.0) ** self.grows
+        before.copy_(p.grad)
+        return factor * p.grad / (v.sqrt() + self.eps)
+
+
+class Partial(Descent):
+    """Adam's step with half of its exponent (Padam)."""
+
+    def direction(self, p, state):
+        v = state.setdefault("v", torch.zeros_like(p))
+        v.mul_(0.95).add_(0.05 * p.grad**2)
+        return p.grad / (v.sqrt() + 1e-8) ** 0.5
+
+
+def test_steps_that_change_in_length_alone_are_of_one_regime():
+    """The factor 1/2 of small changes is a matter of the learning rate; one that goes on falling is a third regime."""
+    two = _found(Friction)
+    assert two.degrees == (0.0, 1.0)
+    assert two.floor < 1e-5 < 0.1 < two.shift < 1000  # its eps; and where the factor changes
+    assert probe(two.above, SHAPES).exactly_invariant
+    assert _found(Friction, {"grows": 0.1}) is None
+
+
+def test_a_regime_may_have_a_power_of_its_own():
+    two = _found(Partial)
+    assert two.degrees == (0.5, 1.0)
+    assert two.shift is None
+    about = probe(two.above, SHAPES)
+    assert about.update_degree == 0.5
+    assert about.defect <= 1e-9
+
+
 class ShortAdam(Descent):
     """Adam, its state in float32, as older packages have it."""
 

@@ -18,6 +18,7 @@ from maxmargin.verify.lab.harness.session import Session, last_step
 from maxmargin.verify.lab.probe.confined import kept_lengths
 from maxmargin.verify.lab.probe.precision import blur, format_of, granularity, state_formats, weight_format
 from maxmargin.verify.thresholds.adapter import RATE_HONOURED
+from maxmargin.verify.thresholds.judging import INDEPENDENT
 from maxmargin.verify.thresholds.probe import HABIT_SEEN, WARM_STEPS
 
 
@@ -30,6 +31,8 @@ class Habits:
         sparse: Whether it takes sparse gradients alone.
         lr_knob: Where the learning rate is set, by the name of its knob; ``OUTSIDE.name`` where steps are scaled.
         lr_knob_error: Relative error, under that knob, of "twice the rate moves twice as far".
+        lr_constant_error: Relative error of "twice the rate from the start on moves twice as far": none where a rate is
+            kept in the state, and acts later than it is set; inf where it was not tried, as the other is small.
         lr_error: That error where ``lr`` of the parameter groups is doubled before a step, as a schedule does; NaN
             without such a rate.
         idle_steps: Steps at the start that move nothing.
@@ -55,6 +58,7 @@ class Habits:
     sparse: bool = False
     lr_knob: str = GROUPS_LR.name
     lr_knob_error: float = 0.0
+    lr_constant_error: float = inf
     lr_error: float = 0.0
     idle_steps: int = 0
     skips: int = 0
@@ -73,6 +77,11 @@ class Habits:
     unmoved: tuple[str, ...] = ()
     gradient_change: float = 0.0
     kept: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def lr_lags(self) -> bool:
+        """Whether a learning rate is honoured, but later than it is set: it is kept in the state."""
+        return self.lr_knob_error > INDEPENDENT >= self.lr_constant_error
 
     @property
     def remarks(self) -> tuple[Sentence, ...]:
@@ -110,6 +119,7 @@ def habits(
         sparse=calling.sparse,
         lr_knob=rate.knob.name,
         lr_knob_error=rate.error,
+        lr_constant_error=_constant_error(session, update) if rate.error > RATE_HONOURED else inf,
         lr_error=lr_error,
         idle_steps=idle,
         skips=sum(length == 0 for length in session.moves[idle:]),
@@ -131,6 +141,11 @@ def habits(
         gradient_change=_gradient_change(session),
         kept=kept_lengths(session, update, rounding_unit_of(rounded)),
     )
+
+
+def _constant_error(session: Session, update: Sequence[Tensor]) -> float:
+    """Relative error of "twice the learning rate, from the start on, moves twice as far"."""
+    return difference([2 * u for u in update], session.run(lr=2.0)[1])
 
 
 def _eval_shift(handle: Handle) -> float | None:
@@ -265,7 +280,9 @@ def _of_rate(found: Habits) -> Iterator[Sentence]:
             error=found.lr_knob_error,
         )
     elif error > max(RATE_HONOURED, found.blur):
-        yield say("Twice the learning rate, set on the way, does not move twice as far (error {by:.1e}).", by=error)
+        later = "; set from the start on it does: a change acts later" if found.lr_lags else ""
+        text = "Twice the learning rate, set on the way, does not move twice as far (error {by:.1e})"
+        yield say(f"{text}{later}.", by=error)
     elif not has_own:
         yield say("Its learning rate is found elsewhere: {knob}.", knob=found.lr_knob)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from math import inf, log2, prod
 
@@ -29,7 +29,9 @@ from maxmargin.verify.thresholds.probe import (
 )
 
 
-def remembered(session: Session, degrees: Mapping[Path, float]) -> tuple[float, float, bool]:
+def remembered(
+    session: Session, degrees: Mapping[Path, float], copies: Collection[Path] = ()
+) -> tuple[float, float, bool]:
     """Return (lag limit, memory, stays) of the state after the warm steps.
 
     A state that never forgets counts where it shapes the steps' direction: one that sets only their common length (the
@@ -40,6 +42,8 @@ def remembered(session: Session, degrees: Mapping[Path, float]) -> tuple[float, 
         session: The target's.
         degrees: Of its state's tensors. Those of degree 0 or less are left out; one without a degree (a sum that did
             not begin at 0) is looked at only for whether it forgets, and then without the weights' own copies.
+        copies: Parts of the state that are places among the weights, where a step of degree 1 may keep its momentum in
+            how far they lie from these; counted where they move, that shapes the steps, and is forgotten.
 
     Returns:
         The change of the log-gradient in one step that the state can follow, 1 without memory; and the steps that the
@@ -48,12 +52,12 @@ def remembered(session: Session, degrees: Mapping[Path, float]) -> tuple[float, 
         the steps (squares averaged over all of them) that is slower than theirs, late in training, like 1/t.
     """
     handle, _ = session.run()
-    sizes = [_state_sizes(handle)]
+    sizes = [_state_sizes(handle, copies)]
 
     def watch(path: Path, until: int) -> list[float]:
         for _ in range(until + 1 - len(sizes)):
             handle.step([2.0**-60 * g for g in session.gradients[-1]])
-            sizes.append(_state_sizes(handle))
+            sizes.append(_state_sizes(handle, copies))
         return [row.get(path, 0.0) for row in sizes[: until + 1]]
 
     lags, memory, stays = [(1.0, 1.0)], 1.0, False
@@ -72,6 +76,13 @@ def remembered(session: Session, degrees: Mapping[Path, float]) -> tuple[float, 
         early, late = log2(a / b), log2(b / c)
         return late < d and abs(late - early) <= SAME_FALL * late
 
+    def forgets(d: float, kept: float) -> None:
+        nonlocal memory
+        if d in (1.0, 2.0):
+            (first_moments if d == 1.0 else second_moments).append(kept)
+        lags.append((d, (1 - kept) / d))
+        memory = max(memory, 1 / (1 - kept))
+
     for path, d in degrees.items():
         first = watch(path, 3)
         if d <= 0 or path not in sizes[3] or first[2] == 0:
@@ -88,14 +99,26 @@ def remembered(session: Session, degrees: Mapping[Path, float]) -> tuple[float, 
             if not stays and shapes_steps(session, path):
                 memory, stays = inf, stands(path) or slows(path, d)
             continue
-        if d in (1.0, 2.0):
-            (first_moments if d == 1.0 else second_moments).append(kept)
-        lags.append((d, (1 - kept) / d))
-        memory = max(memory, 1 / (1 - kept))
+        forgets(d, kept)
+    for path in copies:
+        first = watch(path, 3)
+        if _anchored(session, handle, path) or first[2] == 0 or first[3] <= first[0] * 2.0**-50:
+            continue
+        kept = _kept(partial(watch, path), first[0] * 2.0**-50)
+        if kept < NEVER_FORGETS and shapes_steps(session, path, beside=True):
+            forgets(1.0, kept)
     lag = min(lag for d, lag in lags if not stays or d <= 1)
     if len(second_moments) > 1:  # a momentum that lags behind the second moment lengthens steps as they speed up
         lag = min(lag, resonance_limit(max(first_moments), min(second_moments[1:])))
     return lag, memory, stays
+
+
+def _anchored(session: Session, handle: Handle, path: Path) -> bool:
+    """Whether a part of the state lies where the weights began."""
+    leaf = _leaf(handle, path)
+    if leaf is None or leaf.parameter is None:
+        return True
+    return difference([torch.as_tensor(leaf.value)], [session.start[leaf.parameter]]) == 0
 
 
 def own_sum(session: Session, path: Path) -> bool:
@@ -107,10 +130,15 @@ def own_sum(session: Session, path: Path) -> bool:
     return a.shape == b.shape and a.numel() > 1 and difference([a], [b]) <= SAME_SHAPE
 
 
-def shapes_steps(session: Session, path: Path) -> bool:
+def shapes_steps(session: Session, path: Path, *, beside: bool = False) -> bool:
     """Whether the direction of the next steps, under small gradients, changes when a part of the state is changed.
 
     Every entry of it is multiplied by a factor of its own, between 1/2 and 2; what stands for itself is doubled.
+
+    Args:
+        session: The target's.
+        path: Of the part.
+        beside: Whether it is a place among the weights, of which only the difference from these is changed.
 
     Returns:
         Whether it does; True where the optimizer refuses a state so changed.
@@ -126,7 +154,8 @@ def shapes_steps(session: Session, path: Path) -> bool:
             value = leaf.value
             if isinstance(value, Tensor) and value.numel() > 1:
                 drawn = 2.0 ** (2 * torch.rand(value.shape, generator=generator, dtype=torch.float64) - 1)
-                value.mul_(drawn.to(value.dtype))
+                weights = handle.params[leaf.parameter].detach() if beside and leaf.parameter is not None else 0.0
+                value.copy_((weights + drawn * (value - weights)).to(value.dtype))
             else:
                 leaf.multiply(2.0)
         moves = [handle.advance(small) for _ in range(SHAPED_STEPS)]
@@ -180,10 +209,13 @@ def _kept(watch: Callable[[int], list[float]], gone: float) -> float:
         before, until = 1 - kept, 2 * until
 
 
-def _state_sizes(handle: Handle) -> dict[Path, float]:
-    """The largest entry of each state leaf."""
-    return {
-        leaf.path: float(torch.as_tensor(leaf.value).double().abs().amax())
-        for leaf in handle.leaves()
-        if prod(torch.as_tensor(leaf.value).shape)
-    }
+def _state_sizes(handle: Handle, copies: Collection[Path]) -> dict[Path, float]:
+    """The largest entry of each state leaf; of one that is a place among the weights, how far it lies from these."""
+
+    def size_of(leaf: Leaf) -> float:
+        value = torch.as_tensor(leaf.value).double()
+        if leaf.path in copies and leaf.parameter is not None:
+            value = value - handle.params[leaf.parameter].detach()
+        return float(value.abs().amax())
+
+    return {leaf.path: size_of(leaf) for leaf in handle.leaves() if prod(torch.as_tensor(leaf.value).shape)}

@@ -24,7 +24,7 @@ from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.lab.harness.session import Session
 from maxmargin.verify.lab.probe.floor import floor_of, weights_below
 from maxmargin.verify.lab.probe.habits import Habits, habits
-from maxmargin.verify.lab.probe.memory import remembered
+from maxmargin.verify.lab.probe.memory import remembered, shapes_steps
 from maxmargin.verify.lab.probe.own_pace import own_schedule, trust_power
 from maxmargin.verify.lab.probe.precision import lengthen
 from maxmargin.verify.thresholds.probe import BLURRED, EXACT_SCALE, HABIT_SEEN, OTHER_STEP, POWER_FITS
@@ -121,6 +121,10 @@ class Probe(Habits):
         return self.rescalable and max(self.defect, self.rescaling_error) <= rounding and self.floor == 0.0
 
 
+def _is_finite(leaf: Leaf) -> bool:
+    return bool(torch.as_tensor(leaf.value, dtype=torch.float64).isfinite().all())
+
+
 def _degree(small: object, large: object, c: float) -> float:
     """The power d with small = c^d · large, entry by entry; NaN if there is none; 0 for zeros."""
     a = torch.as_tensor(small, dtype=torch.float64).reshape(-1)
@@ -169,9 +173,13 @@ def _probe(session: Session) -> Probe:
         path: 0.0 if path in copies else _degree(small[path].value, leaf.value, c) if path in small else nan
         for path, leaf in large.items()
     }
+    for path, leaf in large.items():
+        known = path in small and all(map(_is_finite, (leaf, small[path])))
+        if degrees[path] != degrees[path] and known and not shapes_steps(session, path):
+            degrees[path] = 0.0  # whatever it is, steps are the same
     floor, depth = floor_of(session, update, apart or update_degree)
     at_floor, ruled = weights_below(session, update, floor, apart or update_degree)
-    lag, memory, stays = remembered(session, degrees)
+    lag, memory, stays = remembered(session, degrees, copies if update_degree == 1.0 else ())
     random = max(difference(update, session.run(seed=s)[1]) for s in (0, 1))
     lr_error = difference([2 * u for u in session.at_rate(1.0)], session.at_rate(2.0)) if handle.has_lr else nan
     return Probe(

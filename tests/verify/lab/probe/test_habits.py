@@ -96,6 +96,15 @@ class RateInMomentum(Momentum):
             p.sub_(v)
 
 
+class RateInRoot(Momentum):
+    """Moves 1.4 times as far at twice the rate."""
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for p in self.param_groups[0]["params"]:
+            p.sub_(self.param_groups[0]["lr"] ** 0.5 * self.direction(p, self.state[p]))
+
+
 def test_a_rate_that_is_not_honoured_and_no_remedy():
     found = _probe(CachedRate)
     assert found.lr_error == pytest.approx(0.5)
@@ -116,6 +125,19 @@ def test_a_rate_that_is_heard_late():
     # doubled before the last of many steps: 1 + 1/2 + 1/4 + ... = 2 gradients before, 3 instead of 4 after
     assert found.lr_error == pytest.approx(0.25, rel=0.1)
     assert "does not move twice as far" in found.findings[0]
+    assert "set from the start on it does: a change acts later" in found.findings[0]
+    assert found.lr_lags
+    said = about_optimizer(found)
+    assert said["learning rate honoured"].met
+    assert said["learning rate honoured at once"].met is False
+    assert said["learning rate honoured at once"].kind == "number"
+
+
+def test_a_rate_that_is_not_honoured_from_the_start_on_either():
+    found = _probe(RateInRoot)
+    assert not found.lr_lags
+    assert found.lr_constant_error == pytest.approx(1 - 0.5**0.5, rel=1e-6)
+    assert about_optimizer(found)["learning rate honoured"].met is False
 
 
 # -- Steps that are none --------------------------------------------------------------------------------------------

@@ -457,6 +457,55 @@ class Copies(torch.optim.SGD):
         super().step()
 
 
+class Between(torch.optim.Optimizer):
+    """Its momentum lies between the weights and a place among them (AccSGD's way); or that place only follows."""
+
+    def __init__(self, params, lr=1e-2, ahead=0.1, pull=0.2, watched=False):
+        super().__init__(params, {"lr": lr})
+        self.ahead, self.pull, self.watched = ahead, pull, watched
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                place = self.state[p].setdefault("place", p.clone())
+                place.add_(self.ahead * (p - place)).sub_(group["lr"] * p.grad)
+                if not self.watched:
+                    p.add_(self.pull * (place - p))
+                p.sub_(group["lr"] * p.grad)
+
+
+@pytest.mark.parametrize(("ahead", "pull"), [(0.1, 0.2), (0.01, 0.05)])
+def test_a_momentum_between_the_weights_and_a_copy_is_remembered(ahead, pull):
+    """Without gradient the two approach by (1 − ahead)(1 − pull) in a step; there is no schedule besides."""
+    kept = (1 - ahead) * (1 - pull)
+    found = _probe(Between, ahead=ahead, pull=pull)
+    assert found.memory == pytest.approx(1 / (1 - kept), rel=1e-6)
+    assert found.lag_limit == pytest.approx(1 - kept, rel=1e-6)
+    assert found.own_schedule == 0.0
+
+
+def test_a_copy_that_only_follows_the_weights_is_no_memory():
+    assert _probe(Between, watched=True).memory == 1.0
+
+
+class Diary(Custom):
+    """Keeps what no step reads, 1 more than the last gradient's entries; or what the next one divides by."""
+
+    def direction(self, p, state):
+        kept = state.setdefault("kept", torch.ones_like(p))
+        step = p.grad / (kept if self.defaults.get("reads") else 1.0)
+        kept.copy_(1 + p.grad.abs())
+        return step
+
+
+def test_a_state_that_no_step_reads_needs_no_degree():
+    found = _probe(Diary)
+    assert set(found.state_degrees.values()) == {0.0}
+    assert found.exactly_invariant
+    assert any(math.isnan(d) for d in _probe(Diary, reads=True).state_degrees.values())
+
+
 @pytest.mark.parametrize(
     ("target", "kwargs", "memory", "stays"),
     [
