@@ -33,7 +33,7 @@ from maxmargin.verify.lab.probe.strides import in_stride
 from maxmargin.verify.lab.regimes import Regimes, regimes
 from maxmargin.verify.lab.twin.search import Search, Twin, search
 from maxmargin.verify.results.candidates import CANDIDATES
-from maxmargin.verify.thresholds.probe import OWN_CALLS
+from maxmargin.verify.thresholds.probe import OWN_CALLS, OWN_STEEP
 from maxmargin.verify.thresholds.state_norm import TRUST_RATIO
 
 PROBLEMS = ("blocks", "multiclass", "binary@relu2:h=8")
@@ -354,10 +354,14 @@ def _notes(subject: Subject, seen: Fingerprint | None) -> Iterator[str]:
 def _scope(about: Probe, twin: Twin | None) -> Iterator[Sentence]:
     """What the pacing undid, how long a twin was rehearsed, and how small gradients were tried."""
     if about.own_schedule:
+        power = about.own_schedule
+        steep = abs(power) >= OWN_STEEP
+        how = "by a factor of {factor:.0e} while calls double" if steep else "like t^{power:.2g}"
         yield Sentence.of(
             "Its own schedule was undone by our pacing: under constant gradients and a constant learning rate its "
-            "steps change like t^{power:.2g} (at most, over {calls} calls).",
-            power=about.own_schedule,
+            f"steps change {how} (at most, over {{calls}} calls).",
+            power=power,
+            factor=2.0 ** max(-1000.0, min(power, 1000.0)),
             calls=OWN_CALLS,
         )
     if about.trust:

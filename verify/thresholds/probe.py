@@ -133,6 +133,8 @@ KEPT_ROUNDINGS = named("KEPT_ROUNDINGS", 4.0, "roundings of a weight", "by which
 OWN_CALLS = named("OWN_CALLS", 400, "calls", "of step() on one gradient, whose lengths are watched")
 OWN_POWER = named("OWN_POWER", 0.1, "power of the call's number",
     "with which they change, that is more than averages filling up")
+OWN_STEEP = named("OWN_STEEP", 8.0, "power of the call's number", "from which on they are said to change by a factor",
+    "a schedule that grows in each call is no power; a step divided by t² twice over is -4")
 
 # -- lab/probe/finite.py ------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from math import cos, pi
 
 import pytest
 import torch
-from toys import Momentum
+from toys import Momentum, SignDescent
 
 from maxmargin.verify.blackbox.targets import load
 from maxmargin.verify.lab.probe.probes import probe
@@ -80,6 +80,19 @@ def test_what_the_pacing_undid_stands_in_the_verdict():
     """Signum with lr/t² covers a finite distance and maximizes nothing in use; only our pacing makes it hold."""
     said = check(Shrinking, problems=["multiclass"]).reasons
     assert any(r.startswith("Its own schedule was undone by our pacing") and "t^-2 " in r for r in said)
+
+
+class Growing(SignDescent):
+    """Each step is a twentieth longer than the one before."""
+
+    def direction(self, p, state):
+        state["long"] = 1.05 * state.get("long", 1.0)
+        return state["long"] * p.grad.sign()
+
+
+def test_steps_that_grow_in_each_call_are_no_power_of_their_number():
+    said = check(Growing, problems=["multiclass"]).reasons
+    assert any("steps change by a factor of 2e+04 while calls double (at most, over 400 calls)" in r for r in said)
 
 
 def test_how_far_a_twin_was_seen_stands_in_the_verdict():
