@@ -106,7 +106,7 @@ REGIME_STRIDE = named("REGIME_STRIDE", 20, "log₂",
     "a factor of 1e6")
 REGIME_STEP = named("REGIME_STEP", 5, "log₂",
     "between two sizes of gradients at which steps of one direction are asked whether they keep one length",
-    "an average of 1,000 steps leaves 14 between what is added to a gradient of order one and an eps")
+    "an eps of 1e-8 and a memory of 1,000 steps leave 2^14 between order one and the size at which the eps rules")
 REGIME_DEEPEST = named("REGIME_DEEPEST", (80, 400), "log₂",
     "largest and smallest gradients, from order one, at which a regime is looked for",
     "squares must stay within float64, and an optimizer's own float32 above 2^−126")
