@@ -37,7 +37,7 @@ class Watched:
     variants: Variants
 
     def __reduce__(self) -> Any:
-        return _itself, (self.plain,)
+        return type(self.plain), (self.plain,)
 
     def __hash__(self) -> int:
         return hash(self.plain)
@@ -98,10 +98,6 @@ def _made(value: Any, variants: Variants) -> Any:
     made.plain = value
     made.variants = {key: v for key, v in variants.items() if v != value}
     return made
-
-
-def _itself(x: Any) -> Any:
-    return x
 
 
 def _at(x: Any, key: str | None) -> Any:

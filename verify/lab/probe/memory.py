@@ -102,9 +102,10 @@ def remembered(
         forgets(d, kept)
     for path in copies:
         first = watch(path, 3)
-        if _anchored(session, handle, path) or first[2] == 0 or first[3] <= first[0] * 2.0**-50:
+        gone = first[0] * 2.0**-50
+        if _anchored(session, handle, path) or first[2] == 0 or first[3] <= gone:
             continue
-        kept = _kept(partial(watch, path), first[0] * 2.0**-50)
+        kept = _kept(partial(watch, path), gone)
         if kept < NEVER_FORGETS and shapes_steps(session, path, beside=True):
             forgets(1.0, kept)
     lag = min(lag for d, lag in lags if not stays or d <= 1)
