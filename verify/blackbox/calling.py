@@ -15,6 +15,7 @@ from torch import Tensor
 from maxmargin.verify.blackbox.apart import outside
 from maxmargin.verify.blackbox.conventions import PLAIN, Convention, Params, conventions, names_of, with_flags
 from maxmargin.verify.blackbox.feeding import NOWHERE, Closure, Duck, Feeder, modes, seeded, watching_compiled
+from maxmargin.verify.blackbox.float32 import InFloat32
 from maxmargin.verify.progress.calls import What
 from maxmargin.verify.thresholds.adapter import DEFAULT_RATE, TRIAL_CALLS
 
@@ -78,6 +79,8 @@ def construct(factory: Factory, convention: Convention, params: Params, options:
     Raises:
         NotAnOptimizer: when what comes back cannot step.
     """
+    if convention.float32 and all(p.dtype == torch.float64 for p in params):
+        return InFloat32(params, lambda copies: construct(factory, convention, copies, options))
     args, kwargs = convention.arrange(params, names_of(params), options)
     with outside.of(What.CONSTRUCTOR), redirect_stdout(NOWHERE):
         optimizer = factory(*args, **kwargs)
@@ -92,7 +95,7 @@ def _has_groups(optimizer: Any) -> bool:
 
 
 def find_calling(factory: Factory, options: Mapping[str, Any], params: Params) -> Calling:
-    """Try the conventions in order; those with flags only where it is not the options that are refused.
+    """Try the conventions in order; with float32 copies of the parameters only where none works without.
 
     Args:
         factory: The optimizer class or factory.
@@ -103,6 +106,17 @@ def find_calling(factory: Factory, options: Mapping[str, Any], params: Params) -
         The first convention under which construction and the trial's steps go through; else the first under which
         construction did; else none.
     """
+    found = _find(factory, options, params)
+    if found.works or any(p.dtype != torch.float64 for p in params):
+        return found
+    copied = _find(factory, options, [torch.nn.Parameter(p.detach().float()) for p in params])
+    if not copied.works or copied.convention is None:
+        return found
+    return replace(copied, convention=copied.convention.in_float32, failed=found.failed)
+
+
+def _find(factory: Factory, options: Mapping[str, Any], params: Params) -> Calling:
+    """The same in the parameters' own precision; conventions with flags only where options are not what is refused."""
     failed: list[Attempt] = []
 
     def first_of(these: Iterable[Convention], into: list[Attempt], **extra: Any) -> Calling | None:
@@ -135,12 +149,6 @@ def lr_is_none(factory: Factory, options: Mapping[str, Any]) -> bool:
     except (TypeError, ValueError):
         return False
     return lr is not None and lr.default is None and "lr" not in options
-
-
-def works_in(factory: Factory, options: Mapping[str, Any], params: Params, dtype: torch.dtype) -> bool:
-    """Whether the optimizer accepts parameters of another dtype."""
-    other = [torch.nn.Parameter(p.detach().to(dtype)) for p in params]
-    return find_calling(factory, options, other).works
 
 
 def _works(

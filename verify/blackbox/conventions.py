@@ -9,6 +9,7 @@ two lists                                 matrices and the rest to two arguments
 groups                                    ``factory([{"params": [p]}, ...], **kw)``
 groups flagged F                          ``{"params": matrices, F: True}, {"params": the rest, F: False}``
 groups flagged F, options in the groups   the same, with the options in the groups (of the matrices only, if need be)
+float32 copies (it takes no float64), …   any of them, where none is accepted in float64
 ========================================  ============================================================================
 
 A flag is ``use_muon`` or whatever key the optimizer's own complaint names. Conventions that the factory's signature
@@ -22,7 +23,7 @@ import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -48,10 +49,18 @@ class Convention:
     Attributes:
         name: As in the table above.
         arrange: (parameters, their names, options) → the factory's positional and keyword arguments.
+        float32: Whether the parameters are float32 copies (:mod:`maxmargin.verify.blackbox.float32`).
     """
 
     name: str
     arrange: Callable[[Params, Sequence[str], Mapping[str, Any]], Arguments]
+    float32: bool = False
+
+    @property
+    def in_float32(self) -> Convention:
+        """The same with float32 copies."""
+        name = "float32 copies (it takes no float64)" + ("" if self.name == PLAIN.name else f", {self.name}")
+        return replace(self, name=name, float32=True)
 
 
 def names_of(params: Params) -> list[str]:

@@ -143,7 +143,7 @@ class Handle:
         except Exception as error:
             raise TargetError(
                 f"{self.target.spec}: step() failed on float64 parameters of shape {shapes_text(self.params)}: "
-                f"{one_line(error)}{where(error)}{sentence(self._failed)}{self._precision_text()}"
+                f"{one_line(error)}{where(error)}{sentence(self._failed)}"
             ) from error
         if self._scale != 1.0 or self.own:
             moved = [self._scale * (p.detach() - b) for p, b in zip(self.params, before, strict=True)]
@@ -189,9 +189,6 @@ class Handle:
         seen = [p.detach().clone() for p in self.params]
         self._mode("train")
         return None if all(torch.equal(s, b) for s, b in zip(seen, before, strict=True)) else seen
-
-    def _precision_text(self) -> str:
-        return "" if self.target.calling(self.params).works else self.target.precision_text(self.params)
 
     def _mode(self, name: str) -> bool:
         try:

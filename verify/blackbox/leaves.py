@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -65,7 +66,8 @@ class Finder:
 
     def _all(self, params: Sequence[Tensor]) -> list[Leaf]:
         optimizer = self._optimizer
-        index = {id(p): i for i, p in enumerate(params)}
+        copies = getattr(optimizer, "copies", ())  # what an optimizer in float32 has in the parameters' place
+        index = {id(p): i for those in (params, copies) for i, p in enumerate(those)}
         found: list[Leaf] = []
         state = getattr(optimizer, "state", {})
         for i, p in enumerate(params):
@@ -97,13 +99,13 @@ def _of_object(owner: Any, path: Path, index: Mapping[int, int]) -> Iterator[Lea
 
 
 def _walk(container: Any, path: Path, parameter: int | None, index: Mapping[int, int]) -> Iterator[Leaf]:
-    """The leaves in a tree of mappings and lists; a key that is a parameter, or its id, becomes its index."""
+    """The leaves in a tree of mappings and sequences; a key that is a parameter, or its id, becomes its index."""
     if len(path) > STATE_DEPTH + 4:
         return
     items: Any = ()
     if isinstance(container, Mapping):
         items = list(container.items())
-    elif isinstance(container, list):
+    elif isinstance(container, (list, tuple, deque)):
         items = list(enumerate(container))
     for key, value in items:
         owner, at = parameter, (*path, key)
@@ -112,8 +114,9 @@ def _walk(container: Any, path: Path, parameter: int | None, index: Mapping[int,
             continue
         if belongs is not None and isinstance(container, Mapping):
             owner, at = belongs, (belongs, *path)
-        is_number = isinstance(value, float) or (isinstance(value, Tensor) and value.is_floating_point())
-        if is_number and id(value) not in index:
-            yield Leaf(at, owner, container, key)
-        elif isinstance(value, (Mapping, list)):
+        is_tensor = isinstance(value, Tensor) and value.is_floating_point()
+        if is_tensor or (isinstance(value, float) and not isinstance(container, tuple)):  # no number of a tuple changes
+            if id(value) not in index:
+                yield Leaf(at, owner, container, key)
+        elif isinstance(value, (Mapping, list, tuple, deque)):
             yield from _walk(value, at, owner, index)

@@ -20,7 +20,6 @@ from maxmargin.verify.blackbox.calling import (
     construct,
     find_calling,
     sentence,
-    works_in,
 )
 from maxmargin.verify.blackbox.conventions import Convention
 from maxmargin.verify.blackbox.learning_rate import Rate
@@ -129,8 +128,10 @@ class Target:
         """
         assert self.factory is not None
         calling = self.calling(params)
+        assert calling.convention is not None
         chosen = convention or calling.convention
-        assert chosen is not None
+        if calling.convention.float32 and not chosen.float32:
+            chosen = chosen.in_float32
         try:
             return construct(self.factory, chosen, params, {**self.options(), **calling.extra})
         except Exception as error:
@@ -144,22 +145,9 @@ class Target:
                 f"{self.spec} {first.error}; a target is a torch.optim.Optimizer class or a factory(params, **kw) "
                 "that returns an object with step()"
             )
-        text = (
+        return (
             f"{self.spec} rejects {_call_text(self.options())} for parameters of shape {shapes_text(params)}: "
             f"{first.text}{sentence(found.failed)}"
-        )
-        return text + self.precision_text(params)
-
-    def precision_text(self, params: Sequence[torch.nn.Parameter]) -> str:
-        """A sentence where it is the parameters' precision that the optimizer refuses; else nothing."""
-        assert self.factory is not None
-        if all(p.dtype != torch.float64 for p in params):
-            return ""
-        if not works_in(self.factory, self.options(), params, torch.float32):
-            return ""
-        return (
-            ". It accepts float32 parameters only; margins are measured in float64, in which it must run: "
-            "remove the cast or the check that refuses float64"
         )
 
 

@@ -229,6 +229,12 @@ class Facts:
         return steps_needed(self.own, self.bounds.gap, self.steps) if self.norm in self.evidence else None
 
 
+def left_to_the_run(hypotheses: Mapping[str, Hypothesis]) -> bool:
+    """Whether no hypothesis stands in the way but one that another run may meet."""
+    open_ = {name for name, h in hypotheses.items() if h.met is not True and h.kind != "number"}
+    return open_ <= {"direction settles"}
+
+
 def controls_of(norm: str, evidence: Mapping[str, NormEvidence]) -> list[str]:
     """The norms that these runs can tell from ``norm``, of those whose gap is known."""
     return [n for n, e in evidence.items() if is_control(n, norm, evidence) and not isnan(e.kkt_gap_range[0])]

@@ -4,12 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from maxmargin.verify.judging.conclusion import Conclusion
 from maxmargin.verify.results.answer import Answer
 from maxmargin.verify.results.outcome import Outcome
 from maxmargin.verify.results.verdict import THEN
-from maxmargin.verify.thresholds.judging import STARTS_ABOVE
+from maxmargin.verify.thresholds.judging import LEFT_AT_ONCE, STARTS_ABOVE
+
+
+@dataclass(frozen=True)
+class Left:
+    """When training at the optimizer's own constant learning rate leaves the regime above.
+
+    Attributes:
+        problem: Where that was looked for.
+        step: At which step.
+        seen: Whether a run went so far; else it is extrapolated.
+        memory: Steps that the optimizer's slowest moment remembers.
+    """
+
+    problem: str
+    step: int
+    seen: bool
+    memory: float
+
+    @property
+    def at_once(self) -> bool:
+        """Whether that is seen to be long before its memory has filled: what was passed through has no limit."""
+        return self.seen and self.step < LEFT_AT_ONCE * self.memory < inf
 
 
 @dataclass(frozen=True)
@@ -29,8 +52,18 @@ class Joined:
     first: int = 0
 
 
-def main_regime(floor: float) -> int:
-    """Which regime a plain claim is about: 0 above, 1 below where training starts below, or soon is."""
+def main_regime(floor: float, left: Left | None = None) -> int:
+    """Which regime decides where not each is claimed a norm.
+
+    Args:
+        floor: The gradient's norm at which one passes into the other.
+        left: When training leaves the regime above; None where a norm is claimed, whatever the learning rate.
+
+    Returns:
+        0, the one above; or 1, the one below, where training starts there, or soon is.
+    """
+    if left is not None and left.at_once:
+        return 1
     return 0 if floor < STARTS_ABOVE else 1
 
 
@@ -59,7 +92,7 @@ def join(
     found: Sequence[Conclusion],
     *,
     both_claimed: bool,
-    left: tuple[str, int, bool] | None = None,
+    left: Left | None = None,
     shift: float | None = None,
 ) -> Joined:
     """Put the conclusions on two regimes together.
@@ -68,14 +101,15 @@ def join(
         floor: The gradient's norm at which one passes into the other.
         found: Above, below.
         both_claimed: Whether each was claimed a norm; else the main regime decides, and the other is told beside it.
-        left: The problem and the step at which training at the optimizer's own rate leaves the regime above, and
-            whether a run was seen to.
+            Where none was claimed, the main one is not a regime that is left at once.
+        left: When training at the optimizer's own rate leaves the regime above, if it is known to.
         shift: The gradient's norm at which steps above change in length alone, if they do.
 
     Returns:
         The answer. One norm in both is plainly that norm; two are an answer in regimes.
     """
-    first = 0 if both_claimed else main_regime(floor)
+    claimed = any(c.claim is not None for c in found)
+    first = 0 if both_claimed else main_regime(floor, None if claimed else left)
     main, other = found[first], found[1 - first]
     holds = Outcome.of_all(c.outcome for c in found) if both_claimed else main.outcome
     if holds is not Outcome.HOLDS:
@@ -93,13 +127,13 @@ def join(
     )
 
 
-def _change(floor: float, found: Sequence[Conclusion], first: int, left: tuple[str, int, bool] | None) -> list[str]:
+def _change(floor: float, found: Sequence[Conclusion], first: int, left: Left | None) -> list[str]:
     """Where one regime passes into the other, what each is, and when training gets there."""
     above, below = (_what(c) for c in found)
     when = ""
     if left is not None:
-        problem, step, seen = left
-        when = f", at its own constant learning rate after {'' if seen else 'about '}{step:,} steps ({problem})"
+        about = "" if left.seen else "about "
+        when = f", at its own constant learning rate after {about}{left.step:,} steps ({left.problem})"
     text = (
         f"Its steps change where the gradient's norm falls below {floor:.0e} (an eps, or clipping){when}: "
         f"{above} above, {below} below, each measured by itself."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import isnan
 
-from maxmargin.verify.judging.facts import Facts
+from maxmargin.verify.judging.facts import Facts, left_to_the_run
 from maxmargin.verify.judging.reasons import Reason
 from maxmargin.verify.results.outcome import Outcome
 
@@ -26,8 +26,7 @@ class Decision:
         pace's doing: they refute where they are so at a slower one too.
         """
         f = self.facts
-        open_ = {name for name, h in f.hypotheses.items() if h.met is not True and h.kind != "number"}
-        if not open_ <= {"direction settles"}:
+        if not left_to_the_run(f.hypotheses):
             return False
         if self.outcome is Outcome.FAILS:
             return not f.foreign_steps and set(self.reasons) <= _STANDS and f.slower == 1.0

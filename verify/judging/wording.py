@@ -8,6 +8,7 @@ from math import inf, isnan
 
 from maxmargin.verify.blackbox.learning_rate import ANCHORED
 from maxmargin.verify.evidence.measured import Measured
+from maxmargin.verify.judging.facts import left_to_the_run
 from maxmargin.verify.lab.faults.finding import Finding, Kind
 from maxmargin.verify.lab.harness.sentence import Sentence
 from maxmargin.verify.lab.probe.probes import Probe
@@ -129,7 +130,10 @@ def _budget(found: Sequence[Measured], verdicts: Sequence[ProblemVerdict], tier:
     open_ = [
         (m, v, v.steps_needed)
         for m, v in zip(found, verdicts, strict=True)
-        if v.outcome is Outcome.INCONCLUSIVE and v.steps_needed is not None and v.steps_needed > v.steps
+        if v.outcome is Outcome.INCONCLUSIVE
+        and v.steps_needed is not None
+        and v.steps_needed > v.steps
+        and left_to_the_run(v.hypotheses)
     ]
     if not open_:
         return []

@@ -30,6 +30,7 @@ from maxmargin.verify.thresholds.twin import (
     REGIME_STRIDE,
     REGIME_WIDTH,
     SHORT_ENDS,
+    SHORT_FAR,
 )
 
 
@@ -71,9 +72,10 @@ def regimes(target: Target, shapes: Shapes, about: Probe, seed: int = 0) -> Regi
     if about.random > INDEPENDENT or about.decay > 0 or about.value_dependence > INDEPENDENT:
         return None
     with seeded(0):
-        ends = SHORT_ENDS if about.state_formats else (REGIME_DEEPEST[0], REGIME_DEEPEST[0] + REGIME_FAR)
+        short = bool(about.state_formats)
+        ends = SHORT_ENDS if short else (REGIME_DEEPEST[0], REGIME_DEEPEST[0] + REGIME_FAR)
         own = tuple(about.uneven.values()) or about.update_degree
-        return _found(_Scales(target, shapes, seed, own), *ends)
+        return _found(_Scales(target, shapes, seed, own), *ends, SHORT_FAR if short else REGIME_FAR)
 
 
 class _Scales:
@@ -112,8 +114,8 @@ class _Scales:
         return difference(own, [b * (size(own) / size(other)) for b in other]) <= OTHER_STEP
 
 
-def _found(scales: _Scales, least: int, most: int) -> Regimes | None:
-    """The regimes; gradients far below are at most 2^least, those far above 2^most."""
+def _found(scales: _Scales, least: int, most: int, far: int) -> Regimes | None:
+    """The regimes, each 2^far from where they meet; gradients far below are at most 2^least, those far above 2^most."""
     above = _end(scales, range(0, REGIME_DEEPEST[0] + 1, REGIME_STRIDE))
     if above is None:
         return None
@@ -133,8 +135,8 @@ def _found(scales: _Scales, least: int, most: int) -> Regimes | None:
 
     return Regimes(
         floor=scales.session.norm * 2.0**top,
-        above=_in_units(scales.target, max(0, min(top + REGIME_FAR, most)), above[1]),
-        below=_in_units(scales.target, min(top - REGIME_FAR, least), below[1]),
+        above=_in_units(scales.target, max(0, min(top + far, most)), above[1]),
+        below=_in_units(scales.target, min(top - far, least), below[1]),
         degrees=(_of_all(above[1]), _of_all(below[1])),
         shift=scales.session.norm * 2.0 ** tops[0] if len(tops) > 1 else None,
     )

@@ -18,7 +18,7 @@ from maxmargin.verify.blackbox.targets import TargetError, load
 from maxmargin.verify.claims.record import check_tier
 from maxmargin.verify.engine.devices import resolve
 from maxmargin.verify.evidence.measured import Measured
-from maxmargin.verify.judging.regimes import Joined, alone, join, main_regime
+from maxmargin.verify.judging.regimes import Joined, Left, alone, join, main_regime
 from maxmargin.verify.lab.examine import PROBLEMS, Exam, Laboratory
 from maxmargin.verify.lab.probe.first_look import refuse_hopeless
 from maxmargin.verify.lab.regimes import Regimes
@@ -100,7 +100,7 @@ def check(
     trials = _trials(laboratory, names, claims, plan, two)
     measured = _measured([job for trial in trials for job in trial.jobs], backend, progress)
     judged = [trial.judge(measured) for trial in trials]
-    left = _left(laboratory, names, two) if two is not None else None
+    left = _left(laboratory, names, two, judged[0].trial) if two is not None else None
     joined = _joined(two, judged, len(claims), left)
     main = judged[joined.first]
     blocks = next((e.fingerprint.to_json() for e in main.trial.exams if e.fingerprint is not None), {})
@@ -126,8 +126,8 @@ def check(
         answer=Answer.REGIMES if decay and joined.answer is Answer.HOLDS else joined.answer,
         switched_off=decay,
         regimes=() if two is None else _regimes_of(two, judged),
-        until_step=None if left is None else left[1],
-        until_problem=None if left is None else left[0],
+        until_step=None if left is None else left.step,
+        until_problem=None if left is None else left.problem,
         factor=main.conclusion.factor,
         why=main.conclusion.why,
         settles_on=None if main.conclusion.own is None else main.conclusion.own.name,
@@ -173,21 +173,22 @@ def _measured(jobs: Sequence[Job], backend: Backend | None, progress: Progress |
     return measured
 
 
-def _left(laboratory: Laboratory, names: Sequence[str], two: Regimes) -> tuple[str, int, bool] | None:
-    """On which linear problem, and at which step, training at its own rate leaves the regime above; and if seen."""
+def _left(laboratory: Laboratory, names: Sequence[str], two: Regimes, above: Trial) -> Left | None:
+    """When training at its own rate leaves the regime above, on the first linear problem."""
     name = next((n for n in names if registry.get(n).linear), None)
     if name is None:
         return None
-    memory = laboratory.on(names[0]).probe.memory
+    about = above.exams[0].about
+    memory = 1.0 if about is None else about.memory
     found = falls_below(laboratory.target, registry.get(name), two.floor, memory, laboratory.seed)
-    return None if found is None else (name, *found)
+    return None if found is None else Left(name, *found, memory)
 
 
 def _joined(
     two: Regimes | None,
     judged: Sequence[Judged],
     claims: int,
-    left: tuple[str, int, bool] | None,
+    left: Left | None,
 ) -> Joined:
     conclusions = [j.conclusion for j in judged]
     if two is None:

@@ -31,6 +31,9 @@ OTHER_STEP = named("OTHER_STEP", 0.1, "relative", "a change of the update that i
 FED_USUAL = named("FED_USUAL", 120, "2^−k",
     "down to which gradients are tried rung by rung",
     "every eps in use; float32 ends there")
+SHORT_USUAL = named("SHORT_USUAL", 50, "2^−k",
+    "below which an optimizer whose state is in float32 is not blamed for steps that vanish",
+    "squares underflow from 2^−63 on; of an eps a step would be left")
 FED_DEEPEST = named("FED_DEEPEST", 480, "2^−k",
     "down to which gradients are fed",
     "squares underflow from 2^−500 on: float64")

@@ -114,6 +114,9 @@ REGIME_FAR = named("REGIME_FAR", 60, "log₂",
     "from the size at which one regime passes into the other to that at which each is measured",
     "gradients of a rehearsal wander over 2^±17, and eps must stay below rounding (2^−53 of what it is added to, or "
     "that of it)")
+SHORT_FAR = named("SHORT_FAR", 42, "log₂",
+    "the same, of an optimizer whose state is in float32",
+    "its rounding is 2^−24; FAdam's squares underflow from 2^−68 on, and float32 ends at 2^−126")
 SHORT_ENDS = named("SHORT_ENDS", (-90, 42), "log₂",
     "smallest and largest gradients, from order one, that are fed to state in float32 where each regime is measured",
     "squares of 2^42, rescaled by 2^20, are below float32's 2^127; those of 2^−90 vanish wholly, and what is left of "

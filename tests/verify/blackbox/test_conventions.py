@@ -195,28 +195,6 @@ def test_what_was_tried_is_listed():
         Handle(load(Never), _params())
 
 
-def test_float32_only_is_said_to_be_that():
-    class SinglePrecision(Descent):
-        def rule(self, p, group):
-            if p.dtype != torch.float32:
-                raise TypeError("expected Float")
-            return p.grad
-
-    handle = Handle(load(SinglePrecision), _params())
-    gradients = [torch.ones_like(p) for p in handle.params]
-    with pytest.raises(TargetError, match=r"expected Float.*It accepts float32 parameters only; margins"):
-        handle.step(gradients)
-
-    class Broken(Descent):
-        def rule(self, p, group):
-            raise TypeError("expected Float")
-
-    broken = Handle(load(Broken), _params())
-    with pytest.raises(TargetError) as raised:
-        broken.step(gradients)
-    assert "float32 parameters only" not in str(raised.value)
-
-
 def test_matrices_only_is_still_a_refusal_of_vectors():
     class MatricesOnly(Descent):
         def __init__(self, params, lr=0.1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 
 import numpy as np
 import pytest
@@ -327,6 +328,7 @@ class StateEverywhere(Descent):
     def __init__(self, params, lr=0.1):
         super().__init__(params, lr)
         self.by_parameter, self.by_id, self.in_list, self.beta, self.d = {}, {}, [], 0.5, 1.0
+        self.queue, self.pair = deque(maxlen=2), ()
         self.inner = torch.optim.SGD(self.param_groups[0]["params"], lr=0.0, momentum=0.9)
 
     def direction(self, p, state):
@@ -336,6 +338,8 @@ class StateEverywhere(Descent):
         self.by_parameter[p] = p.grad.clone()
         self.by_id[id(p)] = {"v": p.grad**2}
         self.in_list[:] = [p.grad.clone()]
+        self.queue.append({"g": p.grad.clone()})
+        self.pair = p.grad.clone(), 0.5  # no number in a tuple can change
         self.d = self.d + 1.0
         self.param_groups[0]["estimate"] = float(p.grad.sum())
         return p.grad
@@ -352,6 +356,8 @@ def test_state_is_found_wherever_it_lies():
         (0, "object", "by_id", "v"),
         (0, "object", "inner", 0, "state", "momentum_buffer"),
         ("object", "in_list", 0),
+        ("object", "queue", 0, "g"),
+        ("object", "pair", 0),
         ("object", "d"),  # it has changed; beta has not
         ("group", 0, "estimate"),
     }
@@ -360,6 +366,7 @@ def test_state_is_found_wherever_it_lies():
     optimizer = handle.optimizer
     assert optimizer.d == 6.0
     assert optimizer.beta == 0.5
+    assert float(optimizer.queue[0]["g"][0, 0]) == float(optimizer.pair[0][0, 0]) == 3.0
     assert float(optimizer.state[handle.params[0]]["m"][0, 0]) == 3.0
     assert optimizer.param_groups[0]["estimate"] == 18.0
     assert optimizer.param_groups[0]["lr"] == 0.1

@@ -26,7 +26,7 @@ from maxmargin.verify.lab.twin.search import Twin
 from maxmargin.verify.optimizers import get_optimizer
 from maxmargin.verify.results.candidates import CANDIDATES
 from maxmargin.verify.results.outcome import Outcome
-from maxmargin.verify.results.problem_verdict import NormEvidence, ProblemVerdict
+from maxmargin.verify.results.problem_verdict import Hypothesis, NormEvidence, ProblemVerdict
 from maxmargin.verify.thresholds.judging import APPROXIMATE, FINDINGS, NEAR, PERFECT
 
 HOLDS, FAILS, INCONCLUSIVE = Outcome.HOLDS, Outcome.FAILS, Outcome.INCONCLUSIVE
@@ -388,6 +388,24 @@ def test_an_open_question_names_the_steps_that_would_decide_it():
     assert "--tier full takes 6.4e+03." in reasons
     assert "which may not be enough" in _undecided(10_000.0)
     assert "more than the full tier takes" in _undecided(3200.0, tier="full")
+
+
+@pytest.mark.parametrize(
+    ("name", "met", "kind", "told"),
+    [
+        ("direction settles", False, "theorem", True),
+        ("learning rate honoured at once", False, "number", True),
+        ("scale invariant", True, "optimizer", True),
+        ("scale invariant", False, "optimizer", False),
+        ("scale invariant", None, "optimizer", False),
+    ],
+)
+def test_no_steps_are_named_where_they_would_not_decide(name, met, kind, told):
+    found = [_measured(spec, probe=SOUND, seconds=2.0, full_steps=6400) for spec in SPECS]
+    why = {name: Hypothesis(met, 0.3, kind)}
+    verdicts = [_verdict(m, INCONCLUSIVE, steps_needed=3200.0, hypotheses=why) for m in found]
+    reasons = " ".join(conclude(found, verdicts, claim=None, tier="quick").reasons)
+    assert ("To decide" in reasons) is told
     assert "remembers about 1000 steps" in _undecided(3200.0, probe=replace(SOUND, memory=1000.0))
 
 

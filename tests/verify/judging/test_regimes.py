@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 
 from maxmargin.verify.judging.conclusion import Conclusion
-from maxmargin.verify.judging.regimes import alone, join, main_regime
+from maxmargin.verify.judging.regimes import Left, alone, join, main_regime
 from maxmargin.verify.results.answer import Answer
 from maxmargin.verify.thresholds.judging import STARTS_ABOVE
 
@@ -54,6 +56,24 @@ def test_a_regime_that_is_left_at_once_is_not_what_is_claimed():
 
 
 @pytest.mark.parametrize(
+    ("left", "first"),
+    [
+        (Left("p", 15, True, 2000.0), 1),  # Prodigy's
+        (Left("p", 15, False, 2000.0), 0),  # extrapolated
+        (Left("p", 1713, True, 100.0), 0),  # RMSprop's
+        (Left("p", 15, True, 100.0), 0),
+        (Left("p", 15, True, inf), 0),
+    ],
+)
+def test_a_regime_that_is_left_long_before_memory_fills_is_not_the_one_that_decides(left, first):
+    joined = join(SMALL, [_open(), _held("l2")], both_claimed=False, left=left)
+    assert (joined.answer, joined.first) == (Answer.REGIMES if first else Answer.UNDECIDED, first)
+    refuted = join(SMALL, [_failed(), _held("l2")], both_claimed=False, left=left)
+    assert refuted.answer is (Answer.REGIMES if first else Answer.REFUTED)  # more evidence above changes nothing
+    assert join(SMALL, [_failed("linf"), _held("l2")], both_claimed=False, left=left).answer is Answer.REFUTED
+
+
+@pytest.mark.parametrize(
     ("above", "below", "answer"),
     [
         (_held("linf", "linf"), _held("l2", "l2"), Answer.REGIMES),
@@ -87,7 +107,9 @@ def test_two_regimes_claimed_of_an_optimizer_that_has_one():
 
 
 def test_what_is_said_of_both():
-    joined = join(SMALL, [_held("linf"), _held("l2")], both_claimed=False, left=("blocks@linear", 21016, False))
+    joined = join(
+        SMALL, [_held("linf"), _held("l2")], both_claimed=False, left=Left("blocks@linear", 21016, False, 1000.0)
+    )
     assert joined.reasons == (
         "Its steps change where the gradient's norm falls below 2e-06 (an eps, or clipping), at its own constant "
         "learning rate after about 21,016 steps (blocks@linear): linf above, l2 below, each measured by itself.",
@@ -95,7 +117,8 @@ def test_what_is_said_of_both():
         "Below that size: l2 closes.",
     )
     assert (
-        "after 12 steps" in join(SMALL, [_held("linf"), _open()], both_claimed=False, left=("p", 12, True)).reasons[0]
+        "after 12 steps"
+        in join(SMALL, [_held("linf"), _open()], both_claimed=False, left=Left("p", 12, True, 10.0)).reasons[0]
     )
     assert "not l2 above, l2 below" in join(SMALL, [_failed("l2"), _held("l2")], both_claimed=False).reasons[0]
     assert "claims both" in join(SMALL, [_failed("l2"), _held("l2")], both_claimed=False).reasons[0]

@@ -95,13 +95,14 @@ def _ratio(x, y):
     return np.where(y != 0, x / np.where(y != 0, y, y + 1), 0 * y)
 
 
-def _nadam(g, b1=0.9, b2=0.95, *, decay=4e-3, half=0.5, shifted=True):
+def _nadam(g, b1=0.9, b2=0.95, *, decay=4e-3, half=0.5, shifted=True, jointly=False):
     m, v, product = 0.0, 0.0, 1.0
     for t, x in enumerate(g, start=1):
         mu, then = (b1 * (1 - half * 0.96 ** (s * decay)) for s in (t, t + 1 if shifted else t))
         product *= mu
         m, v = b1 * m + (1 - b1) * x, b2 * v + (1 - b2) * x**2
-        yield _ratio((1 - mu) * x / (1 - product) + then * m / (1 - product * then), _root(v / (1 - b2**t)))
+        later = product if jointly else product * then
+        yield _ratio((1 - mu) * x / (1 - product) + then * m / (1 - later), _root(v / (1 - b2**t)))
 
 
 def _adamax(g, b1=0.9, b2=0.95, *, peak=True, bias=True):
@@ -121,12 +122,12 @@ def _laprop(g, b1=0.9, b2=0.95, *, after=False, bias=True):
         yield (_ratio(m, root) if after else m) / (1 - b1**t if bias else 1.0)
 
 
-def _adopt(g, b1=0.9, b2=0.95, *, late=True, clip=0.25):
+def _adopt(g, b1=0.9, b2=0.95, *, late=True, clip=0.25, first=1):
     m, v = np.zeros_like(g[0]), g[0] ** 2
     yield m
     for t, x in enumerate(g[1:], start=2):
         before, v = v, b2 * v + (1 - b2) * x**2
-        bound = t**clip if clip is not None else math.inf
+        bound = (t - 1 + first) ** clip if clip is not None else math.inf
         m = b1 * m + (1 - b1) * np.clip(_ratio(x, _root(before if late else v)), -bound, bound)
         yield m
 
@@ -202,9 +203,11 @@ def _ademamix(g, b1=0.9, b2=0.99, b3=0.99, alpha=5.0, *, corrected=False, normal
 LOOPS = {
     "nadam": (("nadam", {}), _nadam, {}),
     "dozat": (("nadam", {"scheduled": False}), _nadam, {"half": 0.0}),
+    "nadam jointly": (("nadam", {"scheduled": False, "jointly": True}), _nadam, {"half": 0.0, "jointly": True}),
     "adamax": (("adamax", {}), _adamax, {}),
     "laprop": (("laprop", {}), _laprop, {}),
     "adopt": (("adopt", {}), _adopt, {}),
+    "adopt of its authors": (("adopt", {"counts_first": False}), _adopt, {"first": 0}),
     "adan": (("adan", {}), _adan, {}),
     "adan later": (("adan", {"skip_first": True}), _adan, {"skip": True}),
     "adabelief": (("adabelief", {}), _adabelief, {}),
@@ -236,6 +239,7 @@ def test_it_is_the_plain_loop(which):
         ("nadam", {"half": 0.0}),
         ("nadam", {"shifted": False, "decay": 1.0}),
         ("dozat", {"half": 0.5}),
+        ("dozat", {"jointly": True}),
         ("adamax", {"peak": False}),
         ("adamax", {"bias": False}),
         ("adamax", {"b2": 0.949}),
@@ -244,6 +248,7 @@ def test_it_is_the_plain_loop(which):
         ("adopt", {"late": False}),
         ("adopt", {"clip": None}),
         ("adopt", {"clip": 0.3}),
+        ("adopt", {"first": 0}),
         ("adan", {"ahead": False}),
         ("adan", {"first_change": True}),
         ("adan", {"skip": True}),

@@ -11,7 +11,7 @@ factor that only large ones have is a weight that no small block shows.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -363,7 +363,7 @@ def _tensors(held: object, depth: int = STATE_DEPTH) -> Iterator[torch.Tensor]:
     """The tensors in containers and in objects of the optimizer's own."""
     if isinstance(held, torch.Tensor):
         yield held
-    elif depth and isinstance(held, (dict, list, tuple)):
+    elif depth and isinstance(held, (dict, list, tuple, deque)):
         for value in held.values() if isinstance(held, dict) else held:
             yield from _tensors(value, depth - 1)
     elif depth and hasattr(held, "__dict__") and not isinstance(held, (type, torch.nn.Module)):

@@ -31,6 +31,7 @@ from maxmargin.verify.thresholds.norm import (
     SIGNATURE_STEPS,
     TURNS,
 )
+from maxmargin.verify.thresholds.probe import FIRST_MOVE
 
 
 def signature(target: Target, shapes: Shapes, seed: int = 0, draws: int = SIGNATURE_DRAWS, more: int = 0) -> list[Step]:
@@ -80,8 +81,21 @@ def follow(
 
 
 def mean_step(handle: Handle, gradients: Sequence[Sequence[Tensor]], more: int) -> list[Tensor]:
-    """The last step on these gradients; or the mean of half of ``more`` steps that follow along the last gradient."""
+    """The last step on these gradients, or what follows them.
+
+    Args:
+        handle: The optimizer.
+        gradients: What it is fed; and the last one, until it moves, if it has not by then (a queue that fills).
+        more: Steps that follow, along the last gradient, where the mean of their second half is asked for.
+
+    Returns:
+        The step, or that mean.
+    """
     moved = last_step(handle, gradients)
+    for _ in range(FIRST_MOVE):
+        if any(bool(block.any()) for block in moved):
+            break
+        moved = handle.advance(gradients[-1])
     if not more:
         return moved
     last_step(handle, [gradients[-1]] * (more - more // 2))

@@ -32,19 +32,21 @@ from maxmargin.verify.thresholds.probe import (
     OTHER_STEP,
     RAISED_TO,
     RULED_BELOW,
+    SHORT_USUAL,
     STEP_LOST,
     TINY_NUMBER,
     UNDERFLOWN,
 )
 
 
-def floor_of(session: Session, update: Sequence[Tensor], degree: Degree) -> tuple[float, float]:
+def floor_of(session: Session, update: Sequence[Tensor], degree: Degree, short: bool = False) -> tuple[float, float]:
     """Find the floor, and how deep it was looked for.
 
     Args:
         session: The target's.
         update: Its last warm step.
         degree: Of its update, or of each block.
+        short: Whether it keeps state in float32 or less, where squares underflow sooner.
 
     Returns:
         The largest gradient norm, to a factor of 2, at which the update has changed by 10 % (0 if none was found); and
@@ -54,9 +56,11 @@ def floor_of(session: Session, update: Sequence[Tensor], degree: Degree) -> tupl
         return 0.0, inf  # a regime, which was found with both its ends
     if degree != degree:
         return session.norm, inf
-    floor, depth = _fed(session, update, degree)
+    floor, depth = _fed(session, update, degree, short)
     if floor == 0:
-        floor = max((_raised(session, name, value, degree) for name, value in _tiny(session.target)), default=0.0)
+        floor = max(
+            (_raised(session, name, value, degree, short) for name, value in _tiny(session.target)), default=0.0
+        )
     return floor, depth
 
 
@@ -86,7 +90,7 @@ def weights_below(session: Session, update: Sequence[Tensor], floor: float, degr
     return difference(here, tripled), seen and alone
 
 
-def _fed(session: Session, update: Sequence[Tensor], degree: Degree) -> tuple[float, float]:
+def _fed(session: Session, update: Sequence[Tensor], degree: Degree, short: bool) -> tuple[float, float]:
     def changed(k: int) -> bool:
         return difference(update, session.at_scale(2.0**-k, degree)) > OTHER_STEP
 
@@ -107,7 +111,7 @@ def _fed(session: Session, update: Sequence[Tensor], degree: Degree) -> tuple[fl
     while other - same > 1:
         middle = (same + other) // 2
         same, other = (same, middle) if changed(middle) else (middle, other)
-    if other > FED_USUAL and _underflows(session, other, degree):
+    if other > (SHORT_USUAL if short else FED_USUAL) and _underflows(session, other, degree):
         # Digits are lost before everything is: no deeper than where steps are the same to the last one.
         exact = (k for k in range(same, 0, -4) if difference(update, session.at_scale(2.0**-k, degree)) <= EXACT_SCALE)
         return 0.0, session.norm * 2.0 ** -next(exact, 0)
@@ -132,7 +136,7 @@ def _tiny(target: Target) -> Iterator[tuple[str, float]]:
             yield name, value
 
 
-def _raised(session: Session, name: str, value: float, degree: Degree) -> float:
+def _raised(session: Session, name: str, value: float, degree: Degree, short: bool) -> float:
     """The floor that a tiny number of the constructor makes, from what larger ones in its place make; 0 for none."""
 
     def floor_with(number: float) -> float:
@@ -140,7 +144,7 @@ def _raised(session: Session, name: str, value: float, degree: Degree) -> float:
         target = replace(session.target, kwargs=MappingProxyType(kwargs), callings={}, rates={})
         try:
             other = Session(target, session.shapes, session.seed)
-            return _fed(other, other.run()[1], degree)[0]
+            return _fed(other, other.run()[1], degree, short)[0]
         except TargetError:
             return 0.0
 

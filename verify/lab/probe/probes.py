@@ -26,7 +26,7 @@ from maxmargin.verify.lab.probe.floor import floor_of, weights_below
 from maxmargin.verify.lab.probe.habits import Habits, habits
 from maxmargin.verify.lab.probe.memory import remembered, shapes_steps
 from maxmargin.verify.lab.probe.own_pace import own_schedule, trust_power
-from maxmargin.verify.lab.probe.precision import lengthen
+from maxmargin.verify.lab.probe.precision import lengthen, state_formats
 from maxmargin.verify.thresholds.probe import BLURRED, EXACT_SCALE, HABIT_SEEN, OTHER_STEP, POWER_FITS
 
 
@@ -177,7 +177,7 @@ def _probe(session: Session) -> Probe:
         known = path in small and all(map(_is_finite, (leaf, small[path])))
         if degrees[path] != degrees[path] and known and not shapes_steps(session, path):
             degrees[path] = 0.0  # whatever it is, steps are the same
-    floor, depth = floor_of(session, update, apart or update_degree)
+    floor, depth = floor_of(session, update, apart or update_degree, bool(state_formats(handle, degrees)))
     at_floor, ruled = weights_below(session, update, floor, apart or update_degree)
     lag, memory, stays = remembered(session, degrees, copies if update_degree == 1.0 else ())
     random = max(difference(update, session.run(seed=s)[1]) for s in (0, 1))

@@ -16,20 +16,23 @@ from maxmargin.verify.optimizers.core.two_moments import TwoMoments
 from maxmargin.verify.optimizers.rmsprop import Averages
 
 
-@register("adopt", "ADOPT, no theorem (beta1=0.9, beta2=0.95, eps=0)")
+@register("adopt", "ADOPT, no theorem (beta1=0.9, beta2=0.95, eps=0, counts_first=True)")
 @dataclass(frozen=True)
 class ADOPT(TwoMoments):
     """v₁ = g₁², no step;  then m ← β₁ m + (1−β₁) clip(g / max(√v, eps), t^¼),  direction = −m,  v ← β₂ v + (1−β₂) g².
 
     The clipped form of the authors' code, with 0/0 := 0: where v is 0 and g is not, the clip decides. No correction
     of m. A constant gradient makes steps along its signs; the theorems on Adam do not speak of it, so no norm is
-    claimed.
+    claimed. Its first call makes no step, and is counted in t or not: the authors' package does not count it.
     """
+
+    counts_first: bool = True
 
     @override
     def facts(self) -> Facts:
+        bound = "t^¼" if self.counts_first else "(t−1)^¼"
         return self.told(
-            "{m} clip(g/max(√v, {eps}), t^¼);  θ ← θ − η m;  {v} g²; at first v = g² and no step",
+            f"{{m}} clip(g/max(√v, {{eps}}), {bound});  θ ← θ − η m;  {{v}} g²; at first v = g² and no step",
             "Taniguchi et al. 2411.02853, algorithm 2 and their code",
             lag_limit=(1.0 - self.beta2) / 2,
         )
@@ -41,7 +44,7 @@ class ADOPT(TwoMoments):
     @override
     def direction(self, state: State, gradient: Scaled, step: Tensor) -> tuple[dict[str, Tensor], State]:
         moved = torch.where(step > 1.0, torch.ones_like(step), torch.zeros_like(step))
-        clip, root = torch.pow(step, 0.25), state.root
+        clip, root = torch.pow(step if self.counts_first else step - 1.0, 0.25), state.root
         # A finite factor: a gradient e^700 times the root is clipped, and inf · 0 would be NaN.
         shift = torch.exp(torch.clamp(gradient.log_scale - root.log_scale, max=LARGEST))
         floor = self.eps * torch.exp(torch.clamp(-root.log_scale, max=LARGEST)) if self.eps else 0.0

@@ -37,20 +37,24 @@ class Lookahead(NamedTuple):
     product: Tensor
 
 
-@register("nadam", "NAdam, no theorem (beta1=0.9, beta2=0.95, eps=0, momentum_decay=0.004, scheduled=true)")
+@register(
+    "nadam", "NAdam, no theorem (beta1=0.9, beta2=0.95, eps=0, momentum_decay=0.004, scheduled=true, jointly=false)"
+)
 @dataclass(frozen=True)
 class NAdam(TwoMoments):
     """Adam's m and v;  direction = −((1−μ_t) g/(1−Π_t) + μ_{t+1} m/(1−Π_{t+1})) / (√v̂ + eps), 0/0 := 0.
 
     Π_t is the product of μ_1 … μ_t. As in ``torch.optim.NAdam``, μ_t = β₁ (1 − 0.96^(t · momentum_decay) / 2); with
     ``scheduled=False`` it is β₁ itself (Dozat 2016, algorithm 8 with a constant μ). torch keeps Π in its default
-    type, mostly float32 (``product``), which shows in the eighth digit of a step. A constant gradient makes steps
-    along its signs, as Adam's; the theorems on Adam do not speak of the look-ahead, so no norm is claimed.
+    type, mostly float32 (``product``), which shows in the eighth digit of a step. With ``jointly`` both g and m are
+    divided by 1−Π_t (the NAdamW of others). A constant gradient makes steps along its signs, as Adam's; the theorems
+    on Adam do not speak of the look-ahead, so no norm is claimed.
     """
 
     momentum_decay: float = 4e-3
     scheduled: bool = True
     product: Product = "float64"
+    jointly: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,9 +65,10 @@ class NAdam(TwoMoments):
     def facts(self) -> Facts:
         mu = f"{self.beta1:g} (1 − 0.96^({self.momentum_decay:g} t)/2)" if self.scheduled else f"{self.beta1:g}"
         kept = ", Π in float32" if self.product == "float32" else ""
+        later = "t" if self.jointly else "(t+1)"
         return self.told(
             "{m} g,  {v} g²;  "
-            f"θ ← θ − η ((1−μ_t) g/(1−Π_t) + μ_(t+1) m/(1−Π_(t+1)))/(√v̂ + {{eps}}), μ_t = {mu}{kept}",
+            f"θ ← θ − η ((1−μ_t) g/(1−Π_t) + μ_(t+1) m/(1−Π_{later}))/(√v̂ + {{eps}}), μ_t = {mu}{kept}",
             "Dozat 2016; Adam's theorem, Gronich & Vardi 2602.16340, does not speak of it",
         )
 
@@ -77,7 +82,7 @@ class NAdam(TwoMoments):
         first, root = moments = self.averaged(state.moments, gradient)
         now, then = self._mu(step), self._mu(step + 1.0)
         product = multiplied(state.product, now, self.product)
-        ahead = times(first, then / (1.0 - product * then))
+        ahead = times(first, then / (1.0 - (product if self.jointly else product * then)))
         top = combine(ahead, 1.0, times(gradient, (1.0 - now) / (1.0 - product)), 1.0)
         corrected = times(root, 1.0 / self.corrections(step)[1])
         ratio = safe_ratio(top, corrected, self.eps)

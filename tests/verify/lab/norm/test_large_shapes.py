@@ -87,6 +87,22 @@ def test_one_rule_for_all_shapes_stands_for_all(name):
     assert "; but" not in seen.text
 
 
+class Waiting(Rule):
+    """Moves nothing in its first ten calls."""
+
+    calls = 0
+
+    def step(self, closure=None):
+        self.calls += 1
+        return super().step(closure) if self.calls > 10 else None
+
+
+def test_one_that_moves_late_is_waited_for():
+    seen = large_shapes(load(Waiting, {"rule": flattened}))
+    assert not seen.refused
+    assert set(seen.stands) == set(LARGE.values())
+
+
 def test_muon_refuses_what_is_no_matrix():
     seen = large_shapes(load("torch.optim:Muon"))
     assert set(seen.refused) == {(1000,), (24, 8, 5), (16, 8, 3, 3)}
