@@ -160,3 +160,25 @@ class Sums(PutAnew):
         state["z"] = state.get("z", 0) + p.grad
         state["n"] = state.get("n", 0) + p.grad**2
         return state["z"] / (1 + state["n"].sqrt())
+
+
+class Lion(Descent):
+    """Sign of an average, with a slower one remembered (Chen et al. 2302.06675)."""
+
+    def direction(self, p, state):
+        m = state.setdefault("exp_avg", torch.zeros_like(p))
+        u = torch.sign(0.9 * m + 0.1 * p.grad)
+        m.mul_(0.98).add_(p.grad, alpha=0.02)
+        return u
+
+
+class SharedScale(Descent):
+    """A second moment for the whole group, kept in the group."""
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            square = sum((p.grad**2).sum() for p in group["params"])
+            group["v"] = 0.9 * group.get("v", torch.zeros_like(square)) + 0.1 * square
+            for p in group["params"]:
+                p.sub_(group["lr"] * p.grad / torch.sqrt(group["v"]))

@@ -47,7 +47,7 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     "verify/engine/": ("tests/verify/engine/test_run.py",),
     "verify/judging/": ("tests/verify/judging",),
     "verify/evidence/": ("tests/verify/evidence",),
-    "verify/lab/probe/": ("tests/verify/lab/probe/test_probes.py",),
+    "verify/lab/probe/": ("tests/verify/lab/probe/test_probes.py", "tests/verify/lab/probe/test_memory.py"),
     "verify/lab/norm/": ("tests/verify/lab/norm",),
     "verify/lab/twin/": ("tests/verify/lab/twin/test_search.py",),
     "verify/training/": ("tests/verify/training",),
