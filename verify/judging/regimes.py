@@ -52,18 +52,8 @@ class Joined:
     first: int = 0
 
 
-def main_regime(floor: float, left: Left | None = None) -> int:
-    """Which regime decides where not each is claimed a norm.
-
-    Args:
-        floor: The gradient's norm at which one passes into the other.
-        left: When training leaves the regime above; None where a norm is claimed, whatever the learning rate.
-
-    Returns:
-        0, the one above; or 1, the one below, where training starts there, or soon is.
-    """
-    if left is not None and left.at_once:
-        return 1
+def main_regime(floor: float) -> int:
+    """Which regime a plain claim is about: 0 above, 1 below where training starts below, or soon is."""
     return 0 if floor < STARTS_ABOVE else 1
 
 
@@ -101,15 +91,17 @@ def join(
         floor: The gradient's norm at which one passes into the other.
         found: Above, below.
         both_claimed: Whether each was claimed a norm; else the main regime decides, and the other is told beside it.
-            Where none was claimed, the main one is not a regime that is left at once.
+            Where none was claimed, that is the one below if the one above is left at once, and a norm holds below.
         left: When training at the optimizer's own rate leaves the regime above, if it is known to.
         shift: The gradient's norm at which steps above change in length alone, if they do.
 
     Returns:
         The answer. One norm in both is plainly that norm; two are an answer in regimes.
     """
-    claimed = any(c.claim is not None for c in found)
-    first = 0 if both_claimed else main_regime(floor, None if claimed else left)
+    first = 0 if both_claimed else main_regime(floor)
+    unclaimed = all(c.claim is None for c in found)
+    if unclaimed and left is not None and left.at_once and found[1].outcome is Outcome.HOLDS:
+        first = 1
     main, other = found[first], found[1 - first]
     holds = Outcome.of_all(c.outcome for c in found) if both_claimed else main.outcome
     if holds is not Outcome.HOLDS:

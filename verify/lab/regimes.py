@@ -114,8 +114,8 @@ class _Scales:
         return difference(own, [b * (size(own) / size(other)) for b in other]) <= OTHER_STEP
 
 
-def _found(scales: _Scales, least: int, most: int, far: int) -> Regimes | None:
-    """The regimes, each 2^far from where they meet; gradients far below are at most 2^least, those far above 2^most."""
+def _found(scales: _Scales, least: int, most: int, down: int) -> Regimes | None:
+    """The regimes; gradients far below are at most 2^least, and 2^−down of where they meet, those far above 2^most."""
     above = _end(scales, range(0, REGIME_DEEPEST[0] + 1, REGIME_STRIDE))
     if above is None:
         return None
@@ -135,8 +135,8 @@ def _found(scales: _Scales, least: int, most: int, far: int) -> Regimes | None:
 
     return Regimes(
         floor=scales.session.norm * 2.0**top,
-        above=_in_units(scales.target, max(0, min(top + far, most)), above[1]),
-        below=_in_units(scales.target, min(top - far, least), below[1]),
+        above=_in_units(scales.target, max(0, min(top + REGIME_FAR, most)), above[1]),
+        below=_in_units(scales.target, min(top - down, least), below[1]),
         degrees=(_of_all(above[1]), _of_all(below[1])),
         shift=scales.session.norm * 2.0 ** tops[0] if len(tops) > 1 else None,
     )

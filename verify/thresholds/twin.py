@@ -115,7 +115,7 @@ REGIME_FAR = named("REGIME_FAR", 60, "log₂",
     "gradients of a rehearsal wander over 2^±17, and eps must stay below rounding (2^−53 of what it is added to, or "
     "that of it)")
 SHORT_FAR = named("SHORT_FAR", 42, "log₂",
-    "the same, of an optimizer whose state is in float32",
+    "the same towards small gradients, of an optimizer whose state is in float32",
     "its rounding is 2^−24; FAdam's squares underflow from 2^−68 on, and float32 ends at 2^−126")
 SHORT_ENDS = named("SHORT_ENDS", (-90, 42), "log₂",
     "smallest and largest gradients, from order one, that are fed to state in float32 where each regime is measured",
