@@ -91,7 +91,7 @@ def join(
         floor: The gradient's norm at which one passes into the other.
         found: Above, below.
         both_claimed: Whether each was claimed a norm; else the main regime decides, and the other is told beside it.
-            Where none was claimed, that is the one below if the one above is left at once, and a norm holds below.
+            Where none was claimed, that is the one below where one holds only there, and the one above is left at once.
         left: When training at the optimizer's own rate leaves the regime above, if it is known to.
         shift: The gradient's norm at which steps above change in length alone, if they do.
 
@@ -99,8 +99,8 @@ def join(
         The answer. One norm in both is plainly that norm; two are an answer in regimes.
     """
     first = 0 if both_claimed else main_regime(floor)
-    unclaimed = all(c.claim is None for c in found)
-    if unclaimed and left is not None and left.at_once and found[1].outcome is Outcome.HOLDS:
+    only_below = [c.outcome is Outcome.HOLDS for c in found] == [False, True]
+    if only_below and left is not None and left.at_once and all(c.claim is None for c in found):
         first = 1
     main, other = found[first], found[1 - first]
     holds = Outcome.of_all(c.outcome for c in found) if both_claimed else main.outcome

@@ -71,6 +71,7 @@ def test_a_regime_that_is_left_long_before_memory_fills_is_not_the_one_that_deci
     refuted = join(SMALL, [_failed(), _held("l2")], both_claimed=False, left=left)
     assert refuted.answer is (Answer.REGIMES if first else Answer.REFUTED)  # more evidence above changes nothing
     assert join(SMALL, [_failed("linf"), _held("l2")], both_claimed=False, left=left).answer is Answer.REFUTED
+    assert join(SMALL, [_held("linf"), _held("l2")], both_claimed=False, left=left).norm == "linf"
     # What starts anew below may not do what is done there after the regime above: it refutes nothing.
     for below in (_open(), _failed()):
         assert join(SMALL, [_open(), below], both_claimed=False, left=left).answer is Answer.UNDECIDED
