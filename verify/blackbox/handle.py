@@ -13,6 +13,7 @@ from maxmargin.verify.blackbox.calling import one_line, sentence
 from maxmargin.verify.blackbox.conventions import Convention
 from maxmargin.verify.blackbox.difference import difference, relative, size
 from maxmargin.verify.blackbox.feeding import Closure, Feeder, modes, seed_all, seeded
+from maxmargin.verify.blackbox.float32 import InFloat32
 from maxmargin.verify.blackbox.learning_rate import ANCHORED, GROUPS_LR, UNTOUCHED, Knob, Rate, find
 from maxmargin.verify.blackbox.leaves import Finder, Leaf, Path
 from maxmargin.verify.blackbox.targets import Target, TargetError, shapes_text
@@ -141,8 +142,9 @@ class Handle:
             for _ in range(self.target.stride):
                 self._feeder.step(fed)
         except Exception as error:
+            precision = "float32" if isinstance(self.optimizer, InFloat32) else "float64"
             raise TargetError(
-                f"{self.target.spec}: step() failed on float64 parameters of shape {shapes_text(self.params)}: "
+                f"{self.target.spec}: step() failed on {precision} parameters of shape {shapes_text(self.params)}: "
                 f"{one_line(error)}{where(error)}{sentence(self._failed)}"
             ) from error
         if self._scale != 1.0 or self.own:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import inf, isfinite
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -29,6 +30,7 @@ from maxmargin.verify.thresholds.twin import (
     REGIME_STEP,
     REGIME_STRIDE,
     REGIME_WIDTH,
+    SHORT_DEEPEST,
     SHORT_ENDS,
     SHORT_FAR,
 )
@@ -66,16 +68,35 @@ def regimes(target: Target, shapes: Shapes, about: Probe, seed: int = 0) -> Regi
     Returns:
         The regimes; None where it has one at every size that was tried, where it has more than two (but for steps that
         differ from those of the largest gradients by one length alone, as diffGrad's), or where one of them is no power
-        law to rounding. Nor is one looked for where steps are random or depend on the weights: below
-        a decay the gradient no longer counts.
+        law to rounding, or lies beyond what float32 holds of an optimizer that keeps state in it. Nor is one looked
+        for where steps are random or depend on the weights: below a decay the gradient no longer counts.
     """
     if about.random > INDEPENDENT or about.decay > 0 or about.value_dependence > INDEPENDENT:
         return None
     with seeded(0):
-        short = bool(about.state_formats)
-        ends = SHORT_ENDS if short else (REGIME_DEEPEST[0], REGIME_DEEPEST[0] + REGIME_FAR)
         own = tuple(about.uneven.values()) or about.update_degree
-        return _found(_Scales(target, shapes, seed, own), *ends, SHORT_FAR if short else REGIME_FAR)
+        return _found(_Scales(target, shapes, seed, own), IN_FLOAT32 if about.state_formats else IN_FLOAT64)
+
+
+class Ends(NamedTuple):
+    """At what sizes of gradients regimes are measured, in powers of two of order one.
+
+    Attributes:
+        least: Those far below are at most so large,
+        down: and this much smaller than where the regimes meet;
+        deepest: where that is smaller still, there is no telling.
+        most: Those far above are at most so large.
+    """
+
+    least: int
+    down: int
+    deepest: float
+    most: int
+
+
+IN_FLOAT64 = Ends(REGIME_DEEPEST[0], REGIME_FAR, -inf, REGIME_DEEPEST[0] + REGIME_FAR)
+IN_FLOAT32 = Ends(SHORT_ENDS[0], SHORT_FAR, SHORT_DEEPEST, SHORT_ENDS[1])
+"""Of an optimizer that keeps state in float32 or less."""
 
 
 class _Scales:
@@ -114,8 +135,8 @@ class _Scales:
         return difference(own, [b * (size(own) / size(other)) for b in other]) <= OTHER_STEP
 
 
-def _found(scales: _Scales, least: int, most: int, down: int) -> Regimes | None:
-    """The regimes; gradients far below are at most 2^least, and 2^−down of where they meet, those far above 2^most."""
+def _found(scales: _Scales, sizes: Ends) -> Regimes | None:
+    """The regimes, measured at these sizes."""
     above = _end(scales, range(0, REGIME_DEEPEST[0] + 1, REGIME_STRIDE))
     if above is None:
         return None
@@ -133,10 +154,13 @@ def _found(scales: _Scales, least: int, most: int, down: int) -> Regimes | None:
     ):
         return None
 
+    small = min(top - sizes.down, sizes.least)
+    if small < sizes.deepest:
+        return None
     return Regimes(
         floor=scales.session.norm * 2.0**top,
-        above=_in_units(scales.target, max(0, min(top + REGIME_FAR, most)), above[1]),
-        below=_in_units(scales.target, min(top - down, least), below[1]),
+        above=_in_units(scales.target, max(0, min(top + REGIME_FAR, sizes.most)), above[1]),
+        below=_in_units(scales.target, small, below[1]),
         degrees=(_of_all(above[1]), _of_all(below[1])),
         shift=scales.session.norm * 2.0 ** tops[0] if len(tops) > 1 else None,
     )

@@ -117,6 +117,9 @@ REGIME_FAR = named("REGIME_FAR", 60, "log₂",
 SHORT_FAR = named("SHORT_FAR", 42, "log₂",
     "the same towards small gradients, of an optimizer whose state is in float32",
     "its rounding is 2^−24; FAdam's squares underflow from 2^−68 on, and float32 ends at 2^−126")
+SHORT_DEEPEST = named("SHORT_DEEPEST", -114, "log₂",
+    "smallest gradients, from order one, at which an optimizer whose state is in float32 is measured",
+    "float32 ends at 2^−126, and the learning rates that undo them at 2^127; experiments go 2^20 further")
 SHORT_ENDS = named("SHORT_ENDS", (-90, 42), "log₂",
     "smallest and largest gradients, from order one, that are fed to state in float32 where each regime is measured",
     "squares of 2^42, rescaled by 2^20, are below float32's 2^127; those of 2^−90 vanish wholly, and what is left of "

@@ -9,6 +9,7 @@ from maxmargin.verify import check
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.targets import TargetError, load
 from maxmargin.verify.lab.probe.probes import probe
+from maxmargin.verify.lab.regimes import regimes
 from maxmargin.verify.results.outcome import Outcome
 
 SHAPES = ((3, 2), (2,))
@@ -134,8 +135,28 @@ def test_a_complaint_of_every_precision_is_the_optimizers_own():
             raise TypeError("expected Float")
 
     broken = Handle(load(Broken), [torch.nn.Parameter(b) for b in _blocks(0)])
-    with pytest.raises(TargetError, match="expected Float"):
+    with pytest.raises(TargetError, match=r"on float64 parameters.*expected Float"):
         broken.step(_blocks(1))
+
+
+class Tiring(torch.optim.SGD):
+    """Fails in its hundredth call."""
+
+    calls = 0
+
+    def step(self, closure=None):
+        self.calls += 1
+        if self.calls == 100:
+            raise RuntimeError("tired")
+        return super().step(closure)
+
+
+def test_what_fails_later_is_said_to_in_float32():
+    handle = _handle(Tiring)
+    for _ in range(99):
+        handle.step(_blocks(1))
+    with pytest.raises(TargetError, match=r"on float32 parameters.*tired"):
+        handle.step(_blocks(1))
 
 
 class Deaf(torch.optim.SGD):
@@ -165,6 +186,21 @@ def test_what_float32_does_to_small_gradients_is_no_floor_of_the_method(base, kw
     found = probe(load(only_float32(base), kwargs), {"W": (3, 4), "a": (3,)})
     assert found.convention.startswith("float32 copies")
     assert least <= found.floor <= most
+
+
+def test_its_small_regime_lies_within_what_float32_holds():
+    target, shapes = (
+        load(only_float32(torch.optim.Adam), {"eps": 1e-17, "betas": (0.9, 0.95)}),
+        {"W": (3, 4), "a": (3,)},
+    )
+    two = regimes(target, shapes, probe(target, shapes))
+    below = probe(two.below, shapes)
+    assert below.update_degree == 1
+    assert below.exactly_invariant
+    deep = load(only_float32(torch.optim.Adamax), {"eps": 1e-27, "betas": (0.9, 0.95)})  # it takes no squares
+    about = probe(deep, shapes)
+    assert about.floor > 0
+    assert regimes(deep, shapes, about) is None  # no learning rate in float32 undoes gradients that small
 
 
 @pytest.mark.parametrize(("kwargs", "norm"), [({"momentum": 0.9}, "l2"), ({"eps": 0.0, "betas": (0.9, 0.95)}, "linf")])
