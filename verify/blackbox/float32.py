@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-Params = Sequence[torch.nn.Parameter]
+from maxmargin.verify.blackbox.conventions import Params
 
 
 class InFloat32:

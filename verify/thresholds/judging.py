@@ -104,7 +104,7 @@ STARTS_ABOVE = named("STARTS_ABOVE", 0.04, "gradient norm, ℓ2",
     "to 0.18 with 1e-3")
 LEFT_AT_ONCE = named("LEFT_AT_ONCE", 0.1, "of the slowest moment's memory",
     "a regime that a run at the optimizer's own constant learning rate leaves sooner has no limit: where nothing is "
-    "claimed, the answer is about the one below",
+    "claimed, the answer is about the one below, if a norm holds only there",
     "Prodigy, whose steps grow in each call, is past its eps after 15 steps of a memory of 2,000; Adam's regime lasts "
     "21,000 steps of a memory of 1,000")
 INDEPENDENT = named("INDEPENDENT", 1e-6, "relative",
