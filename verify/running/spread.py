@@ -7,6 +7,7 @@ under way is done again by another, and what is done is not.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -91,6 +92,9 @@ class Backend:
         from joblib.externals.loky.process_executor import TerminatedWorkerError
 
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the workers load their libraries
+        # The pool says this in the thread that then replaces the worker: as an error it would end that thread, and
+        # with it every result (pytest's `error` filter does so).
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor")
         pool = Parallel(
             n_jobs=workers,
             return_as="generator_unordered",

@@ -2,7 +2,9 @@
 
 import os
 import signal
+import threading
 import time
+import warnings
 
 import pytest
 
@@ -15,6 +17,9 @@ from pathlib import Path
 def mark(i, folder):
     Path(folder, f"{i}-{os.getpid()}-{time.monotonic_ns()}").touch()
     time.sleep(0.4)
+    return i
+def wait(i):
+    time.sleep(0.1)
     return i
 def leave(i, folder):
     os._exit(0)
@@ -56,6 +61,26 @@ def test_a_process_that_ends_is_no_result(work, tmp_path):
     items = [(str(i), (i, str(tmp_path))) for i in range(2)]
     with pytest.raises(BackendError, match=r"ended.*without a result, as os._exit"):
         list(Backend("loky", workers=2).spread(work.leave, items, native=False))
+
+
+def test_a_worker_that_leaves_is_replaced_where_warnings_are_errors(work):
+    from joblib.externals.loky import get_reusable_executor, reusable_executor
+
+    found = []
+
+    def ask():
+        for result in Backend("loky", workers=2).spread(work.wait, [(str(i), (i,)) for i in range(12)], native=False):
+            if not found:
+                for _ in range(2):
+                    reusable_executor._executor._call_queue.put(None)  # as workers end that were idle for long
+            found.append(result)
+
+    warnings.simplefilter("error")
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(60)
+    assert sorted(found) == list(range(12))
+    get_reusable_executor().shutdown(wait=True)
 
 
 @pytest.fixture
