@@ -23,7 +23,7 @@ from maxmargin.verify.blackbox.targets import Target, Units
 from maxmargin.verify.lab.harness.session import Degree, Session
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.thresholds.judging import INDEPENDENT
-from maxmargin.verify.thresholds.probe import EXACT_SCALE, OTHER_STEP, STEP_LOST
+from maxmargin.verify.thresholds.probe import EXACT_SCALE, STEP_LOST
 from maxmargin.verify.thresholds.twin import (
     REGIME_DEEPEST,
     REGIME_FAR,
@@ -42,7 +42,7 @@ class Regimes:
 
     Attributes:
         floor: The gradient's norm (ℓ2), to a factor of 2, below which its steps are no longer those of large gradients
-            to 10 %.
+            to 10 %, or to half of all that the gradient's size changes in them, where that is less.
         above: The optimizer in units in which gradients lie far above the floor.
         below: Far below.
         degrees: Of the update above and below; None where blocks differ.
@@ -75,7 +75,9 @@ def regimes(target: Target, shapes: Shapes, about: Probe, seed: int = 0) -> Regi
         return None
     with seeded(0):
         own = tuple(about.uneven.values()) or about.update_degree
-        return _found(_Scales(target, shapes, seed, own), IN_FLOAT32 if about.state_formats else IN_FLOAT64)
+        return _found(
+            _Scales(target, shapes, seed, own, about.other_step), IN_FLOAT32 if about.state_formats else IN_FLOAT64
+        )
 
 
 class Ends(NamedTuple):
@@ -102,8 +104,8 @@ IN_FLOAT32 = Ends(SHORT_ENDS[0], SHORT_FAR, SHORT_DEEPEST, SHORT_ENDS[1])
 class _Scales:
     """Steps on gradients of every size, in powers of two of order one, each taken once."""
 
-    def __init__(self, target: Target, shapes: Shapes, seed: int, own: Degree) -> None:
-        self.target, self.session = target, Session(target, shapes, seed)
+    def __init__(self, target: Target, shapes: Shapes, seed: int, own: Degree, other_step: float) -> None:
+        self.target, self.session, self.other_step = target, Session(target, shapes, seed), other_step
         known = isinstance(own, tuple) or isfinite(own)
         self.degrees: tuple[Degree, ...] = tuple(dict.fromkeys((0.0, 1.0, own) if known else (0.0, 1.0)))
         self.lost = STEP_LOST * size(self.session.start)  # shorter steps are rounding of the weights
@@ -124,15 +126,15 @@ class _Scales:
         return None
 
     def like(self, k: int, end: tuple[int, Degree]) -> bool:
-        """Whether steps at 2^k are those of an end, to 10 %."""
-        return difference(self.at(end[0], end[1]), self.at(k, end[1])) <= OTHER_STEP
+        """Whether steps at 2^k are those of an end, to 10 %, or to what tells these ends apart."""
+        return difference(self.at(end[0], end[1]), self.at(k, end[1])) <= self.other_step
 
     def like_but_for_length(self, k: int, end: tuple[int, Degree]) -> bool:
         """Whether they are, but for a common length that is another one by more than that."""
         own, other = self.at(end[0], end[1]), self.at(k, end[1])
         if self.like(k, end) or not 0 < size(other) < inf:
             return False
-        return difference(own, [b * (size(own) / size(other)) for b in other]) <= OTHER_STEP
+        return difference(own, [b * (size(own) / size(other)) for b in other]) <= self.other_step
 
 
 def _found(scales: _Scales, sizes: Ends) -> Regimes | None:

@@ -98,6 +98,42 @@ def test_a_regime_may_have_a_power_of_its_own():
     assert about.defect <= 1e-9
 
 
+class LongerMemory(Descent):
+    """An average of gradients that forgets more slowly where they are short, from its beginning on (Adai's does)."""
+
+    def direction(self, p, state):
+        m, left = state.get("m", torch.zeros_like(p)), state.get("left", 1.0)
+        keep = 0.9 if max(p.grad.norm(), m.norm()) > 0.1 else 0.95
+        state["m"], state["left"] = m, left = keep * m + (1 - keep) * p.grad, keep * left
+        return m / (1 - left)
+
+
+class InHalf(Momentum):
+    """An average of gradients that passes through float16."""
+
+    def direction(self, p, state):
+        return super().direction(p, state).half().double()
+
+
+def test_a_change_of_less_than_a_tenth_makes_two_regimes_too():
+    """Under nearly constant gradients a longer memory shows in a few percent of the step."""
+    about = probe(load(LongerMemory), SHAPES)
+    assert about.floor == 0
+    assert 1e-3 < about.defect < 0.1
+    assert about.other_step == about.defect / 2
+    two = _found(LongerMemory)
+    assert two.degrees == (1.0, 1.0)
+    assert 0.05 < two.floor < 1.0
+    memories = []
+    for part in (two.above, two.below):
+        inside = probe(part, SHAPES)
+        assert inside.exactly_invariant
+        memories.append(inside.memory)
+    assert memories == pytest.approx([10, 20], rel=0.1)
+    assert probe(load(Momentum), SHAPES).other_step == 0.1
+    assert _found(InHalf) is None
+
+
 class ShortAdam(Descent):
     """Adam, its state in float32, as older packages have it."""
 

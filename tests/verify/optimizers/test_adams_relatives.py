@@ -179,6 +179,15 @@ def _stable(g, b1=0.9, b2=0.95, *, joined=False, held=True):
         yield np.concatenate(steps)
 
 
+def _normalized(g, b1=0.9, b2=0.95, *, over="all", eps=0):
+    def unit(x):
+        parts = _blocks(x) if over == "block" else (x,)
+        return np.concatenate([p / (_root(np.array([(p**2).sum()])) if over else 1) for p in parts])
+
+    for _, m, v in _adams([unit(x) for x in g], b1, b2):
+        yield _ratio(m, _root(v) + eps)
+
+
 def _mini(g, b1=0.9, b2=0.95, *, over="block"):
     ends = {"block": [6], "row": [2, 4, 6], "all": []}[over]  # of SHAPES
 
@@ -213,6 +222,8 @@ LOOPS = {
     "adabelief": (("adabelief", {}), _adabelief, {}),
     "grams": (("grams", {}), _grams, {}),
     "stable-adam": (("stable-adam", {}), _stable, {}),
+    "normalized-adam": (("normalized-adam", {}), _normalized, {}),
+    "normalized-adam, eps": (("normalized-adam", {"relative_eps": 0.25}), _normalized, {"eps": 0.25}),
     "adam-mini": (("adam-mini", {}), _mini, {}),
     "adam-mini rows": (("adam-mini", {"over": "row"}), _mini, {"over": "row"}),
     "ademamix": (("ademamix", {}), _ademamix, {}),
@@ -257,6 +268,9 @@ def test_it_is_the_plain_loop(which):
         ("grams", {"own": False}),
         ("stable-adam", {"held": False}),
         ("stable-adam", {"joined": True}),
+        ("normalized-adam", {"over": "block"}),
+        ("normalized-adam", {"over": ""}),
+        ("normalized-adam, eps", {"eps": 0.2}),
         ("adam-mini", {"over": "row"}),
         ("adam-mini", {"over": "all"}),
         ("adam-mini rows", {"over": "block"}),
@@ -300,6 +314,14 @@ def test_bad_numbers_are_refused():
 TWIN_SHAPES = {"W": (3, 4), "a": (3,)}
 
 
+class Clipped(torch.optim.Adam):
+    """Adam that clips its gradients' norm, as training loops do."""
+
+    def step(self, closure=None):
+        torch.nn.utils.clip_grad_norm_([p for group in self.param_groups for p in group["params"]], 1.0)
+        return super().step(closure)
+
+
 @pytest.fixture
 def hasty(monkeypatch):
     """A quarter of the late steps."""
@@ -316,9 +338,10 @@ def hasty(monkeypatch):
             ("μ_t = 0.8 (1 − 0.96^(0.1 t)/2)", "momentum_decay 0.1, normalized"),
         ),
         ("torch.optim:Adamax", {}, ("u ← max(0.999 u, |g| + 0)", "lmo(m), l2 ball")),
+        (Clipped, {}, ("g ← g/‖g‖₂,  m ← 0.9 m + 0.1 g,  v ← 0.999 v + 0.001 g²", "lmo(m), l2 ball")),
     ],
 )
-def test_twins_of_torchs_above_and_below_their_eps(hasty, target, kwargs, texts):
+def test_twins_above_and_below_their_eps(hasty, target, kwargs, texts):
     loaded = load(target, kwargs)
     two = regimes(loaded, TWIN_SHAPES, probe(loaded, TWIN_SHAPES))
     assert two.degrees == (0.0, 1.0)

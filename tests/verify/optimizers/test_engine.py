@@ -30,7 +30,7 @@ def test_it_separates_an_easy_problem(name):
 FORGETTING = [(name, {}) for name in sorted(OPTIMIZERS) if isfinite(get_optimizer(name).memory)]
 # The momentum remembers longer than what divides it: longer steps make steps longer.
 SLOW_FIRST = {"beta1": 0.95, "beta2": 0.9}
-RELATIVES = ("adam", "adam-mini", "adamax", "adopt", "grams", "laprop", "nadam", "stable-adam")
+RELATIVES = ("adam", "adam-mini", "adamax", "adopt", "grams", "laprop", "nadam", "normalized-adam", "stable-adam")
 RESONANT = [(name, SLOW_FIRST) for name in RELATIVES]
 
 

@@ -117,8 +117,17 @@ class Probe(Habits):
     @property
     def exactly_invariant(self) -> bool:
         """Whether that rescaling is exact to rounding."""
-        rounding = max(EXACT_SCALE, min(self.blur, BLURRED))
-        return self.rescalable and max(self.defect, self.rescaling_error) <= rounding and self.floor == 0.0
+        return self.rescalable and max(self.defect, self.rescaling_error) <= self._rounding and self.floor == 0.0
+
+    @property
+    def other_step(self) -> float:
+        """The relative change of a step by which a gradient's size tells regimes apart: half of what is no floor."""
+        slight = self.floor == 0.0 and self._rounding < self.defect <= OTHER_STEP
+        return self.defect / 2 if slight else OTHER_STEP
+
+    @property
+    def _rounding(self) -> float:
+        return max(EXACT_SCALE, min(self.blur, BLURRED))
 
 
 def _is_finite(leaf: Leaf) -> bool:

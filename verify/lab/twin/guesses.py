@@ -28,6 +28,8 @@ NO_RETENTION = ("momentum_decay",)
 """Names that begin so and are no such number: NAdam's schedule of its momentum."""
 NEUTRAL: Mapping[str, float] = {"eps": 0.0, "weight_decay": 0.0, "decay": 0.0, "ratio": 1.0, "lr": 1.0}
 """What never is guessed: a true-unit eps or a decay makes a recursion that is not free of scales."""
+RELATIVE = "relative_"
+"""What begins so is a number of that name, over the length that gradients are given: 1, or one that is declared."""
 
 
 def retentions(optimizer: Any, given: Mapping[str, Any], about: Probe) -> list[float]:
@@ -137,7 +139,14 @@ def _choices(
         return get_args(hint)
     if isinstance(default, float) and default < 1 and _retains(name):
         return list(betas) or [default]
+    if name.startswith(RELATIVE):
+        lengths = [1.0, *(v for values in declared.values() for v in values if _is_length(v))]
+        return _distinct([default, *(v / c for v in declared.get(name.removeprefix(RELATIVE), []) for c in lengths)])
     return _plain(default, [*declared.get(name, []), *declared.get(f"ns_{name}", [])])
+
+
+def _is_length(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < inf
 
 
 def _told(name: str, betas: tuple[float, ...], choices: Sequence[Any]) -> Sequence[Any]:
