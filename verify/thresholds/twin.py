@@ -25,6 +25,8 @@ TWIN_LONG_SHARE = named("TWIN_LONG_SHARE", 1000.0, "of the weights' size",
 
 USUAL_RETENTIONS = named("USUAL_RETENTIONS", (0.9, 0.95, 0.99, 0.999), "of an average",
     "guessed where a constructor declares none")
+USUAL_LENGTHS = named("USUAL_LENGTHS", (1.0, 0.5), "ℓ2",
+    "to which gradients are clipped, guessed besides the numbers that are declared")
 MANY_GUESSES = named("MANY_GUESSES", 300, "candidates", "of one row of the registry, at most")
 
 # -- lab/twin/search.py -------------------------------------------------------------------------------------------

@@ -317,8 +317,12 @@ TWIN_SHAPES = {"W": (3, 4), "a": (3,)}
 class Clipped(torch.optim.Adam):
     """Adam that clips its gradients' norm, as training loops do."""
 
+    def __init__(self, params, longest=1.0, eps=1e-8):
+        super().__init__(params, eps=eps)
+        self.longest = longest
+
     def step(self, closure=None):
-        torch.nn.utils.clip_grad_norm_([p for group in self.param_groups for p in group["params"]], 1.0)
+        torch.nn.utils.clip_grad_norm_([p for group in self.param_groups for p in group["params"]], self.longest)
         return super().step(closure)
 
 
@@ -339,6 +343,7 @@ def hasty(monkeypatch):
         ),
         ("torch.optim:Adamax", {}, ("u ← max(0.999 u, |g| + 0)", "lmo(m), l2 ball")),
         (Clipped, {}, ("g ← g/‖g‖₂,  m ← 0.9 m + 0.1 g,  v ← 0.999 v + 0.001 g²", "lmo(m), l2 ball")),
+        (Clipped, {"longest": 3.0, "eps": 1e-6}, ("g ← g/‖g‖₂,  m ← 0.9 m", "lmo(m), l2 ball")),
     ],
 )
 def test_twins_above_and_below_their_eps(hasty, target, kwargs, texts):

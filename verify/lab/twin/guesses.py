@@ -18,7 +18,7 @@ from maxmargin.verify.lab.norm.reading import readings
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.optimizers import OPTIMIZERS, Optimizer, OptimizerError
 from maxmargin.verify.optimizers.steepest import Kind, MomentumSteepestDescent, SteepestDescent
-from maxmargin.verify.thresholds.twin import MANY_GUESSES, USUAL_RETENTIONS
+from maxmargin.verify.thresholds.twin import MANY_GUESSES, USUAL_LENGTHS, USUAL_RETENTIONS
 
 WHOLE = ("l2", "l1", "nuclear", "l2;max", "linf", "spectral", "hybrid", "maxrow", "maxcolumn")  # of the whole parameter
 
@@ -29,7 +29,7 @@ NO_RETENTION = ("momentum_decay",)
 NEUTRAL: Mapping[str, float] = {"eps": 0.0, "weight_decay": 0.0, "decay": 0.0, "ratio": 1.0, "lr": 1.0}
 """What never is guessed: a true-unit eps or a decay makes a recursion that is not free of scales."""
 RELATIVE = "relative_"
-"""What begins so is a number of that name, over the length that gradients are given: 1, or one that is declared."""
+"""What begins so is a number of that name over the length that gradients are given: a usual one, or one declared."""
 
 
 def retentions(optimizer: Any, given: Mapping[str, Any], about: Probe) -> list[float]:
@@ -98,7 +98,7 @@ def _steepest(norms: Sequence[Norm], betas: Sequence[float]) -> Iterator[Optimiz
 
 def _registered(optimizer: Any, given: Mapping[str, Any], betas: Sequence[float]) -> Iterator[Optimizer]:
     declared: dict[str, list[Any]] = {}
-    for source in (*optimizer.param_groups, getattr(optimizer, "defaults", {}), given):
+    for source in (*optimizer.param_groups, getattr(optimizer, "defaults", {}), given, vars(optimizer)):
         for name, value in source.items():
             if isinstance(value, (bool, int, float, str, tuple)) and value not in declared.setdefault(name, []):
                 declared[name].append(value)
@@ -140,7 +140,7 @@ def _choices(
     if isinstance(default, float) and default < 1 and _retains(name):
         return list(betas) or [default]
     if name.startswith(RELATIVE):
-        lengths = [1.0, *(v for values in declared.values() for v in values if _is_length(v))]
+        lengths = [*USUAL_LENGTHS, *(v for values in declared.values() for v in values if _is_length(v))]
         return _distinct([default, *(v / c for v in declared.get(name.removeprefix(RELATIVE), []) for c in lengths)])
     return _plain(default, [*declared.get(name, []), *declared.get(f"ns_{name}", [])])
 
