@@ -153,6 +153,8 @@ def _what(found: Conclusion) -> str:
         return str(found.norm)
     if found.outcome is Outcome.INCONCLUSIVE:
         return f"{found.claim or 'a norm that is'} not decided"
+    if found.why is not None:
+        return f"none ({found.why})"
     if found.own is not None:
         return found.own.name
     if found.answer is Answer.FACTOR:

@@ -3,7 +3,8 @@
 An eps makes Adam scale invariant while √v ≫ eps, and momentum gradient descent far below; clipping makes steps of one
 length of large gradients, and leaves small ones alone. In units in which every gradient of a run lies far above (or
 far below) the size at which the one passes into the other, each regime is an optimizer of its own, invariant or of
-degree 1 to rounding: it is probed, rehearsed, trained and judged as any other.
+degree 1 to rounding: it is probed, rehearsed, trained and judged as any other. One that makes no steps at all on small
+gradients (a threshold, a cast to float16) has a regime in which it stands still.
 """
 
 from __future__ import annotations
@@ -75,9 +76,8 @@ def regimes(target: Target, shapes: Shapes, about: Probe, seed: int = 0) -> Regi
         return None
     with seeded(0):
         own = tuple(about.uneven.values()) or about.update_degree
-        return _found(
-            _Scales(target, shapes, seed, own, about.other_step), IN_FLOAT32 if about.state_formats else IN_FLOAT64
-        )
+        scales = _Scales(target, shapes, seed, own, about.other_step, may_stand=about.floor > 0)
+        return _found(scales, IN_FLOAT32 if about.state_formats else IN_FLOAT64)
 
 
 class Ends(NamedTuple):
@@ -104,8 +104,11 @@ IN_FLOAT32 = Ends(SHORT_ENDS[0], SHORT_FAR, SHORT_DEEPEST, SHORT_ENDS[1])
 class _Scales:
     """Steps on gradients of every size, in powers of two of order one, each taken once."""
 
-    def __init__(self, target: Target, shapes: Shapes, seed: int, own: Degree, other_step: float) -> None:
-        self.target, self.session, self.other_step = target, Session(target, shapes, seed), other_step
+    def __init__(
+        self, target: Target, shapes: Shapes, seed: int, own: Degree, other_step: float, *, may_stand: bool
+    ) -> None:
+        self.target, self.session = target, Session(target, shapes, seed)
+        self.other_step, self.may_stand = other_step, may_stand
         known = isinstance(own, tuple) or isfinite(own)
         self.degrees: tuple[Degree, ...] = tuple(dict.fromkeys((0.0, 1.0, own) if known else (0.0, 1.0)))
         self.lost = STEP_LOST * size(self.session.start)  # shorter steps are rounding of the weights
@@ -118,12 +121,18 @@ class _Scales:
         return self._seen[k, degree]
 
     def degree(self, k: int) -> Degree | None:
-        """0, 1, its own or each block's, where steps at 2^k and at REGIME_STRIDE below obey that law to rounding."""
+        """0, 1, its own or each block's, where steps at 2^k and at REGIME_STRIDE below obey that law to rounding.
+
+        Returns:
+            The power; 0 for no steps at all, but where underflow leaves none. None where none fits.
+        """
         for d in self.degrees:
             large, small = self.at(k, d), self.at(k - REGIME_STRIDE, d)
             if min(size(large), size(small)) > self.lost and difference(large, small) <= EXACT_SCALE:
                 return d
-        return None
+        # At a learning rate that would make up for squares: shorter steps may be lost in the weights' digits.
+        still = self.may_stand and size(self.at(k, 2.0)) == size(self.at(k - REGIME_STRIDE, 2.0)) == 0
+        return 0.0 if still else None
 
     def like(self, k: int, end: tuple[int, Degree]) -> bool:
         """Whether steps at 2^k are those of an end, to 10 %, or to what tells these ends apart."""
@@ -156,12 +165,12 @@ def _found(scales: _Scales, sizes: Ends) -> Regimes | None:
     ):
         return None
 
-    small = min(top - sizes.down, sizes.least)
-    if small < sizes.deepest:
+    small, large = min(top - sizes.down, sizes.least), max(0, min(top + REGIME_FAR, sizes.most))
+    if small < sizes.deepest or not scales.like(large, above):  # which a float16 on the way does not hold
         return None
     return Regimes(
         floor=scales.session.norm * 2.0**top,
-        above=_in_units(scales.target, max(0, min(top + REGIME_FAR, sizes.most)), above[1]),
+        above=_in_units(scales.target, large, above[1]),
         below=_in_units(scales.target, small, below[1]),
         degrees=(_of_all(above[1]), _of_all(below[1])),
         shift=scales.session.norm * 2.0 ** tops[0] if len(tops) > 1 else None,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from math import floor
 from typing import Any, Literal, TypedDict
 
 from msgspec import UNSET, Struct, UnsetType
@@ -161,6 +162,7 @@ class Regime(Struct, frozen=True):
         outcome: On its norm, or its part of the claim.
         norm: The norm that was identified or confirmed; None if none was.
         claim: Its part of the claim, or None.
+        why: Why it maximizes no norm's margin here, where it does not.
         twin: The optimizer of ours that it follows here, or None.
         reasons: Sentences for a reader.
         problems: One verdict a problem.
@@ -172,6 +174,7 @@ class Regime(Struct, frozen=True):
     outcome: Outcome
     norm: str | None
     claim: str | None = None
+    why: NoNorm | None = None
     twin: str | None = None
     reasons: tuple[str, ...] = ()
     problems: tuple[ProblemVerdict, ...] = ()
@@ -298,7 +301,8 @@ class CheckVerdict(Verdict, frozen=True, kw_only=True):
 
 
 def _to_a_factor(factor: Factor) -> str:
-    return f"to a factor: at least {factor.guaranteed:.2f} of it is guaranteed, {factor.reached:.2f} was reached"
+    guaranteed, reached = (floor(100 * share) / 100 for share in (factor.guaranteed, factor.reached))
+    return f"to a factor: at least {guaranteed:.2f} of it is guaranteed, {reached:.2f} was reached"
 
 
 def _in_regimes(regimes: Sequence[Regime]) -> str:
@@ -306,6 +310,7 @@ def _in_regimes(regimes: Sequence[Regime]) -> str:
     parts = []
     for regime in regimes:
         known = regime.norm is not None and regime.outcome is Outcome.HOLDS  # else the norm is only the nearest
-        margin = f"the {regime.norm} margin" if known else "a margin that was not identified"
+        margin = "a margin that was not identified" if regime.why is None else f"no norm's ({regime.why})"
+        margin = f"the {regime.norm} margin" if known else margin
         parts.append(margin + ("" if regime.above is None else f" {regime.range}"))
     return ", then ".join(parts)

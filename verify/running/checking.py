@@ -207,6 +207,7 @@ def _regimes_of(two: Regimes, judged: Sequence[Judged]) -> tuple[Regime, ...]:
             outcome=j.conclusion.outcome,
             norm=j.conclusion.norm,
             claim=None if j.trial.claim is None else j.trial.claim.name,
+            why=j.conclusion.why,
             twin=j.trial.twin,
             reasons=j.conclusion.reasons,
             problems=j.verdicts,

@@ -14,8 +14,10 @@ from maxmargin.verify.lab.harness.session import Session
 from maxmargin.verify.lab.probe.probes import probe
 from maxmargin.verify.lab.regimes import regimes
 from maxmargin.verify.lab.twin.search import search
+from maxmargin.verify.results.answer import NoNorm
 from maxmargin.verify.results.outcome import Outcome
 from maxmargin.verify.running.checking import check
+from maxmargin.verify.running.spread import Backend
 from tests.toys import Descent, Momentum, SignDescent
 
 SHAPES = {"W": (4, 3), "a": (3,)}
@@ -132,6 +134,50 @@ def test_a_change_of_less_than_a_tenth_makes_two_regimes_too():
     assert memories == pytest.approx([10, 20], rel=0.1)
     assert probe(load(Momentum), SHAPES).other_step == 0.1
     assert _found(InHalf) is None
+
+
+class Stopping(Momentum):
+    """Signs of an average, while the gradient is longer than 1e-6."""
+
+    def direction(self, p, state):
+        return super().direction(p, state).sign() * (p.grad.norm() > 1e-6)
+
+
+class ThroughHalf(Momentum):
+    """Signs of an average of gradients that are cast to float16, where small ones vanish and large ones overflow."""
+
+    def direction(self, p, state):
+        p.grad = p.grad.half().double()
+        return super().direction(p, state).sign()
+
+
+class Short(Momentum):
+    """Signs of an average that is kept in float32, where gradients below 1e-45 vanish."""
+
+    def direction(self, p, state):
+        m = state.setdefault("m", torch.zeros_like(p, dtype=torch.float32))
+        m.mul_(0.9).add_(0.1 * p.grad.float())
+        return m.sign().double()
+
+
+def test_one_that_stands_still_on_small_gradients_has_a_regime_of_that():
+    two = _found(Stopping)
+    assert two.degrees == (0.0, 0.0)
+    assert 1e-7 < two.floor < 1e-5
+    assert probe(two.above, SHAPES).exactly_invariant
+    assert probe(two.below, SHAPES).step_per_lr == 0
+    assert _found(Short) is None  # it is not blamed for underflow
+    assert _found(ThroughHalf) is None  # large gradients are none that it could be measured on
+
+
+def test_it_is_said_to_stand_still():
+    verdict = check(Stopping, problems=["multiclass@linear"], backend=Backend("loky", workers=1))
+    assert verdict.outcome is Outcome.HOLDS
+    assert verdict.sentence.endswith("then no norm's (it does not move).")
+    assert [regime.why for regime in verdict.regimes] == [None, NoNorm.STILL]
+    assert "linf above, none (it does not move) below" in verdict.reasons[0]
+    assert any("it does not move 160 × 144" in reason for reason in verdict.reasons)
+    assert not any("refuses" in reason for reason in verdict.reasons)
 
 
 class ShortAdam(Descent):

@@ -138,13 +138,17 @@ class Large:
         return says + (f"; its state is {self.other_state}" if self.other_state else "")
 
 
+NOT_FINITE, STILL = "its step is not finite", "it does not move"
+_WITHOUT = {NOT_FINITE: "its step on {} is not finite", STILL: "it does not move {}"}
+
+
 @dataclass(frozen=True)
 class LargeShapes:
     """What an optimizer does at realistic shapes.
 
     Attributes:
         blocks: Those that were stepped on.
-        refused: Shapes that the optimizer refuses, or makes no finite step on, with its words.
+        refused: Shapes that the optimizer refuses, with its words, or makes no finite step on, or none.
         lengths: Of steps on matrices, small ones among them, if all follow one norm exactly: by shape, in that norm, of
             a gradient of dual norm 1; empty where they do not.
     """
@@ -194,9 +198,12 @@ class LargeShapes:
         stands = ", ".join(b.size for b in self.blocks if self._stands(b)) or "none of those that were tried"
         says = f"Under constant gradients it follows the same norm at realistic shapes: {stands}"
         others = "; ".join(b.text for b in self.blocks if not self._stands(b))
-        refused = ", ".join(map(_size, self.refused))
         others = "; ".join(filter(None, (others, self.unlike)))
-        return says + (f"; but {others}" if others else "") + (f"; it refuses {refused}" if refused else "") + "."
+        without: dict[str, list[str]] = {}
+        for shape, words in self.refused.items():
+            without.setdefault(_WITHOUT.get(words, "it refuses {}"), []).append(_size(shape))
+        refused = "".join(f"; {form.format(', '.join(sizes))}" for form, sizes in without.items())
+        return says + (f"; but {others}" if others else "") + refused + "."
 
     def to_json(self) -> dict[str, object]:
         """Block by block, with the derived facts."""
@@ -301,7 +308,7 @@ def _seen(
             return str(refusal)
         step = moved.numpy()
         if not np.isfinite(step).all() or not step.any():
-            return "its step is not finite" if step.any() else "it does not move"
+            return NOT_FINITE if step.any() else STILL
         rows.append({key: _read(norm, g, u) for key, norm, g, u in _views(gradient, step)})
         updates.append(step)
         state = Counter(_kinds(handle, shape))
