@@ -227,7 +227,8 @@ def _warnings(found: Sequence[Measured]) -> list[str]:
     if OTHER_STEP < about.rescaling_error < inf and any(m.exam.twin is None for m in found):  # a twin needs none
         out.append(
             f"A step changes by {about.rescaling_error:.1e} (relative) when gradient and state are rescaled together: "
-            "it keeps state outside optimizer.state, and long runs cannot follow it exactly."
+            "it keeps state outside optimizer.state, or casts to a format that does not hold them (float16), and long "
+            "runs cannot follow it exactly."
         )
     if about.memory == inf:
         out.append("Its state never forgets (a sum or a maximum over all steps): no fixed norm is to be expected.")

@@ -322,7 +322,7 @@ def test_what_is_not_approximately(changes):
         ({"defect": 1e-3}, "scale invariant", None),
         ({"update_degree": nan, "floor": 4.0}, "scale invariant", "neither independent of the gradient's scale nor"),
         ({"state_degrees": {(0, "state", "m"): nan}}, "scale invariant", None),
-        ({"rescaling_error": 0.4}, "scale invariant", "it keeps state outside optimizer.state"),
+        ({"rescaling_error": 0.4}, "scale invariant", "it keeps state outside optimizer.state, or casts"),
         ({"decay": 0.1}, "no weight decay", "Weight decay 0.1 is set in its parameter groups"),
         ({"value_dependence": 1e-3}, "independent of the weights", "a hidden decay or a trust ratio"),
         ({"random": 0.1}, "deterministic", "It is random: two runs with different seeds differ by 1.0e-01."),
