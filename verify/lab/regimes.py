@@ -4,7 +4,7 @@ An eps makes Adam scale invariant while √v ≫ eps, and momentum gradient desc
 length of large gradients, and leaves small ones alone. In units in which every gradient of a run lies far above (or
 far below) the size at which the one passes into the other, each regime is an optimizer of its own, invariant or of
 degree 1 to rounding: it is probed, rehearsed, trained and judged as any other. One that makes no steps at all on small
-gradients (a threshold, a cast to float16) has a regime in which it stands still.
+gradients (a threshold) has a regime in which it stands still.
 """
 
 from __future__ import annotations
