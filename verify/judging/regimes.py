@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
+from math import exp, inf
 
 from maxmargin.verify.judging.conclusion import Conclusion
-from maxmargin.verify.results.answer import Answer
+from maxmargin.verify.results.answer import Answer, NoNorm
 from maxmargin.verify.results.outcome import Outcome
 from maxmargin.verify.results.verdict import THEN
-from maxmargin.verify.thresholds.judging import LEFT_AT_ONCE, STARTS_ABOVE
+from maxmargin.verify.thresholds.judging import LATE_MARGIN, LEFT_AT_ONCE, STARTS_ABOVE
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,28 @@ class Joined:
         norm: That may be named first, or None.
         reasons: Why, most important first.
         first: Which regime a plain claim is about: 0 above, 1 below.
+        why: Why it maximizes no norm's margin, where it does not.
     """
 
     answer: Answer
     norm: str | None
     reasons: tuple[str, ...]
     first: int = 0
+    why: NoNorm | None = None
 
 
-def main_regime(floor: float) -> int:
-    """Which regime a plain claim is about: 0 above, 1 below where training starts below, or soon is."""
-    return 0 if floor < STARTS_ABOVE else 1
+def main_regime(floor: float, stands: bool = False) -> int:
+    """Which regime a plain claim is about: 0 above, 1 below where training starts below, or soon is.
+
+    Args:
+        floor: The gradient's norm at which one passes into the other.
+        stands: Whether weights stand still below: then it is the one below where margins are not late before, as a
+            direction that is left there is nobody's limit.
+
+    Returns:
+        0 or 1.
+    """
+    return 1 if floor >= STARTS_ABOVE or (stands and floor > exp(-LATE_MARGIN)) else 0
 
 
 def alone(found: Conclusion, *, both_claimed: bool, one: bool) -> Joined:
@@ -69,7 +80,7 @@ def alone(found: Conclusion, *, both_claimed: bool, one: bool) -> Joined:
         The conclusion's answer; where two regimes were claimed, that there is one, or that they were not told apart.
     """
     if not both_claimed:
-        return Joined(found.answer, found.norm, found.reasons)
+        return Joined(found.answer, found.norm, found.reasons, why=found.why)
     if one:
         text = "Its steps do not change with the gradient's size: there is one regime, and no second norm."
         return Joined(Answer.REFUTED, None, (text, *found.reasons))
@@ -84,6 +95,7 @@ def join(
     both_claimed: bool,
     left: Left | None = None,
     shift: float | None = None,
+    stands: bool = False,
 ) -> Joined:
     """Put the conclusions on two regimes together.
 
@@ -94,11 +106,12 @@ def join(
             Where none was claimed, that is the one below where one holds only there, and the one above is left at once.
         left: When training at the optimizer's own rate leaves the regime above, if it is known to.
         shift: The gradient's norm at which steps above change in length alone, if they do.
+        stands: Whether weights stand still below.
 
     Returns:
         The answer. One norm in both is plainly that norm; two are an answer in regimes.
     """
-    first = 0 if both_claimed else main_regime(floor)
+    first = 0 if both_claimed else main_regime(floor, stands)
     only_below = [c.outcome is Outcome.HOLDS for c in found] == [False, True]
     if only_below and left is not None and left.at_once and all(c.claim is None for c in found):
         first = 1
@@ -116,6 +129,7 @@ def join(
         None if both_claimed and answer.outcome is not Outcome.HOLDS else main.norm,
         (*_change(floor, found, first, left), *_shift(shift), *main.reasons, *rest),
         first,
+        NoNorm.STOPS if main.why is NoNorm.STILL and other.why is not NoNorm.STILL else main.why,
     )
 
 

@@ -48,6 +48,7 @@ class Regimes:
         below: Far below.
         degrees: Of the update above and below; None where blocks differ.
         shift: The gradient's norm, to a factor of 2, at which steps above the floor change in length alone, if they do.
+        stands: Whether it stands still below.
     """
 
     floor: float
@@ -55,6 +56,7 @@ class Regimes:
     below: Target
     degrees: tuple[float | None, float | None]
     shift: float | None = None
+    stands: bool = False
 
 
 def regimes(target: Target, shapes: Shapes, about: Probe, seed: int = 0) -> Regimes | None:
@@ -130,9 +132,11 @@ class _Scales:
             large, small = self.at(k, d), self.at(k - REGIME_STRIDE, d)
             if min(size(large), size(small)) > self.lost and difference(large, small) <= EXACT_SCALE:
                 return d
-        # At a learning rate that would make up for squares: shorter steps may be lost in the weights' digits.
-        still = self.may_stand and size(self.at(k, 2.0)) == size(self.at(k - REGIME_STRIDE, 2.0)) == 0
-        return 0.0 if still else None
+        return 0.0 if self.may_stand and self.stands(k) and self.stands(k - REGIME_STRIDE) else None
+
+    def stands(self, k: int) -> bool:
+        """Whether it makes no step, at a learning rate that would make up for squares, too."""
+        return size(self.at(k, 2.0)) == 0  # else steps may be lost in the weights' digits
 
     def like(self, k: int, end: tuple[int, Degree]) -> bool:
         """Whether steps at 2^k are those of an end, to 10 %, or to what tells these ends apart."""
@@ -174,6 +178,7 @@ def _found(scales: _Scales, sizes: Ends) -> Regimes | None:
         below=_in_units(scales.target, small, below[1]),
         degrees=(_of_all(above[1]), _of_all(below[1])),
         shift=scales.session.norm * 2.0 ** tops[0] if len(tops) > 1 else None,
+        stands=scales.stands(below[0]),
     )
 
 

@@ -129,7 +129,7 @@ def check(
         until_step=None if left is None else left.step,
         until_problem=None if left is None else left.problem,
         factor=main.conclusion.factor,
-        why=main.conclusion.why,
+        why=joined.why,
         settles_on=None if main.conclusion.own is None else main.conclusion.own.name,
         origin=origin,
     )
@@ -153,7 +153,7 @@ def _trials(
     if len(claims) == 2:
         wanted = [*claims]
     elif claims:
-        wanted[main_regime(two.floor)] = claims[0]
+        wanted[main_regime(two.floor, two.stands)] = claims[0]
     return [
         Trial.of(laboratory.within(part), names, norm, plan, f", {size} gradients")
         for part, norm, size in zip((two.above, two.below), wanted, ("large", "small"), strict=True)
@@ -194,7 +194,7 @@ def _joined(
     if two is None:
         about = judged[0].trial.exams[0].about
         return alone(conclusions[0], both_claimed=claims > 1, one=about is None or about.exactly_invariant)
-    return join(two.floor, conclusions, both_claimed=claims > 1, left=left, shift=two.shift)
+    return join(two.floor, conclusions, both_claimed=claims > 1, left=left, shift=two.shift, stands=two.stands)
 
 
 def _regimes_of(two: Regimes, judged: Sequence[Judged]) -> tuple[Regime, ...]:

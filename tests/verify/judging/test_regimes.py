@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from math import inf
+from math import exp, inf
 
 import pytest
 
 from maxmargin.verify.judging.conclusion import Conclusion
 from maxmargin.verify.judging.regimes import Left, alone, join, main_regime
-from maxmargin.verify.results.answer import Answer
-from maxmargin.verify.thresholds.judging import STARTS_ABOVE
+from maxmargin.verify.results.answer import Answer, NoNorm
+from maxmargin.verify.thresholds.judging import LATE_MARGIN, STARTS_ABOVE
 
 SMALL, LARGE = 2e-6, 4.0  # floors: of Adam's default eps, and of clipping
 
@@ -53,6 +53,19 @@ def test_a_regime_that_is_left_at_once_is_not_what_is_claimed():
     assert (joined.answer, joined.norm, joined.first) == (Answer.REGIMES, "l2", 1)
     assert join(LARGE, [_held("linf"), _failed("linf")], both_claimed=False).answer is Answer.REFUTED
     assert (main_regime(0.99 * STARTS_ABOVE), main_regime(STARTS_ABOVE)) == (0, 1)
+
+
+def test_weights_that_stand_still_before_margins_are_late_stop():
+    """A direction that is left at margins of 14 is nobody's limit; at e^−20 of a gradient it is a regime's."""
+    still = Conclusion(Answer.NO_NORM, None, None, ("it never moves.",), why=NoNorm.STILL)
+    early, late = (
+        join(floor, [_held("linf"), still], both_claimed=False, stands=True)
+        for floor in (1.01 * exp(-LATE_MARGIN), 0.99 * exp(-LATE_MARGIN))
+    )
+    assert (early.answer, early.norm, early.why) == (Answer.NO_NORM, None, NoNorm.STOPS)
+    assert (late.answer, late.norm, late.why) == (Answer.REGIMES, "linf", None)
+    assert join(1e-6, [_held("linf"), _failed()], both_claimed=False).answer is Answer.REGIMES  # it moves
+    assert join(LARGE, [still, still], both_claimed=False, stands=True).why is NoNorm.STILL
 
 
 @pytest.mark.parametrize(

@@ -137,10 +137,14 @@ def test_a_change_of_less_than_a_tenth_makes_two_regimes_too():
 
 
 class Stopping(Momentum):
-    """Signs of an average, while the gradient is longer than 1e-6."""
+    """Signs of an average, while the gradient is longer than this."""
+
+    def __init__(self, params, lr=1e-2, least=1e-6):
+        super().__init__(params, lr)
+        self.least = least
 
     def direction(self, p, state):
-        return super().direction(p, state).sign() * (p.grad.norm() > 1e-6)
+        return super().direction(p, state).sign() * (p.grad.norm() > self.least)
 
 
 class ThroughHalf(Momentum):
@@ -170,14 +174,23 @@ def test_one_that_stands_still_on_small_gradients_has_a_regime_of_that():
     assert _found(ThroughHalf) is None  # large gradients are none that it could be measured on
 
 
-def test_it_is_said_to_stand_still():
-    verdict = check(Stopping, problems=["multiclass@linear"], backend=Backend("loky", workers=1))
-    assert verdict.outcome is Outcome.HOLDS
-    assert verdict.sentence.endswith("then no norm's (it does not move).")
-    assert [regime.why for regime in verdict.regimes] == [None, NoNorm.STILL]
-    assert "linf above, none (it does not move) below" in verdict.reasons[0]
-    assert any("it does not move 160 × 144" in reason for reason in verdict.reasons)
-    assert not any("refuses" in reason or "cannot tell" in reason for reason in verdict.reasons)
+@pytest.mark.parametrize(
+    ("least", "outcome", "sentence"),
+    [
+        (1e-12, Outcome.HOLDS, "maximizes the linf margin while the gradient's norm is above 1e-12, then no norm's"),
+        (1e-6, Outcome.FAILS, "maximizes no norm's margin: it stops, whatever the learning rate."),  # at margins of 14
+    ],
+)
+def test_what_stands_still_late_is_a_regime_and_what_does_so_early_has_no_norm(least, outcome, sentence):
+    options = {"problems": ["multiclass@linear"], "backend": Backend("loky", workers=1)}
+    for claim in (None, "linf"):
+        verdict = check(Stopping, least=least, claim=claim, **options)
+        assert verdict.outcome is outcome
+        assert sentence in verdict.sentence
+        assert [regime.why for regime in verdict.regimes] == [None, NoNorm.STILL]
+        assert "linf above, none (it does not move) below" in verdict.reasons[0]
+        assert any("it does not move 160 × 144" in reason for reason in verdict.reasons)
+        assert not any("refuses" in reason or "cannot tell" in reason for reason in verdict.reasons)
 
 
 class ShortAdam(Descent):
