@@ -67,7 +67,8 @@ STEADY = named("STEADY", 0.99, "alignment",
     "steps so aligned under constant gradients are the norm's own: single ones that stray late in training are chatter",
     "RMSprop without momentum: single steps 0.5 aligned, their sums 1; five Newton–Schulz steps: 0.84")
 LATE_MARGIN = named("LATE_MARGIN", 20.0, "margin",
-    "only the smallest margins still count: a gap that stands still before refutes no steps that are the norm's own",
+    "only the smallest margins still count: a gap that stands still before refutes no steps that are the norm's own, "
+    "and weights that stand still before have been led nowhere",
     "weights of the others are e^−20 and less; ADOPT and AdEMAMix, which remember 10,000 steps, are undecided before")
 
 # -- The answer over problems -------------------------------------------------------------------------------------
