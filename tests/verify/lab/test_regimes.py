@@ -155,13 +155,11 @@ class ThroughHalf(Momentum):
         return super().direction(p, state).sign()
 
 
-class Short(Momentum):
-    """Signs of an average that is kept in float32, where gradients below 1e-45 vanish."""
+class Short(SignDescent):
+    """Signs of gradients that are cast to float32, where those below 1e-45 vanish."""
 
     def direction(self, p, state):
-        m = state.setdefault("m", torch.zeros_like(p, dtype=torch.float32))
-        m.mul_(0.9).add_(0.1 * p.grad.float())
-        return m.sign().double()
+        return p.grad.float().sign().double()
 
 
 def test_one_that_stands_still_on_small_gradients_has_a_regime_of_that():
