@@ -537,7 +537,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     *_rows(
         "verify/judging/regimes.py",
         ("first = 0 if both_claimed", "first = 1 if both_claimed", "claims in the wrong order"),
-        ("return 0 if floor < STARTS_ABOVE else 1", "return 1 if floor < STARTS_ABOVE else 0", "the other regime"),
+        ("return 1 if floor >= STARTS_ABOVE", "return 1 if floor < STARTS_ABOVE", "the other regime"),
+        ("floor > exp(-LATE_MARGIN)", "floor < exp(-LATE_MARGIN)", "who stops early holds in regimes"),
         first=("tests/verify/judging/test_regimes.py",),
     ),
     *_rows(
