@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from math import ceil, inf, isnan
+from math import inf, isnan
 
 from maxmargin.verify.blackbox.learning_rate import ANCHORED
 from maxmargin.verify.evidence.measured import Measured
@@ -60,8 +60,11 @@ def nearly(norm: str, defect: Mapping[str, float] | None, factor: Factor | None)
         return []
     bound = ""
     if factor is not None:
-        most, last = (ceil(100 * (1 - share)) / 100 for share in (factor.guaranteed, factor.reached))
-        bound = f"; its late steps guarantee a gap of at most {most:.2f}, {last:.2f} was reached"
+        least = factor.rounded
+        bound = (
+            f"; its late steps guarantee a gap of at most {1 - least.guaranteed:.2f}, "
+            f"{1 - least.reached:.2f} was reached"
+        )
     return [
         f"Approximately {norm}: under gradients of widely spread singular values its steps are only "
         f"{defect['signature']:.3f} aligned with steepest descent under {norm}, on trajectories "

@@ -178,7 +178,7 @@ def _found(scales: _Scales, sizes: Ends) -> Regimes | None:
         below=_in_units(scales.target, small, below[1]),
         degrees=(_of_all(above[1]), _of_all(below[1])),
         shift=scales.session.norm * 2.0 ** tops[0] if len(tops) > 1 else None,
-        stands=scales.stands(below[0]),
+        stands=size(scales.at(*below)) == 0,
     )
 
 

@@ -151,6 +151,11 @@ class Factor(Struct, frozen=True):
     guaranteed: float
     reached: float
 
+    @property
+    def rounded(self) -> Factor:
+        """What two digits may say of it: rounded down."""
+        return Factor(*(floor(100 * share) / 100 for share in (self.guaranteed, self.reached)))
+
 
 class Regime(Struct, frozen=True):
     """A range of gradients' sizes in which an optimizer is scale invariant or of degree 1, and what it is there.
@@ -301,8 +306,8 @@ class CheckVerdict(Verdict, frozen=True, kw_only=True):
 
 
 def _to_a_factor(factor: Factor) -> str:
-    guaranteed, reached = (floor(100 * share) / 100 for share in (factor.guaranteed, factor.reached))
-    return f"to a factor: at least {guaranteed:.2f} of it is guaranteed, {reached:.2f} was reached"
+    least = factor.rounded
+    return f"to a factor: at least {least.guaranteed:.2f} of it is guaranteed, {least.reached:.2f} was reached"
 
 
 def _in_regimes(regimes: Sequence[Regime]) -> str:
@@ -310,7 +315,9 @@ def _in_regimes(regimes: Sequence[Regime]) -> str:
     parts = []
     for regime in regimes:
         known = regime.norm is not None and regime.outcome is Outcome.HOLDS  # else the norm is only the nearest
-        margin = "a margin that was not identified" if regime.why is None else f"no norm's ({regime.why})"
-        margin = f"the {regime.norm} margin" if known else margin
+        if known:
+            margin = f"the {regime.norm} margin"
+        else:
+            margin = "a margin that was not identified" if regime.why is None else f"no norm's ({regime.why})"
         parts.append(margin + ("" if regime.above is None else f" {regime.range}"))
     return ", then ".join(parts)

@@ -138,8 +138,8 @@ class Large:
         return says + (f"; its state is {self.other_state}" if self.other_state else "")
 
 
-NOT_FINITE, STILL = "its step is not finite", "it does not move"
-_WITHOUT = {NOT_FINITE: "its step on {} is not finite", STILL: "it does not move {}"}
+_NOT_FINITE, _STILL = "its step is not finite", "it does not move"
+_WITHOUT = {_NOT_FINITE: "its step on {} is not finite", _STILL: "it does not move {}"}
 
 
 @dataclass(frozen=True)
@@ -308,7 +308,7 @@ def _seen(
             return str(refusal)
         step = moved.numpy()
         if not np.isfinite(step).all() or not step.any():
-            return NOT_FINITE if step.any() else STILL
+            return _NOT_FINITE if step.any() else _STILL
         rows.append({key: _read(norm, g, u) for key, norm, g, u in _views(gradient, step)})
         updates.append(step)
         state = Counter(_kinds(handle, shape))

@@ -51,8 +51,13 @@ def _retains(name: str) -> bool:
     return name.startswith(RETENTION) and name not in NO_RETENTION
 
 
+def _sources(optimizer: Any, given: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Where an optimizer says what numbers it has."""
+    yield from (*optimizer.param_groups, getattr(optimizer, "defaults", {}), given, vars(optimizer))
+
+
 def _fields(optimizer: Any, given: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    for source in (*optimizer.param_groups, getattr(optimizer, "defaults", {}), given, vars(optimizer)):
+    for source in _sources(optimizer, given):
         for name, value in source.items():
             for entry in value if isinstance(value, (tuple, list)) else (value,):
                 if isinstance(entry, Real) and not isinstance(entry, bool):
@@ -98,7 +103,7 @@ def _steepest(norms: Sequence[Norm], betas: Sequence[float]) -> Iterator[Optimiz
 
 def _registered(optimizer: Any, given: Mapping[str, Any], betas: Sequence[float]) -> Iterator[Optimizer]:
     declared: dict[str, list[Any]] = {}
-    for source in (*optimizer.param_groups, getattr(optimizer, "defaults", {}), given, vars(optimizer)):
+    for source in _sources(optimizer, given):
         for name, value in source.items():
             if isinstance(value, (bool, int, float, str, tuple)) and value not in declared.setdefault(name, []):
                 declared[name].append(value)

@@ -52,10 +52,8 @@ class NormalizedAdam(Optimizer):
 
     @override
     def direction(self, state: State, gradient: Scaled, step: Tensor) -> tuple[dict[str, Tensor], State]:
-        length = get_norm("l2").value(gradient.blocks)
-        safe = torch.where(length > 0, length, torch.ones_like(length))
-        unit = Scaled({k: b / safe for k, b in gradient.blocks.items()}, torch.zeros_like(gradient.log_scale))
-        return self._adam.direction(state, unit, step)
+        unit = {k: -b for k, b in get_norm("l2").lmo(gradient.blocks).items()}
+        return self._adam.direction(state, Scaled(unit, torch.zeros_like(gradient.log_scale)), step)
 
     @cached_property
     def _adam(self) -> Adam:
