@@ -440,7 +440,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         "verify/engine/schedules.py",
         ("self.eta * step**-self.a * torch", "self.eta * step**self.a * torch", "a rate that grows"),
         ("torch.minimum(self.at(step) / speed", "torch.maximum(self.at(step) / speed", "the faster of two limits"),
-        ("(1 + step / self.knee) ** -self.decay", "(1 + step / self.knee) ** -self.pace", "the pace for its decay"),
+        ("self.knee) ** -self.decay", "self.knee) ** -self.pace", "the pace for its decay"),
+        ("1 + self.pace * step", "1 + step", "a knee in steps"),
         first=("tests/verify/engine/test_schedules.py",),
     ),
     *_rows(
@@ -510,7 +511,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("self.misaligned and (self.foreign_steps or stands)", "self.misaligned and stands", "steps alone are nothing"),
         ("self.rival_told <= LEFT and", "self.rival_told >= LEFT and", "every rival has won"),
         ("not self.closing and self.gap > REACHED", "self.closing and self.gap > REACHED", "what closes is open"),
-        ("exp(log(gap / bound) / -own.slope)", "exp(log(gap / bound) / own.slope)", "fewer steps for larger gaps"),
+        ("exp(log(gap / bounds.gap) / -own.slope)", "exp(log(gap / bounds.gap) / own.slope)", "fewer steps for larger gaps"),
         ("row.apart >= APART", "row.apart <= APART", "near norms are the controls"),
         first=("tests/verify/judging/test_rules.py",),
     ),

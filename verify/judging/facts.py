@@ -225,8 +225,8 @@ class Facts:
 
     @property
     def steps_needed(self) -> float | None:
-        """Steps after which the gap meets its bound, extrapolated."""
-        return steps_needed(self.own, self.bounds.gap, self.steps) if self.norm in self.evidence else None
+        """Steps after which the gap meets its bound, and the direction, where that is asked, extrapolated."""
+        return steps_needed(self.own, self.bounds, self.steps) if self.norm in self.evidence else None
 
 
 def left_to_the_run(hypotheses: Mapping[str, Hypothesis]) -> bool:
@@ -260,15 +260,17 @@ def untold(norm: str, problems: Iterable[Mapping[str, NormEvidence]], candidates
     return [name for name in candidates if name != norm and name not in told | same]
 
 
-def steps_needed(own: NormEvidence, bound: float, steps: int) -> float | None:
-    """Return how many steps the gap needs to meet ``bound`` if it goes on falling as fitted; None if it does not fall.
+def steps_needed(own: NormEvidence, bounds: Bounds, steps: int) -> float | None:
+    """Return how many steps the gap needs to meet its bound if it goes on falling as fitted; None if it does not fall.
 
-    Γ(t) = Γ(steps) (t / steps)^slope, the worst run's gap.
+    Γ(t) = Γ(steps) (t / steps)^slope, the worst run's gap. The direction of a linear model approaches its face no
+    faster than 1/t: what is not along the face stays as it is while θ grows like t.
     """
     gap = own.kkt_gap_range[1]
     if isnan(gap) or own.slope is None or own.slope_interval is None or own.slope_interval[1] >= FALLING:
         return None
-    return steps * max(1.0, exp(log(gap / bound) / -own.slope)) if gap > 0 else float(steps)
+    far = 1.0 if own.distance is None else own.distance / bounds.distance
+    return steps * max(1.0, far, exp(log(gap / bounds.gap) / -own.slope) if gap > 0 else 0.0)
 
 
 def _shown(found: Iterable[tuple[str, Hypothesis]]) -> str:

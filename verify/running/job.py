@@ -33,7 +33,7 @@ from maxmargin.verify.results.profiles import profiles
 from maxmargin.verify.running.orphans import end_with
 from maxmargin.verify.running.spread import Backend
 from maxmargin.verify.thresholds.table import Bounds
-from maxmargin.verify.thresholds.training import LAST_RUN, LONGER_RUN, LONGEST_RUN, NEEDED_MARGIN
+from maxmargin.verify.thresholds.training import LAST_RUN, LONGER_LAST, LONGER_RUN, LONGEST_RUN, NEEDED_MARGIN
 from maxmargin.verify.training.train import Training
 
 Result = TypeVar("Result")
@@ -148,7 +148,7 @@ class Job:
         needed, most = decision.facts.steps_needed or 0.0, last * self.training.steps
         steps = LONGER_RUN * training.steps
         snapshot = _after(training.snapshot)
-        if needed and max(steps, needed) <= most:
+        if needed and max(LONGER_LAST * training.steps, needed) <= most:
             return replace(training, steps=int(min(max(steps, NEEDED_MARGIN * needed), most)), snapshot=snapshot)
         if slowest or (not native and training is not self.training):
             return None

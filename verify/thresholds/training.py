@@ -19,6 +19,9 @@ LONGER_RUN = named("LONGER_RUN", 4.0, "times the steps",
     "fraction of its pace",
     "AdaBelief with a memory of 1,000 steps: 0.21 after 4e6 steps on a linear model, and hardly closing; at a quarter "
     "of the pace 0.041, and like t^-0.8")
+LONGER_LAST = named("LONGER_LAST", 2.0, "times the steps",
+    "at least, of the longest run that there is time for",
+    "it repeats the steps of the one before")
 SEEDS_APART = named("SEEDS_APART", 1000, "seeds",
     "between those of one case of a claim",
     "run i of a batch starts from its seed plus i")

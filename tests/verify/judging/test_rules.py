@@ -346,10 +346,16 @@ def test_the_extrapolation_is_the_power_law(slope):
 
 
 def test_no_number_of_steps_is_named_where_the_gap_does_not_fall():
-    assert steps_needed(_row(5e-2, slope=-0.2, interval=(-0.35, -0.05)), 5e-3, 1000) is None
-    assert steps_needed(_row(5e-2, slope=None, interval=None), 5e-3, 1000) is None
-    assert steps_needed(_row(5e-3, slope=-0.5), 5e-3, 1000) == 1000
-    assert steps_needed(_row(2e-2, slope=-0.5), 5e-3, 1000) == pytest.approx(16_000)
+    assert steps_needed(_row(5e-2, slope=-0.2, interval=(-0.35, -0.05)), BOUNDS, 1000) is None
+    assert steps_needed(_row(5e-2, slope=None, interval=None), BOUNDS, 1000) is None
+    assert steps_needed(_row(5e-3, slope=-0.5), BOUNDS, 1000) == 1000
+    assert steps_needed(_row(2e-2, slope=-0.5), BOUNDS, 1000) == pytest.approx(16_000)
+
+
+@pytest.mark.parametrize(("gap", "distance", "needed"), [(5e-3, 0.15, 3000), (5e-3, 0.04, 1000), (2e-2, 0.15, 16_000)])
+def test_a_direction_that_is_far_from_its_face_needs_its_own_time(gap, distance, needed):
+    own = replace(_row(gap, slope=-0.5), distance=distance)
+    assert steps_needed(own, BOUNDS, 1000) == pytest.approx(needed)
 
 
 EVIDENCE = {

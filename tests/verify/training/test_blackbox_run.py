@@ -438,7 +438,7 @@ def test_runs_are_independent(joint):
 @pytest.mark.parametrize(("target", "kwargs"), [(ShortAdam, {}), ("torch.optim:SGD", {"momentum": 0.9})])
 def test_the_pace_is_kept(spec, target, kwargs):
     problem, theta0 = _start(spec)
-    pace = Paced(0.05, decay=0.3, knee=100)
+    pace = Paced(0.05, decay=0.3, knee=5)
     got = _run(target, problem, theta0, 600, kwargs, pace=pace, checkpoints=80)
     shares = []
     for t in np.flatnonzero(got.steps >= 40):
