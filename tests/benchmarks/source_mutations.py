@@ -511,7 +511,11 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("self.misaligned and (self.foreign_steps or stands)", "self.misaligned and stands", "steps alone are nothing"),
         ("self.rival_told <= LEFT and", "self.rival_told >= LEFT and", "every rival has won"),
         ("not self.closing and self.gap > REACHED", "self.closing and self.gap > REACHED", "what closes is open"),
-        ("exp(log(gap / bounds.gap) / -own.slope)", "exp(log(gap / bounds.gap) / own.slope)", "fewer steps for larger gaps"),
+        (
+            "exp(log(gap / bounds.gap) / -own.slope)",
+            "exp(log(gap / bounds.gap) / own.slope)",
+            "fewer steps for larger gaps",
+        ),
         ("row.apart >= APART", "row.apart <= APART", "near norms are the controls"),
         first=("tests/verify/judging/test_rules.py",),
     ),

@@ -36,7 +36,7 @@ def test_paced_moves_the_fastest_margin_by_the_pace():
 
 
 def test_what_goes_more_slowly_falls_as_much_more_slowly():
-    """As far after as many of its own steps, not at once: a long memory would spend its run at a fraction of its pace."""
+    """After as many margins, not as many steps: a long memory would spend its run at a fraction of its pace."""
     fast, slow = (Paced(pace=pace, decay=0.2) for pace in (0.2, 0.001))
     assert [slow.at(200 * t) * 200 for t in (1, 1000, 10**6)] == pytest.approx([fast.at(t) for t in (1, 1000, 10**6)])
     assert Paced.following(0.0005) == slow

@@ -117,6 +117,22 @@ class InHalf(Momentum):
         return super().direction(p, state).half().double()
 
 
+class TwiceNormalized(Descent):
+    """Along the average of normalized gradients, normalized again, each with an eps: what one leaves, the other hides."""
+
+    def direction(self, p, state):
+        m = state.setdefault("m", torch.zeros_like(p))
+        m.mul_(0.9).add_(0.1 * p.grad / (p.grad.norm() + 1e-8))
+        return m / (m.norm() + 1e-8)
+
+
+def test_the_regime_above_is_measured_where_its_law_was_seen_to_hold():
+    """Far above the floor, of 1e-15, the first eps is still 1e-8 of the gradients."""
+    found = _found(TwiceNormalized)
+    assert found.floor == pytest.approx(3e-15, rel=0.5)
+    assert probe(found.above, SHAPES).exactly_invariant
+
+
 def test_a_change_of_less_than_a_tenth_makes_two_regimes_too():
     """Under nearly constant gradients a longer memory shows in a few percent of the step."""
     about = probe(load(LongerMemory), SHAPES)
