@@ -169,7 +169,7 @@ def _found(scales: _Scales, sizes: Ends) -> Regimes | None:
     ):
         return None
 
-    small, large = min(top - sizes.down, sizes.least), max(above[0], min(top + REGIME_FAR, sizes.most))
+    small, large = min(top - sizes.down, sizes.least), min(max(above[0], top + REGIME_FAR), sizes.most)
     if small < sizes.deepest or not scales.like(large, above):  # which a float16 on the way does not hold
         return None
     return Regimes(

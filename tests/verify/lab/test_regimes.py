@@ -118,7 +118,7 @@ class InHalf(Momentum):
 
 
 class TwiceNormalized(Descent):
-    """Along the average of normalized gradients, normalized again, each with an eps: what one leaves, the other hides."""
+    """Along the average of normalized gradients, normalized again, each with an eps: the second hides the first."""
 
     def direction(self, p, state):
         m = state.setdefault("m", torch.zeros_like(p))
