@@ -14,7 +14,7 @@ from maxmargin.verify.blackbox.conventions import Convention
 from maxmargin.verify.blackbox.difference import difference, relative, size
 from maxmargin.verify.blackbox.feeding import Closure, Feeder, modes, seed_all, seeded
 from maxmargin.verify.blackbox.float32 import InFloat32
-from maxmargin.verify.blackbox.learning_rate import ANCHORED, GROUPS_LR, UNTOUCHED, Knob, Rate, find
+from maxmargin.verify.blackbox.learning_rate import ANCHORED, GROUPS_LR, OUTSIDE, UNTOUCHED, Knob, Rate, find
 from maxmargin.verify.blackbox.leaves import Finder, Leaf, Path
 from maxmargin.verify.blackbox.targets import Target, TargetError, shapes_text
 from maxmargin.verify.thresholds.adapter import RATE_BEFORE
@@ -92,6 +92,12 @@ class Handle:
         return any(group.get("lr") is not None for group in self.optimizer.param_groups)
 
     @property
+    def _at_zero(self) -> bool:
+        """Whether its steps are made at weights of 0 and scaled from outside."""
+        units, knob = self.target.units, self._knob
+        return units is not None and units.at_zero and knob is not None and knob.name == OUTSIDE.name
+
+    @property
     def rate(self) -> Rate:
         """Where the learning rate is set; found once a target and shapes, by trying."""
         if self._shape_key not in self.target.rates:
@@ -131,8 +137,10 @@ class Handle:
             self.closure.params = self.params
         kept = [p.detach().clone() for p in self.params] if self._scale != 1.0 or self.own or self._skip else []
         before = self.own or kept
-        if self.own:
-            self._place(self.own)
+        if self._scale != 1.0 and self._at_zero:
+            before = [torch.zeros_like(w) for w in kept]
+        if before is not kept:
+            self._place(before)
         try:
             fed = self.fed(gradients)
             while self._skip:

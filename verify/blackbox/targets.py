@@ -42,10 +42,13 @@ class Units:
     Attributes:
         gradient: Gradients are multiplied by 2^gradient before a step.
         rate: Learning rates by 2^rate.
+        at_zero: Whether steps that are scaled from outside are made at weights of 0, where short ones lose no digits:
+            those of an optimizer that does not read its weights.
     """
 
     gradient: int = 0
     rate: int = 0
+    at_zero: bool = False
 
 
 @dataclass(frozen=True)

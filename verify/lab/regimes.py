@@ -20,6 +20,7 @@ from torch import Tensor
 from maxmargin.models.blocks import Shapes
 from maxmargin.verify.blackbox.difference import difference, size
 from maxmargin.verify.blackbox.feeding import seeded
+from maxmargin.verify.blackbox.learning_rate import OUTSIDE
 from maxmargin.verify.blackbox.targets import Target, Units
 from maxmargin.verify.lab.harness.session import Degree, Session
 from maxmargin.verify.lab.probe.probes import Probe
@@ -77,6 +78,8 @@ def regimes(target: Target, shapes: Shapes, about: Probe, seed: int = 0) -> Regi
     if about.random > INDEPENDENT or about.decay > 0 or about.value_dependence > INDEPENDENT:
         return None
     with seeded(0):
+        if about.lr_knob == OUTSIDE.name:
+            target = replace(target, units=Units(at_zero=True))
         own = tuple(about.uneven.values()) or about.update_degree
         scales = _Scales(target, shapes, seed, own, about.other_step, may_stand=about.floor > 0)
         return _found(scales, IN_FLOAT32 if about.state_formats else IN_FLOAT64)
@@ -185,7 +188,8 @@ def _found(scales: _Scales, sizes: Ends) -> Regimes | None:
 def _in_units(target: Target, gain: int, degree: Degree) -> Target:
     """The target on gradients times 2^gain, at a learning rate that undoes what this does to its steps."""
     d = 0.0 if isinstance(degree, tuple) else degree
-    return replace(target, units=Units(gain, round(-gain * d)))
+    at_zero = target.units is not None and target.units.at_zero
+    return replace(target, units=Units(gain, round(-gain * d), at_zero))
 
 
 def _of_all(degree: Degree) -> float | None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.targets import Units, load
 from maxmargin.verify.lab.examine import Laboratory
 from maxmargin.verify.lab.harness.session import Session
@@ -131,6 +132,33 @@ def test_the_regime_above_is_measured_where_its_law_was_seen_to_hold():
     found = _found(TwiceNormalized)
     assert found.floor == pytest.approx(3e-15, rel=0.5)
     assert probe(found.above, SHAPES).exactly_invariant
+
+
+class AverageRate(Descent):
+    """Each entry's step at the average of its last 1,000 learning rates over sqrt(v) (AdaMod)."""
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                state = self.state[p]
+                v, rate = (state.setdefault(k, torch.zeros_like(p)) for k in ("v", "rate"))
+                v.mul_(0.95).add_(0.05 * p.grad**2)
+                rate.mul_(0.999).add_(0.001 * group["lr"] / (v.sqrt() + 1e-8))
+                p.sub_(rate * p.grad)
+
+
+def test_steps_that_are_scaled_from_outside_lose_no_digits_in_the_weights():
+    """On gradients of 2^-78 its steps are 1e-27, which weights of order one do not show."""
+    found = _found(AverageRate)
+    assert found.degrees == (0.0, 1.0)
+    for part in (found.above, found.below):
+        assert part.units.at_zero
+        assert probe(part, SHAPES).exactly_invariant
+    handle = Handle(found.below, [torch.nn.Parameter(torch.ones(2, dtype=torch.float64))])
+    handle.set_lr(1.0)
+    handle.step([torch.ones(2, dtype=torch.float64)])
+    assert handle.params[0].tolist() == pytest.approx([1.0 - 1e-2 * 1e-3 / 1e-8] * 2)  # from the weights that it has
 
 
 def test_a_change_of_less_than_a_tenth_makes_two_regimes_too():
