@@ -33,7 +33,7 @@ from maxmargin.verify.results.profiles import profiles
 from maxmargin.verify.running.orphans import end_with
 from maxmargin.verify.running.spread import Backend
 from maxmargin.verify.thresholds.table import Bounds
-from maxmargin.verify.thresholds.training import LAST_RUN, LONGER_LAST, LONGER_RUN, LONGEST_RUN, NEEDED_MARGIN
+from maxmargin.verify.thresholds.training import LAST_RUN, LONGER_RUN, LONGEST_RUN, NEEDED_MARGIN
 from maxmargin.verify.training.train import Training
 
 Result = TypeVar("Result")
@@ -133,9 +133,10 @@ class Job:
     def _again(self, training: Training, decision: Decision) -> Training | None:
         """The run that may decide what this one did not.
 
-        It has as many steps as a gap that closes seems to need. Where it does not, or not in time, it is longer and
-        goes at a fraction of the pace: a black box, whose steps are slow, once, and so is the full tier. The engine,
-        whose steps are fast, goes on with a gap that closes at the slowest of these paces.
+        It has as many steps as a gap that closes, or a direction that is far, seems to need, and as there is time for.
+        Where it does not close, or not in time, it is longer and goes at a fraction of the pace: a black box, whose
+        steps are slow, once, and so is the full tier. The engine, whose steps are fast, goes on with a gap that closes
+        at the slowest of these paces.
 
         Returns:
             How it is trained; None where no run may decide, or it would take too long.
@@ -148,7 +149,7 @@ class Job:
         needed, most = decision.facts.steps_needed or 0.0, last * self.training.steps
         steps = LONGER_RUN * training.steps
         snapshot = _after(training.snapshot)
-        if needed and max(LONGER_LAST * training.steps, needed) <= most:
+        if needed and max(NEEDED_MARGIN * training.steps, needed) <= most:
             return replace(training, steps=int(min(max(steps, NEEDED_MARGIN * needed), most)), snapshot=snapshot)
         if slowest or (not native and training is not self.training):
             return None

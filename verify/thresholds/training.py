@@ -19,9 +19,6 @@ LONGER_RUN = named("LONGER_RUN", 4.0, "times the steps",
     "fraction of its pace",
     "AdaBelief with a memory of 1,000 steps: 0.21 after 4e6 steps on a linear model, and hardly closing; at a quarter "
     "of the pace 0.041, and like t^-0.8")
-LONGER_LAST = named("LONGER_LAST", 2.0, "times the steps",
-    "at least, of the longest run that there is time for",
-    "it repeats the steps of the one before")
 SEEDS_APART = named("SEEDS_APART", 1000, "seeds",
     "between those of one case of a claim",
     "run i of a batch starts from its seed plus i")
@@ -40,7 +37,7 @@ LAST_RUN = named("LAST_RUN", 64.0, "times the quick tier's steps",
     "minutes; Adamax on a network: its direction moved by 0.076 in the last half decade of 6e7 steps, 0.083 in the one "
     "before; after 2.6e8 it holds")
 NEEDED_MARGIN = named("NEEDED_MARGIN", 1.25, "times the steps that seem to be needed",
-    "are made",
+    "are made, and of the last run, where there is no time for four times as many",
     "they are read off a slope")
 ENGINE_STEPS = named("ENGINE_STEPS", {"quick": 400_000, "full": 4_000_000}, "steps",
     "of an optimizer that the engine runs",
