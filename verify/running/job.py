@@ -33,7 +33,7 @@ from maxmargin.verify.results.profiles import profiles
 from maxmargin.verify.running.orphans import end_with
 from maxmargin.verify.running.spread import Backend
 from maxmargin.verify.thresholds.table import Bounds
-from maxmargin.verify.thresholds.training import LAST_RUN, LONGER_RUN, LONGEST_RUN, NEEDED_MARGIN
+from maxmargin.verify.thresholds.training import LAST_OWN_RUN, LAST_RUN, LONGER_RUN, LONGEST_RUN, NEEDED_MARGIN
 from maxmargin.verify.training.train import Training
 
 Result = TypeVar("Result")
@@ -143,9 +143,10 @@ class Job:
         """
         if not decision.another_run_may_do:
             return None
-        native, share = isinstance(training.trainee, Optimizer), LONGEST_RUN if self.tier == "quick" else LONGER_RUN
+        native, quick = isinstance(training.trainee, Optimizer), self.tier == "quick"
+        share = LONGEST_RUN if quick else LONGER_RUN
         slowest = decision.facts.slower * share <= 1
-        last = LAST_RUN if slowest and native and self.tier == "quick" else share
+        last = share if not quick or (native and not slowest) else LAST_RUN if native else LAST_OWN_RUN
         needed, most = decision.facts.steps_needed or 0.0, last * self.training.steps
         steps = LONGER_RUN * training.steps
         snapshot = _after(training.snapshot)

@@ -32,6 +32,9 @@ CONNECT = named("CONNECT", 10.0, "seconds", "within which a Dask scheduler has t
 LONGEST_RUN = named("LONGEST_RUN", 16.0, "times the quick tier's steps",
     "at most; what needs more is left to the full tier, which takes LONGER_RUN times its own at most",
     "minutes")
+LAST_OWN_RUN = named("LAST_OWN_RUN", 24.0, "times the quick tier's steps",
+    "at most, of a black box's run whose gap closes",
+    "minutes; a memory of 1,000 steps: 5e-2 from the optimal face after 9e5 to 1.2e6")
 LAST_RUN = named("LAST_RUN", 64.0, "times the quick tier's steps",
     "at most, of a run of the engine whose gap closes at the slowest pace that is tried",
     "minutes; Adamax on a network: its direction moved by 0.076 in the last half decade of 6e7 steps, 0.083 in the one "

@@ -56,11 +56,11 @@ def _new(thing, **new):
         (True, [None] * 2 + [40_000] * 5, [(1000, 1), (4000, 1 / 4), (16_000, 1 / 16), (64_000, 1 / 16)]),
         (True, [None] * 2 + [65_000] * 5, [(1000, 1), (4000, 1 / 4), (16_000, 1 / 16)]),  # too late
         (False, [None] * 5, [(1000, 1), (4000, 1 / 4)]),  # a black box takes minutes for them
-        (False, [None, 8000, 9000], [(1000, 1), (4000, 1 / 4), (16_000, 1 / 4)]),
-        (False, [8000, 9000], [(1000, 1), (10_000, 1), (16_000, 1)]),
-        (False, [5000, 7000], [(1000, 1), (6250, 1), (16_000, 1)]),  # not four times as long, but all that there is
-        (False, [5000, 17_000], [(1000, 1), (6250, 1)]),
-        (False, [11_000, 15_000], [(1000, 1), (13_750, 1)]),  # hardly longer than the one before
+        (False, [None, 8000], [(1000, 1), (4000, 1 / 4), (16_000, 1 / 4)]),
+        (False, [8000, 9000], [(1000, 1), (10_000, 1), (24_000, 1)]),
+        (False, [5000, 7000], [(1000, 1), (6250, 1), (24_000, 1)]),  # not four times as long, but all that there is
+        (False, [5000, 25_000], [(1000, 1), (6250, 1)]),
+        (False, [16_000, 22_000], [(1000, 1), (20_000, 1)]),  # hardly longer than the one before
     ],
 )
 def test_runs_are_as_long_as_a_closing_gap_asks_and_slower_where_it_does_not_close(monkeypatch, native, needed, made):
