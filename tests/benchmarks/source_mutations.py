@@ -440,8 +440,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "verify/engine/schedules.py",
         ("self.eta * step**-self.a * torch", "self.eta * step**self.a * torch", "a rate that grows"),
         ("torch.minimum(self.at(step) / speed", "torch.maximum(self.at(step) / speed", "the faster of two limits"),
-        ("self.knee) ** -self.decay", "self.knee) ** -self.pace", "the pace for its decay"),
-        ("1 + self.pace * step", "1 + step", "a knee in steps"),
+        ("(1 + step / self.knee) ** -self.decay", "(1 + step / self.knee) ** -self.pace", "the pace for its decay"),
         first=("tests/verify/engine/test_schedules.py",),
     ),
     *_rows(

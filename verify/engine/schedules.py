@@ -62,9 +62,8 @@ class PowerLaw(Schedule):
 
 @dataclass(frozen=True)
 class Paced(Schedule):
-    """The worst change of a single margin in a step is ``pace · (1 + pace t/knee)^(−decay)``.
+    """The worst change of a single margin in a step is ``pace · (1 + t/knee)^(−decay)``.
 
-    ``knee`` is a change of margins, so that what is led more slowly, for its long memory, falls as much more slowly.
     The smallest margin changes by at most that divided by ``lead``. Its change is the rate r at which the gradient
     itself shrinks, which the optimizer's moments have to follow; on easy data it is nearly the worst change.
     Near convergence ‖θ‖ grows at bounded pace like t^{1/L}, so η ~ pace(t) ‖θ‖^{1−L} = o(t^{1/L−1}) as theory asks.
@@ -76,7 +75,7 @@ class Paced(Schedule):
 
     pace: float = 0.2
     decay: float = 0.2
-    knee: float = 200.0
+    knee: float = 1000.0
     cap: float = 0.02
     lead: float = 2.0
 
@@ -100,7 +99,7 @@ class Paced(Schedule):
 
     def at(self, step: int) -> float:
         """The bound on the worst margin's change in this step, counted from 1."""
-        return self.pace * (1 + self.pace * step / self.knee) ** -self.decay
+        return self.pace * (1 + step / self.knee) ** -self.decay
 
     @property
     @override

@@ -146,7 +146,7 @@ RADIUS_SLACK = named("RADIUS_SLACK", 0.05, "relative",
 STILL = named("STILL", 1e-6, "ℓ2 of θ/‖θ‖₂", "a direction that moves less has no path to speak of")
 EXPONENT_SLACK = named("EXPONENT_SLACK", 0.05, "exponent",
     "a fitted exponent of the schedule may leave its range by so much",
-    "on a finite horizon (1 + pace t/knee)^−d and a growing ‖θ‖ are not yet pure powers")
+    "on a finite horizon (1 + t/knee)^−d and a growing ‖θ‖ are not yet pure powers")
 SAME_NORM = named("SAME_NORM", 1e-12, "relative",
     "norms whose ratio at random points varies by less are one norm on these blocks, up to a factor",
     "rounding leaves 1e-15")

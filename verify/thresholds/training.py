@@ -45,8 +45,8 @@ NEEDED_MARGIN = named("NEEDED_MARGIN", 1.25, "times the steps that seem to be ne
 ENGINE_STEPS = named("ENGINE_STEPS", {"quick": 400_000, "full": 4_000_000}, "steps",
     "of an optimizer that the engine runs",
     "a native step takes about 0.5 µs, up to 6 with a polar factor: seconds; a memory of 1,000 steps is decided on "
-    "networks after 2e6 (gaps of 3e-2 under linf)")
-ENGINE_MORE = named("ENGINE_MORE", {"quick": 5.0, "full": 10.0}, "times ENGINE_STEPS",
+    "networks after 4e6 (gaps of 3e-2 under linf)")
+ENGINE_MORE = named("ENGINE_MORE", {"quick": 10.0, "full": 10.0}, "times ENGINE_STEPS",
     "most that a long memory is given",
     "time")
 LINEAR_RUNS = named("LINEAR_RUNS", {"quick": 1, "full": 2}, "initializations",

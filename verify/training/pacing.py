@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from sys import float_info
 
 from maxmargin.verify.engine.schedules import Paced
@@ -10,8 +11,13 @@ from maxmargin.verify.thresholds.training import FIRST_STEP, IDLE, RATE_FLOOR, R
 
 
 def pace_of(probe: Probe, slower: float = 1.0) -> Paced:
-    """Return the pace of a black box whose engine twin would go at ``slower`` times its own pace."""
-    return Paced.following(probe.lag_limit).slower(min(SEEN_AFTER, slower))
+    """Return the pace of a black box whose engine twin would go at ``slower`` times its own pace.
+
+    It falls after margins have moved as far as at the pace of a short memory, not after as many steps: of these a black
+    box has too few to spend them at a fraction of a long memory's pace.
+    """
+    pace = Paced.following(probe.lag_limit)
+    return replace(pace.slower(min(SEEN_AFTER, slower)), knee=Paced.knee * Paced.pace / pace.pace)
 
 
 class Controller:

@@ -330,7 +330,7 @@ def _fastest(problem, theta, norm):
 )
 def test_paced_steps_are_as_fast_as_they_may_and_no_faster(spec, name, kwargs):
     problem, optimizer = problems.get(spec), get_optimizer(name, kwargs)
-    schedule = Paced(pace=0.1, decay=0.3, knee=5)
+    schedule = Paced(pace=0.1, decay=0.3, knee=50)
     got = run(
         problem,
         optimizer,
@@ -373,7 +373,7 @@ def test_a_linear_problem_with_more_margins_than_are_watched_is_paced_by_the_sma
     speeds = np.abs(rows).sum(axis=(1, 2))
     for t, done in enumerate(got.steps):
         smallest = np.argsort(problem.margins(got.at(t, 0)))[:WATCHED]
-        pace = schedule.pace * (1 + schedule.pace * (done + 1) / schedule.knee) ** -schedule.decay
+        pace = schedule.pace * (1 + (done + 1) / schedule.knee) ** -schedule.decay
         assert got.eta[t, 0] == pytest.approx(pace / speeds[smallest].max(), rel=1e-9)
     assert float(norm.value(got.at(-1, 0))) > 0
 

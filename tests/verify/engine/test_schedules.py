@@ -28,19 +28,11 @@ def test_a_power_law_of_exponent_one_sums_like_a_logarithm():
 
 
 def test_paced_moves_the_fastest_margin_by_the_pace():
-    schedule = Paced(pace=0.2, decay=0.2, knee=200, cap=math.inf)
+    schedule = Paced(pace=0.2, decay=0.2, knee=1000, cap=math.inf)
     speed = _tensor(0.1, 5.0)
     moved = schedule.rate(3000, speed, _tensor(1.0, 1.0)) * speed
     assert moved.tolist() == pytest.approx([0.2 * 4**-0.2] * 2, rel=1e-14)
     assert schedule.needs_speed
-
-
-def test_what_goes_more_slowly_falls_as_much_more_slowly():
-    """After as many margins, not as many steps: a long memory would spend its run at a fraction of its pace."""
-    fast, slow = (Paced(pace=pace, decay=0.2) for pace in (0.2, 0.001))
-    assert [slow.at(200 * t) * 200 for t in (1, 1000, 10**6)] == pytest.approx([fast.at(t) for t in (1, 1000, 10**6)])
-    assert Paced.following(0.0005) == slow
-    assert fast.slower(0.005) == slow
 
 
 def test_the_smallest_margin_moves_by_the_pace_over_the_lead():
@@ -66,7 +58,7 @@ def test_a_margin_that_cannot_move_leaves_the_cap():
 
 @pytest.mark.parametrize("decay", [0.0, 0.2, 1.0])
 def test_the_realized_exponent_is_the_decay(decay):
-    schedule = Paced(pace=0.1, decay=decay, knee=1)
+    schedule = Paced(pace=0.1, decay=decay, knee=10)
     late = [float(schedule.rate(t, _tensor(1.0), _tensor(math.inf))) for t in (10**7, 10**8)]
     assert math.log10(late[0] / late[1]) == pytest.approx(decay, abs=1e-6)
 

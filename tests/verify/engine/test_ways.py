@@ -97,7 +97,7 @@ class Staircase(Schedule):
         PowerLaw(0.02),
         PowerLaw(0.02, 0.5),
         Staircase(),
-        Paced(0.05, knee=1, cap=0.01),
+        Paced(0.05, knee=20, cap=0.01),
     ],
 )
 @pytest.mark.parametrize("spec", [LINEAR, NETWORK])

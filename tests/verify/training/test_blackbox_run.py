@@ -438,7 +438,7 @@ def test_runs_are_independent(joint):
 @pytest.mark.parametrize(("target", "kwargs"), [(ShortAdam, {}), ("torch.optim:SGD", {"momentum": 0.9})])
 def test_the_pace_is_kept(spec, target, kwargs):
     problem, theta0 = _start(spec)
-    pace = Paced(0.05, decay=0.3, knee=5)
+    pace = Paced(0.05, decay=0.3, knee=100)
     got = _run(target, problem, theta0, 600, kwargs, pace=pace, checkpoints=80)
     shares = []
     for t in np.flatnonzero(got.steps >= 40):
@@ -594,6 +594,16 @@ def test_the_default_pace_follows_the_probe():
     slow = probe(load("torch.optim:Adam", {"eps": 0.0, "betas": (0.9, 0.95)}), {"W": (3, 2)})
     assert pace_of(slow).pace == pytest.approx(0.025)
     assert pace_of(probe(load(Descent), {"W": (3, 2)})).pace == 0.1
+
+
+def test_the_pace_of_a_long_memory_falls_after_as_many_margins():
+    """Not after as many steps, most of which it would make at a fraction of its pace."""
+    about = probe(load(Descent), {"W": (3, 2)})
+    short, long = (pace_of(replace(about, lag_limit=limit)) for limit in (0.5, 0.0005))
+    times = (1, 10**3, 10**6)
+    assert short.knee == 1000
+    assert long.pace * 200 == pytest.approx(short.pace)
+    assert [long.at(200 * t) * 200 for t in times] == pytest.approx([short.at(t) for t in times])
 
 
 def test_what_is_kept(records):
