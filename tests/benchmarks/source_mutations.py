@@ -515,6 +515,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             "exp(log(gap / bounds.gap) / own.slope)",
             "fewer steps for larger gaps",
         ),
+        ("max(1.0, far, exp", "max(1.0, exp", "a direction far from its face has arrived"),
         ("row.apart >= APART", "row.apart <= APART", "near norms are the controls"),
         first=("tests/verify/judging/test_rules.py",),
     ),
