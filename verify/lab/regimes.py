@@ -172,9 +172,10 @@ def _found(scales: _Scales, sizes: Ends) -> Regimes | None:
     ):
         return None
 
-    small, large = min(top - sizes.down, sizes.least), min(max(above[0], top + REGIME_FAR), sizes.most)
-    if small < sizes.deepest or not scales.like(large, above):  # which a float16 on the way does not hold
+    small, far = min(top - sizes.down, sizes.least), max(0, min(top + REGIME_FAR, sizes.most))
+    if small < sizes.deepest or not scales.like(far, above):  # which a float16 on the way does not hold
         return None
+    large = min(max(above[0], far), sizes.most)  # an eps behind another one is 1e-8 of the gradients far above both
     return Regimes(
         floor=scales.session.norm * 2.0**top,
         above=_in_units(scales.target, large, above[1]),
