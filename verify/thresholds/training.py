@@ -85,6 +85,9 @@ TRIAL = named("TRIAL", 30, "steps", "for which one joint instance and separate o
 SAME_JOINTLY = named("SAME_JOINTLY", 1e-12, "relative",
     "a difference of their weights that is rounding",
     "119 of 130 optimizers tried are bit-identical")
+CHECKED = named("CHECKED", 499, "steps",
+    "between two of a run of one parameter that are made on its blocks, too",
+    "a millisecond each; a prime, so that what happens every so often does at one of them")
 SNAPSHOT = named("SNAPSHOT", 10.0, "seconds", "between two snapshots of a run under way")
 SPOKEN = named("SPOKEN", 64, "steps", "between two reports of a black box's progress")
 PLAIN_STEPS = named("PLAIN_STEPS", (2_000, 10_000), "steps",

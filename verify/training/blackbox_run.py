@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from maxmargin.models.blocks import flatten, unflatten
+from maxmargin.models.blocks import Shapes, flatten, size, unflatten
 from maxmargin.models.problem import Problem
 from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.engine.losses import LOSSES, graded, graded_at_most, scaled_gradient
@@ -30,8 +30,9 @@ from maxmargin.verify.engine.tracing import traced
 from maxmargin.verify.engine.trajectory import Trajectory
 from maxmargin.verify.lab.probe.probes import Probe
 from maxmargin.verify.progress.report import StepProgress
-from maxmargin.verify.thresholds.training import DRIFT, REACH, SHORT_REACH, SPOKEN
+from maxmargin.verify.thresholds.training import CHECKED, DRIFT, REACH, SHORT_REACH, SPOKEN
 from maxmargin.verify.training.instances import Instances, Weights
+from maxmargin.verify.training.one_parameter import StepsOnBlocks, UnlikeError, one_parameter
 from maxmargin.verify.training.pacing import Controller, pace_of
 from maxmargin.verify.training.rewind import response_of
 from maxmargin.verify.training.shared_instance import arrange
@@ -88,6 +89,7 @@ def run_blackbox(
     loss: str = "cross-entropy",
     checkpoints: int = 32,
     joint: bool | None = None,
+    whole: bool | None = None,
     keeps: bool = False,
     signs: bool = False,
     progress: StepProgress | None = None,
@@ -107,6 +109,9 @@ def run_blackbox(
         joint: Whether one instance serves all runs; by default it does where
             :func:`maxmargin.verify.training.shared_instance.arrange` finds that this changes nothing (what it finds
             is logged).
+        whole: Whether one parameter stands for all blocks of a run; by default it does where
+            :func:`maxmargin.verify.training.one_parameter.one_parameter` finds nothing against it, until a step shows
+            that it changes something. Then the run is made on the blocks, from the start.
         keeps: Whether its state never forgets. Then its gradients come at their true scale, as in anybody's training,
             with learning rates that make up for it, and how its steps answer to gradients is measured at the end and a
             decade of steps before.
@@ -117,33 +122,47 @@ def run_blackbox(
         The trajectory. A run whose weights stop being finite stays where it was, and is not ``alive``.
     """
     runs = next(iter(theta0.values())).shape[0]
-    if joint is None:
-        joint, why = arrange(target, problem.shapes, runs, probe)
-        _log.info("%s on %s: %s", target.spec, problem.name, why)
     start = {k: theta0[k].to(torch.float64) for k in problem.shapes}
     weights = graded(LOSSES[loss], graded_at_most(problem)) if signs else LOSSES[loss]
-    batch = _Runs(target, problem, start, probe, pace or pace_of(probe), weights, joint, keeps)
     marks = sorted(set(log_spaced(steps, checkpoints)) | {0})
-    kept: list[dict[str, Any]] = []
     asked = {min(marks, key=lambda mark: abs(mark - steps / 10)), marks[-1]} if keeps else set()
-    responses = []
-    batch.look()
-    for done in range(marks[-1] + 1):
-        wanted = done == marks[len(kept)]
-        if wanted:
-            kept.append(batch.record())
-        if done in asked:
-            responses.append(batch.response(done))
-        batch.step(done + 1)
-        if wanted:
-            kept[-1]["eta"] = [controller.factor for controller in batch.controllers]
-        before = batch.now
+
+    def trained(parts: Shapes) -> Trajectory:
+        one = joint
+        if one is None:
+            one, why = arrange(target, parts, runs, probe)
+            _log.info("%s on %s: %s", target.spec, problem.name, why)
+        batch = _Runs(target, problem, parts, start, probe, pace or pace_of(probe), weights, one, keeps)
+        kept: list[dict[str, Any]] = []
+        responses = []
         batch.look()
-        if wanted:
-            kept[-1]["update"] = batch.now - before
-        if progress is not None and (wanted or done % SPOKEN == 0):
-            progress(done, marks[-1])
-    return _trajectory(problem, target.spec, np.asarray(marks), kept, batch, tuple(responses))
+        for done in range(marks[-1] + 1):
+            wanted = done == marks[len(kept)]
+            if wanted:
+                kept.append(batch.record())
+            if done in asked:
+                responses.append(batch.response(done))
+            batch.step(done + 1)
+            if wanted:
+                kept[-1]["eta"] = [controller.factor for controller in batch.controllers]
+            before = batch.now
+            batch.look()
+            if wanted:
+                kept[-1]["update"] = batch.now - before
+            if progress is not None and (wanted or done % SPOKEN == 0):
+                progress(done, marks[-1])
+        return _trajectory(problem, target.spec, np.asarray(marks), kept, batch, tuple(responses))
+
+    if whole is None:
+        why_not = one_parameter(target, problem.shapes, probe)
+        whole = why_not is None
+        _log.info("%s on %s: %s", target.spec, problem.name, why_not or "one parameter stands for all blocks of a run")
+    if whole:
+        try:
+            return trained({"all": (size(problem.shapes),)})
+        except UnlikeError as error:
+            _log.info("%s on %s: %s", target.spec, problem.name, error)
+    return trained(problem.shapes)
 
 
 class _Runs:
@@ -153,6 +172,7 @@ class _Runs:
         self,
         target: Target,
         problem: Problem,
+        parts: Shapes,
         start: Mapping[str, Tensor],
         probe: Probe,
         pace: Paced,
@@ -160,13 +180,15 @@ class _Runs:
         joint: bool,
         keeps: bool,
     ) -> None:
-        self.shapes, self.state_degrees = problem.shapes, probe.state_degrees
+        self.parts, self.state_degrees = parts, probe.state_degrees
         # Of steps beside a state that stays, or that follow no power of the gradient, nothing is known beforehand: such
         # gradients come as they are, and the controller sees how the steps shrink.
         as_they_are = keeps or isnan(probe.update_degree)
         self.degree = 0.0 if as_they_are else probe.update_degree
-        self.weights = Weights(start, problem.shapes)
+        self.weights = Weights(flatten(start, problem.shapes), parts)
         self.instances = Instances(target, self.weights.params, joint)
+        whole = parts is not problem.shapes
+        self.on_blocks = StepsOnBlocks(target, problem.shapes, self.instances) if whole else None
         runs = len(self.weights.flat)
         self.controllers = [Controller(pace, not problem.linear, probe.step_per_lr) for _ in range(runs)]
         reach = SHORT_REACH if probe.state_formats else REACH
@@ -183,7 +205,7 @@ class _Runs:
         self.fed: list[list[Tensor]] = []
         self.rows: list[list[float]] = []
         self.rows_before: list[list[float]] = []
-        self._look = _looker(problem, weights, self.now, self.margins, self.offset)
+        self._look = _looker(problem, parts, weights, self.now, self.margins, self.offset)
 
     def look(self) -> None:
         """Settle the step just taken, and see where it led."""
@@ -202,7 +224,7 @@ class _Runs:
             if not isfinite(rows[run][LOG_SCALE]):  # margins that overflow say nothing more
                 self.instances.drop(run)
         self.gradient, self.margins, _, self.now = found[:4]
-        each = len(self.shapes)
+        each = len(self.parts)
         self.fed = [list(found[i : i + each]) for i in range(4, len(found), each)]
         self.rows, self.rows_before = rows, self.rows
 
@@ -226,7 +248,7 @@ class _Runs:
             if scale.follow(row[LOG_SCALE] / log(2.0), partial(self._rescale, run)):
                 self.offset[run] = float(scale.scale2)  # an int of a run that explodes may be too long for a tensor
                 shift = torch.exp2(torch.tensor(scale.exponent, dtype=torch.float64))
-                self.fed[run] = list(unflatten(shift * self.gradient[run], self.shapes).values())
+                self.fed[run] = list(unflatten(shift * self.gradient[run], self.parts).values())
             factor = controller.choose(step, row[LENGTH])
             self.travelled[run] += factor
             # An update of degree d shrinks with the gradient it is fed; its learning rate makes up for that.
@@ -235,13 +257,17 @@ class _Runs:
             shifts = torch.tensor([scale.exponent for scale in self.scales], dtype=torch.float64)
             self.squares += (torch.exp2(shifts).unsqueeze(1) * self.gradient) ** 2
         if self.instances.active:
+            if self.on_blocks is not None and step % CHECKED == 2:  # the first one makes state
+                self.on_blocks.expect(self.fed)
             self.instances.step(self.fed)
             self.weights.gather()
+            if self.on_blocks is not None:
+                self.on_blocks.compare()
 
     def response(self, done: int) -> Response:
         """How the next steps answer to changes of their gradients; zero for a run that was given up."""
-        fed = torch.stack([flatten(dict(zip(self.shapes, blocks, strict=True)), self.shapes) for blocks in self.fed])
-        found = response_of(self.instances, self.weights, self.shapes, fed, done)
+        fed = torch.stack([flatten(dict(zip(self.parts, blocks, strict=True)), self.parts) for blocks in self.fed])
+        found = response_of(self.instances, self.weights, self.parts, fed, done)
         return replace(found, squares=self.squares.numpy().copy())
 
     def _rescale(self, run: int, move: int) -> int:
@@ -249,12 +275,12 @@ class _Runs:
 
 
 def _looker(
-    problem: Problem, log_of: Callable[[Tensor], Tensor], *example: Tensor
+    problem: Problem, parts: Shapes, log_of: Callable[[Tensor], Tensor], *example: Tensor
 ) -> Callable[..., tuple[Tensor, ...]]:
     """Return the traced look at B runs: (weights, weights before, margins before, scale fed) → what a step needs.
 
     It returns the gradients' mantissas, the margins, a row of numbers a run, a copy of the weights, and the gradients
-    to feed, run by run and block by block.
+    to feed, run by run and part by part.
     """
     shapes = problem.shapes
 
@@ -283,7 +309,7 @@ def _looker(
             gradient, margins, numbers, fed = (x.unsqueeze(0) for x in one(flat[0], *(x[0] for x in rest)))
         else:
             gradient, margins, numbers, fed = vmap(one)(flat, *rest)
-        blocks = [block for row in fed.unbind() for block in unflatten(row, shapes).values()]
+        blocks = [block for row in fed.unbind() for block in unflatten(row, parts).values()]
         return gradient, margins, numbers, flat.clone(), *blocks
 
     flat, margins, offset = example

@@ -15,17 +15,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from maxmargin.models.blocks import Shapes, flatten, unflatten
+from maxmargin.models.blocks import Shapes, unflatten
 from maxmargin.verify.blackbox.handle import Handle, Leaf, Path
 from maxmargin.verify.blackbox.targets import Target
 from maxmargin.verify.thresholds.training import REACH
 
 
 class Weights:
-    """The weights of B runs as rows of one tensor, of which the optimizers' parameters are views."""
+    """The weights of B runs as rows of one tensor (B, p), of which the optimizers' parameters are views."""
 
-    def __init__(self, start: Mapping[str, Tensor], shapes: Shapes) -> None:
-        self.flat = flatten(start, shapes).clone()
+    def __init__(self, start: Tensor, shapes: Shapes) -> None:
+        self.flat = start.clone()
         views = [list(unflatten(row, shapes).values()) for row in self.flat]
         self.params = [[torch.nn.Parameter(view) for view in run] for run in views]
         self._views = [
@@ -76,6 +76,10 @@ class Instances:
             self.handles = [Handle(target, own) for own in self.params]
         self.joint = joint
         self.active = list(range(len(self.params)))
+
+    def groups(self, run: int) -> Sequence[Mapping[str, Any]]:
+        """The parameter groups of one run."""
+        return self._groups[run] if self.joint else self.handles[run].optimizer.param_groups
 
     def set_lr(self, run: int, factor: float) -> None:
         """Set the learning rates of one run to ``factor`` times their own."""

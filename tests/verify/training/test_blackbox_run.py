@@ -154,11 +154,11 @@ def test_rescaled_and_true_feed_are_one_for_adam_without_eps(spec, monkeypatch, 
     about, calm = probe(target, problem.shapes), Paced(pace=0.05, decay=0.0)
     monkeypatch.setattr(blackbox, "DRIFT", 1)
     records.clear()
-    one = run_blackbox(target, problem, theta0, about, steps=120, pace=calm, checkpoints=8)
+    one = run_blackbox(target, problem, theta0, about, steps=120, pace=calm, checkpoints=8, whole=False)
     sizes = np.log2([float(r.fed[0].abs().max()) for r in records])
     assert (np.abs(np.diff(sizes)) > 0.9).sum() >= 2  # it was rescaled on the way
     fed_as_they_are()
-    other = run_blackbox(target, problem, theta0, about, steps=120, pace=calm, checkpoints=8)
+    other = run_blackbox(target, problem, theta0, about, steps=120, pace=calm, checkpoints=8, whole=False)
     assert one.separated.all()
     _close(one, other)
     np.testing.assert_allclose(one.eta, other.eta, rtol=1e-8)
@@ -171,7 +171,7 @@ def test_each_step_is_that_of_plain_adam_on_the_true_gradients_so_far(spec, reco
     target = load(ShortAdam)
     about = probe(target, problem.shapes)
     records.clear()
-    got = run_blackbox(target, problem, theta0, about, steps=400, pace=FAST, checkpoints=4)
+    got = run_blackbox(target, problem, theta0, about, steps=400, pace=FAST, checkpoints=4, whole=False)
     assert got.log_scale[-1, 0] < got.log_scale[0, 0] - 28  # 20 bits are 13.9: rescaled at least twice
     params = [torch.nn.Parameter(b[0].clone()) for b in theta0.values()]
     plain = torch.optim.Adam(params, betas=(0.5, 0.7), eps=0.0, foreach=False)
@@ -204,7 +204,7 @@ def test_sgd_with_momentum_is_torchs_own_on_true_gradients_up_to_the_learning_ra
     target = load("torch.optim:SGD", kwargs)
     about = probe(target, problem.shapes)
     records.clear()
-    got = run_blackbox(target, problem, theta0, about, steps=400, pace=FAST, checkpoints=12)
+    got = run_blackbox(target, problem, theta0, about, steps=400, pace=FAST, checkpoints=12, whole=False)
     base = target.build([torch.nn.Parameter(torch.zeros(1))]).param_groups[0]["lr"]
 
     params = {k: torch.nn.Parameter(b[0].clone()) for k, b in theta0.items()}
@@ -237,7 +237,7 @@ def test_beyond_float64_adam_is_the_engines(spec, records):
     target = load(ShortAdam)
     about = probe(target, problem.shapes)
     records.clear()
-    got = run_blackbox(target, problem, theta0, about, steps=160, pace=FAST, checkpoints=6)
+    got = run_blackbox(target, problem, theta0, about, steps=160, pace=FAST, checkpoints=6, whole=False)
     assert (got.log_scale < -990).all()
     optimizer = get_optimizer("adam", {"beta1": 0.5, "beta2": 0.7})
     theta = {k: b[0].clone() for k, b in theta0.items()}
@@ -257,7 +257,7 @@ def test_beyond_float64_momentum_is_the_exact_recursion(spec, records):
     target = load("torch.optim:SGD", {"momentum": 0.5, "lr": 1e-3, "foreach": False})
     about = probe(target, problem.shapes)
     records.clear()
-    run_blackbox(target, problem, theta0, about, steps=160, pace=FAST, checkpoints=6)
+    run_blackbox(target, problem, theta0, about, steps=160, pace=FAST, checkpoints=6, whole=False)
     theta = {k: b[0].clone() for k, b in theta0.items()}
     buffer = zeros_like(theta)
     for record in records:
@@ -328,7 +328,7 @@ def test_the_true_feed_is_the_true_gradient(records, fed_as_they_are):
     about = probe(target, problem.shapes)
     records.clear()
     fed_as_they_are()
-    run_blackbox(target, problem, theta0, about, steps=80, pace=FAST, checkpoints=4)
+    run_blackbox(target, problem, theta0, about, steps=80, pace=FAST, checkpoints=4, whole=False)
     for record in records[::10]:
         want = _true_gradient(problem, {"W": record.theta[0]})["W"]
         torch.testing.assert_close(record.fed[0], want, rtol=1e-9, atol=0)
@@ -515,7 +515,7 @@ def test_the_distance_travelled_is_the_sum_of_all_learning_rates(records):
     target = load(Descent)
     about = probe(target, problem.shapes)
     records.clear()
-    got = run_blackbox(target, problem, theta0, about, steps=400, pace=FAST, checkpoints=6)
+    got = run_blackbox(target, problem, theta0, about, steps=400, pace=FAST, checkpoints=6, whole=False)
     rates = np.array([record.lr for record in records])
     assert np.ptp(rates) > 0.1 * rates.max()  # or the rates at checkpoints alone would do
     for t, done in enumerate(got.steps):
@@ -582,7 +582,7 @@ def test_state_that_follows_no_power_is_left_alone():
     about = probe(target, problem.shapes)
     for path in about.state_degrees:
         about.state_degrees[path] = float("nan")
-    got = run_blackbox(target, problem, theta0, about, steps=400, pace=FAST, checkpoints=6)
+    got = run_blackbox(target, problem, theta0, about, steps=400, pace=FAST, checkpoints=6, whole=False)
     assert got.log_scale[-1, 0] < got.log_scale[0, 0] - 28
     assert got.separated.all()
 
@@ -612,9 +612,8 @@ def test_what_is_kept(records):
     about = probe(target, problem.shapes)
     records.clear()
     told = []
-    got = run_blackbox(
-        target, problem, theta0, about, steps=100, pace=FAST, checkpoints=30, progress=lambda *a: told.append(a)
-    )
+    how = {"pace": FAST, "checkpoints": 30, "whole": False}
+    got = run_blackbox(target, problem, theta0, about, steps=100, progress=lambda *a: told.append(a), **how)
     assert got.steps.tolist() == list(range(0, 97, 8))
     assert told == [(s, 96) for s in got.steps.tolist()]
     assert len(records) == 97

@@ -56,7 +56,9 @@ def runs_of(target, count=2):
     loaded = load(target, {})
     about = probe(loaded, PROBLEM.shapes)
     start = {k: b.to(torch.float64) for k, b in starts(PROBLEM, count, seed=0, scale=0.01).items()}
-    batch = blackbox._Runs(loaded, PROBLEM, start, about, pace_of(about), LOSSES["cross-entropy"], False, True)
+    batch = blackbox._Runs(
+        loaded, PROBLEM, PROBLEM.shapes, start, about, pace_of(about), LOSSES["cross-entropy"], False, True
+    )
     batch.look()
     return batch
 
@@ -126,5 +128,5 @@ def test_plain_descent_answers_with_the_identity():
             return p.grad
 
     batch = runs_of(Plain)
-    found = response_of(batch.instances, batch.weights, batch.shapes, batch.gradient, 0)
+    found = response_of(batch.instances, batch.weights, batch.parts, batch.gradient, 0)
     assert np.abs(found.maps / found.maps[:, :1, :1] - np.eye(24)).max() <= 1e-9
