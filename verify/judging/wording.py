@@ -32,7 +32,7 @@ def about_optimizer(about: Probe | None, twin: Twin | None = None) -> dict[str, 
     rate = (True, about.lr_constant_error) if about.lr_lags else (at_once, about.lr_knob_error)
     invariant = about.exactly_invariant or (twin is not None and about.floor == 0 and about.defect <= EXACT_SCALE)
     found = {
-        "scale invariant": (invariant, about.floor or about.defect),
+        "scale invariant": (invariant, about.floor or max(about.defect, about.rescaling_error)),
         "no weight decay": (about.decay == 0, about.decay),
         "independent of the weights": (_none(about.value_dependence, about.blur), about.value_dependence),
         "deterministic": (about.random <= INDEPENDENT, about.random),

@@ -73,16 +73,18 @@ def regimes(target: Target, shapes: Shapes, about: Probe, seed: int = 0) -> Regi
         The regimes; None where it has one at every size that was tried, where it has more than two (but for steps that
         differ from those of the largest gradients by one length alone, as diffGrad's), or where one of them is no power
         law to rounding, or lies beyond what float32 holds of an optimizer that keeps state in it. Nor is one looked
-        for where steps are random or depend on the weights: below a decay the gradient no longer counts.
+        for where steps are random, where those on large gradients depend on the weights, or where small ones no longer
+        count beside these (a decay).
     """
-    if about.random > INDEPENDENT or about.decay > 0 or about.value_dependence > INDEPENDENT:
+    outside, reads = about.lr_knob == OUTSIDE.name, about.value_dependence > INDEPENDENT
+    if about.random > INDEPENDENT or about.decay > 0 or about.ruled or (reads and outside):
         return None
     with seeded(0):
-        if about.lr_knob == OUTSIDE.name:
+        if outside:
             target = replace(target, units=Units(at_zero=True))
         own = tuple(about.uneven.values()) or about.update_degree
         scales = _Scales(target, shapes, seed, own, about.other_step, may_stand=about.floor > 0)
-        return _found(scales, IN_FLOAT32 if about.state_formats else IN_FLOAT64)
+        return _found(scales, IN_FLOAT32 if about.state_formats else IN_FLOAT64, reads)
 
 
 class Ends(NamedTuple):
@@ -141,6 +143,11 @@ class _Scales:
         """Whether it makes no step, at a learning rate that would make up for squares, too."""
         return size(self.at(k, 2.0)) == 0  # else steps may be lost in the weights' digits
 
+    def read_weights(self, k: int, degree: Degree) -> bool:
+        """Whether steps at 2^k are others where the weights are three times as large."""
+        there = self.session.at_scale(2.0**k, degree, start_factor=3.0)
+        return difference(self.at(k, degree), there) > INDEPENDENT
+
     def like(self, k: int, end: tuple[int, Degree]) -> bool:
         """Whether steps at 2^k are those of an end, to 10 %, or to what tells these ends apart."""
         return difference(self.at(end[0], end[1]), self.at(k, end[1])) <= self.other_step
@@ -153,8 +160,8 @@ class _Scales:
         return difference(own, [b * (size(own) / size(other)) for b in other]) <= self.other_step
 
 
-def _found(scales: _Scales, sizes: Ends) -> Regimes | None:
-    """The regimes, measured at these sizes."""
+def _found(scales: _Scales, sizes: Ends, reads: bool) -> Regimes | None:
+    """The regimes, measured at these sizes, of an optimizer that somewhere reads its weights or never does."""
     above = _end(scales, range(0, REGIME_DEEPEST[0] + 1, REGIME_STRIDE))
     if above is None:
         return None
@@ -176,6 +183,8 @@ def _found(scales: _Scales, sizes: Ends) -> Regimes | None:
     if small < sizes.deepest or not scales.like(far, above):  # which a float16 on the way does not hold
         return None
     large = min(max(above[0], far), sizes.most)  # an eps behind another one is 1e-8 of the gradients far above both
+    if reads and scales.read_weights(large, above[1]):
+        return None
     return Regimes(
         floor=scales.session.norm * 2.0**top,
         above=_in_units(scales.target, large, above[1]),

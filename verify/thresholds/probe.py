@@ -49,8 +49,11 @@ RAISED_TO = named("RAISED_TO", (1e-60, 1e-80), "a constructor's number", "that i
 
 CALLS_WATCHED = named("CALLS_WATCHED", 40, "calls", "of step() in which the blocks' moves are watched")
 MOVES_SEEN = named("MOVES_SEEN", 3, "moves", "of a block before the interval between them is believed")
+GOES_BACK = named("GOES_BACK", 0.5, "−cosine",
+    "of a step that goes back, with all steps together under a constant gradient",
+    "every sixth of Ranger is at 0.97 to 1; of error feedback 0.11 at most, 0 of all in reports/third_party.md")
 SLOWEST_STRIDE = named("SLOWEST_STRIDE", 12, "calls",
-    "between two moves; an optimizer that waits longer is taken as it is")
+    "between two moves, or two steps back; an optimizer that waits longer is taken as it is")
 
 # -- lab/probe/beginnings.py --------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from maxmargin.verify.lab.harness.session import Session
 from maxmargin.verify.lab.probe.probes import probe
 from maxmargin.verify.lab.regimes import regimes
 from maxmargin.verify.lab.twin.search import search
-from maxmargin.verify.results.answer import NoNorm
+from maxmargin.verify.results.answer import Answer, NoNorm
 from maxmargin.verify.results.outcome import Outcome
 from maxmargin.verify.running.checking import check
 from maxmargin.verify.running.spread import Backend
@@ -132,6 +132,36 @@ def test_the_regime_above_is_measured_where_its_law_was_seen_to_hold():
     found = _found(TwiceNormalized)
     assert found.floor == pytest.approx(3e-15, rel=0.5)
     assert probe(found.above, SHAPES).exactly_invariant
+
+
+class Projects(Momentum):
+    """Where weights are nearly orthogonal to their gradient, its step leaves their length alone (AdamP, SGDP).
+
+    ``ratio``: and everywhere it is as long as they are.
+    """
+
+    def __init__(self, params, lr=1e-2, eps=1e-8, ratio=False):
+        super().__init__(params, lr, eps=eps, ratio=ratio)
+
+    def direction(self, p, state):
+        m, [group] = super().direction(p, state), self.param_groups
+        cosine = torch.sum(p * p.grad).abs() / ((p.norm() + group["eps"]) * (p.grad.norm() + group["eps"]))
+        step = m - p * torch.sum(p * m) / p.norm() ** 2 if cosine < 0.3 else m
+        return p.norm() * step if group["ratio"] else step
+
+
+def test_weights_that_count_below_an_eps_alone_leave_two_regimes():
+    two = _found(Projects)
+    assert 3e-9 < two.floor < 3e-8
+    assert two.degrees == (1.0, 1.0)
+    found = check(Projects, problems=["blocks@linear"])
+    assert (found.answer, found.norm) == (Answer.REGIMES, "l2")
+    assert "l2 above, no known norm below" in found.reasons[0]
+
+
+def test_weights_that_count_everywhere_leave_none():
+    assert probe(load(Projects, {"ratio": True}), SHAPES).value_dependence > 0.6
+    assert _found(Projects, {"ratio": True}) is None
 
 
 class AverageRate(Descent):

@@ -27,7 +27,7 @@ from maxmargin.verify.blackbox.learning_rate import GROUPS_LR, parts_of
 from maxmargin.verify.blackbox.targets import Target, TargetError
 from maxmargin.verify.lab.norm.reading import SIMPLEST, readings, tie
 from maxmargin.verify.lab.norm.shape_law import weight_law
-from maxmargin.verify.lab.norm.signature import mean_step, random_start, spread_gradient
+from maxmargin.verify.lab.norm.signature import late_start, mean_step, spread_gradient
 from maxmargin.verify.results.alignment import alignment
 from maxmargin.verify.thresholds.adapter import STATE_DEPTH
 from maxmargin.verify.thresholds.faults import FOLLOWS_NORM
@@ -328,7 +328,7 @@ def _drawn(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[np.ndarray
     flat = shape if len(shape) < 3 else (shape[0], prod(shape[1:]))
     gradient = spread_gradient(rng, flat)
     gradient = gradient * (SMALL_SIZES[len(flat)] / float(np.sqrt((gradient**2).mean())))
-    return gradient, LARGE_START / SIGNATURE_START * random_start(rng, {"": flat})[""]
+    return gradient, LARGE_START / SIGNATURE_START * late_start(rng, {"": gradient})[""]
 
 
 def _views(g: np.ndarray, u: np.ndarray) -> Iterator[tuple[tuple[str, str], Norm, Blocks, Blocks]]:

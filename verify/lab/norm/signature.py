@@ -20,7 +20,7 @@ from torch import Tensor
 from maxmargin.models.blocks import Blocks, Shapes
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.targets import Target
-from maxmargin.verify.lab.harness.session import last_step
+from maxmargin.verify.lab.harness.session import last_step, leaning
 from maxmargin.verify.lab.norm.reading import Step
 from maxmargin.verify.thresholds.norm import (
     APART_STEPS,
@@ -51,7 +51,7 @@ def signature(target: Target, shapes: Shapes, seed: int = 0, draws: int = SIGNAT
     found = []
     for draw in range(draws):
         gradient = {name: spread_gradient(rng, shape) for name, shape in shapes.items()}
-        update = follow(target, [gradient] * SIGNATURE_STEPS, random_start(rng, shapes), more=more)
+        update = follow(target, [gradient] * SIGNATURE_STEPS, late_start(rng, gradient), more=more)
         if all(np.isfinite(u).all() for u in update.values()):
             found.append(Step(gradient, update, 1.0, draw))
     return found
@@ -136,6 +136,12 @@ def opened(target: Target, start: Mapping[str, np.ndarray], torch_seed: int = 0)
 def random_start(rng: np.random.Generator, shapes: Shapes) -> dict[str, np.ndarray]:
     """Normal weights of standard deviation SIGNATURE_START."""
     return {name: SIGNATURE_START * rng.standard_normal(shape) for name, shape in shapes.items()}
+
+
+def late_start(rng: np.random.Generator, gradient: Blocks) -> dict[str, np.ndarray]:
+    """Normal weights that lean against a gradient, as they do late in training."""
+    start = random_start(rng, {name: g.shape for name, g in gradient.items()})
+    return {name: leaning(torch.as_tensor(w), torch.as_tensor(gradient[name])).numpy() for name, w in start.items()}
 
 
 def spread_gradient(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

@@ -19,7 +19,7 @@ from maxmargin.solvers.norms import Norm
 from maxmargin.verify.blackbox.difference import relative
 from maxmargin.verify.blackbox.targets import Target, TargetError
 from maxmargin.verify.lab.harness.sentence import Sentence
-from maxmargin.verify.lab.norm.signature import follow, random_start, spread_gradient
+from maxmargin.verify.lab.norm.signature import follow, late_start, spread_gradient
 from maxmargin.verify.thresholds.norm import (
     SIGNATURE_STEPS,
     SYMMETRY_DRAWS,
@@ -207,7 +207,8 @@ def _tried(run: Runner, shapes: Shapes, seed: int, draws: int) -> tuple[Symmetry
     rng = np.random.default_rng(seed)
     errors: dict[tuple[str, str], list[float]] = {}
     for _ in range(draws):
-        gradients, start = _gradients(rng, shapes), random_start(rng, shapes)
+        gradients = _gradients(rng, shapes)
+        start = late_start(rng, gradients[-1])
         plain = run(gradients, start)
         for block, shape in shapes.items():
             for name, group in GROUPS.items():

@@ -9,8 +9,16 @@ from toys import ErrorFeedback, Momentum, Rule, SignDescent, polar
 
 from maxmargin.solvers.norms import get_norm
 from maxmargin.verify.blackbox.targets import TargetError, load
+from maxmargin.verify.lab.norm import signature as signatures
 from maxmargin.verify.lab.norm.fingerprint import read
-from maxmargin.verify.lab.norm.signature import follow, random_start, signature, spread_gradient, steps_apart
+from maxmargin.verify.lab.norm.signature import (
+    follow,
+    late_start,
+    random_start,
+    signature,
+    spread_gradient,
+    steps_apart,
+)
 from maxmargin.verify.lab.probe.probes import probe
 from maxmargin.verify.thresholds.norm import MEAN_STEPS, SIGNATURE_SPREAD, SIGNATURE_START, SIGNATURE_STEPS
 
@@ -94,6 +102,32 @@ def test_a_step_that_fails_is_reported():
 def test_starts_are_of_their_size():
     start = random_start(np.random.default_rng(0), {"W": (40, 50)})
     assert np.std(start["W"]) == pytest.approx(SIGNATURE_START, rel=0.05)
+
+
+@pytest.mark.parametrize("shape", [(40, 50), (5, 3), (3,), (1,)])
+def test_late_starts_are_as_large_and_lean_against_the_gradient(shape):
+    for seed in range(20):
+        plain = random_start(np.random.default_rng(seed), {"W": shape})["W"]
+        gradient = np.random.default_rng(seed + 100).standard_normal(shape)
+        late = late_start(np.random.default_rng(seed), {"W": gradient})["W"]
+        assert np.linalg.norm(late) == pytest.approx(np.linalg.norm(plain))
+        assert -np.sum(late * gradient) >= 0.866 * np.linalg.norm(late) * np.linalg.norm(gradient)
+
+
+class AlongTheSphere(Momentum):
+    """Where weights are nearly orthogonal to their gradient, its step leaves their length alone (AdamP)."""
+
+    def direction(self, p, state):
+        m = super().direction(p, state)
+        nearly = torch.sum(p * p.grad).abs() < 0.3 * p.norm() * p.grad.norm()
+        return m - p * torch.sum(p * m) / p.norm() ** 2 if nearly else m
+
+
+def test_what_steps_do_where_weights_are_orthogonal_to_gradients_is_not_read(monkeypatch):
+    target = load(AlongTheSphere)
+    assert read(signature(target, SHAPES)).alignment > 1 - 1e-9
+    monkeypatch.setattr(signatures, "leaning", lambda weights, _: weights)
+    assert read(signature(target, SHAPES)).alignment < 0.995
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Optimizers that move only every so often: several calls are one step, and what follows is as if they moved always."""
+"""Optimizers that move on only every so often: several calls are one step, and all else is as if they always did."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 import torch
+from toys import ErrorFeedback, Momentum
 
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.targets import Target, load
@@ -76,6 +77,25 @@ class Whenever(Turns):
                     p.sub_(group["lr"] * p.grad.sign())
 
 
+class GoesBack(Momentum):
+    """Lookahead (1907.08610): every so often it goes part of the way back to where it last stood."""
+
+    def __init__(self, params, lr=1e-3, every=6, kept=0.5):
+        super().__init__(params, lr, every=every, kept=kept)
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        [group] = self.param_groups
+        for p in group["params"]:
+            self.state[p].setdefault("slow", p.detach().clone())
+        super().step()
+        for p in group["params"]:
+            state = self.state[p]
+            state["calls"] = state.get("calls", 0) + 1
+            if state["calls"] % group["every"] == 0:
+                p.copy_(state["slow"].lerp_(p, group["kept"]))
+
+
 def _stride(cls, **kwargs):
     return in_stride(load(cls, kwargs), [SHAPES]).stride
 
@@ -85,6 +105,25 @@ def test_the_interval_is_found():
     assert _stride(Gathers, every=12) == 12
     assert _stride(Turns) == 2
     assert _stride(Seldom) == 3
+
+
+def test_a_step_back_every_so_often_ends_one_step():
+    assert _stride(GoesBack) == 6
+    assert _stride(GoesBack, every=10) == 10
+    assert _stride(GoesBack, every=3) == 3
+    assert _stride(GoesBack, kept=0.9) == 1  # the way back is shorter than its step
+    assert _stride(GoesBack, kept=-0.5) == 1  # it goes the wrong way, and that is for others to say
+    assert _stride(ErrorFeedback) == 1
+    assert _stride(ErrorFeedback, kept=False) == 1
+
+
+def test_a_step_that_ends_so_leaves_it_where_it_stands():
+    target = in_stride(load(GoesBack), [SHAPES])
+    params = [torch.nn.Parameter(torch.randn(s, dtype=torch.float64)) for s in SHAPES.values()]
+    handle = Handle(target, params)
+    handle.step([torch.randn(s, dtype=torch.float64) for s in SHAPES.values()])
+    for p in params:
+        torch.testing.assert_close(handle.optimizer.state[p]["slow"], p.detach())
 
 
 def test_no_interval_or_too_long_a_one_changes_nothing():
@@ -121,7 +160,7 @@ def test_the_probe_sees_a_memoryless_sign_and_says_how_it_steps():
     assert found.update_degree == 0
     assert found.memory == 1.0
     assert found.lr_error == pytest.approx(0, abs=1e-12)
-    assert "Each block moves only in every 4th call of step()" in found.findings[0]
+    assert "Each block moves, or goes back, only in every 4th call of step()" in found.findings[0]
     plain = probe(load(Gathers), SHAPES)
     assert plain.stride == 1
     assert plain.idle_steps == 3  # what it looks like without a stride
