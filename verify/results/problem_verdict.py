@@ -105,7 +105,8 @@ class ProblemVerdict(Struct, frozen=True):
         norm: The norm that it was judged for.
         numbers: What decided, for a claim that is of no limit direction.
         control: What the same check said of a control, where one was run.
-        steps_needed: Steps after which the gap would meet its bound, extrapolated; None where it does not fall.
+        steps_needed: Steps after which the gap (and the direction, where it is asked) would meet its bound,
+            extrapolated; None where the gap does not fall.
         model: What was found of a model that the user brought along: its degree, and whether it is smooth.
         arrays_file: Where a store has put the arrays; "arrays" in JSON.
         arrays: The curves behind the evidence, in memory alone.

@@ -14,7 +14,7 @@ import numpy as np
 from maxmargin.models.blocks import Blocks
 from maxmargin.solvers.norms import BlockNorm, Norm
 from maxmargin.verify.lab.norm.reading import BlockReading, Step, read_block, readings
-from maxmargin.verify.lab.norm.signature import follow, late_start, spread_gradient
+from maxmargin.verify.lab.norm.signature import follow, random_start, spread_gradient
 from maxmargin.verify.lab.norm.subject import Subject
 from maxmargin.verify.thresholds.faults import FAULT_DRAWS, STILL_ENTRY
 from maxmargin.verify.thresholds.norm import SIGNATURE_STEPS
@@ -76,7 +76,7 @@ class Case:
         self.history: Sequence[Mapping[str, np.ndarray]] = [
             {name: spread_gradient(rng, shape) for name, shape in self.shapes.items()} for _ in range(SIGNATURE_STEPS)
         ]
-        self.start = late_start(rng, self.history[-1])
+        self.start = random_start(rng, self.shapes)
         self.usual = self.run(self.history)
 
     def run(

@@ -31,20 +31,6 @@ def last_step(handle: Handle, gradients: Iterable[Sequence[Tensor]]) -> list[Ten
     return moved
 
 
-def leaning(weights: Tensor, gradient: Tensor) -> Tensor:
-    """Weights of the same length that lean against a gradient: their cosine with it is −0.87 at most.
-
-    So blocks do in a homogeneous model once its data are separated: by Euler's identity ⟨w, −∇⟩ is w's degree times
-    the sum of all weighted margins. Steps that depend on the weights do there what they do late in training.
-
-    Returns:
-        The weights.
-    """
-    length = torch.linalg.vector_norm(weights)
-    there = weights - 2.0 * length / torch.linalg.vector_norm(gradient) * gradient
-    return length / torch.linalg.vector_norm(there) * there
-
-
 class Session:
     """Runs the target on prescribed gradients from a fixed start.
 
@@ -68,8 +54,8 @@ class Session:
         def near(direction: Sequence[Tensor]) -> list[Tensor]:
             return [g + 0.1 * n for g, n in zip(direction, draw(), strict=True)]
 
-        start, direction = draw(), draw()
-        self.start = [leaning(0.3 * b, g) for b, g in zip(start, direction, strict=True)]
+        self.start = [0.3 * b for b in draw()]
+        direction = draw()
         # Nearly the same gradient each time, as late in training: a fresh one each step would hide what momentum does.
         self.gradients = [near(direction) for _ in range(WARM_STEPS)]
         self.norm = size(direction)
