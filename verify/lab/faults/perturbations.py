@@ -36,7 +36,7 @@ from maxmargin.verify.thresholds.faults import (
     WEIGHT_DEPENDENT,
 )
 from maxmargin.verify.thresholds.norm import SIGNATURE_STEPS
-from maxmargin.verify.thresholds.probe import ROUNDINGS
+from maxmargin.verify.thresholds.probe import OTHER_STEP, ROUNDINGS
 
 BETAS = ("betas", "momentum", "beta", "beta1", "mu")  # what a group may call its momentum
 
@@ -214,7 +214,7 @@ def weights(case: Case) -> Iterator[Finding]:
         if size > DECAYED[0] and _cos(moved, x) > DECAYED[1]:
             facts["rate"] = float(np.linalg.norm(moved) / ((1 - OTHER_WEIGHTS) * np.linalg.norm(x)))
             form = "{block} is decayed by {rate:.2g} of itself each step at the optimizer's own learning rate"
-        elif size > least and _cos(changed[name], usual) > 1 - WEIGHT_DEPENDENT:
+        elif size > max(least, OTHER_STEP) and _cos(changed[name], usual) > 1 - WEIGHT_DEPENDENT:
             facts["ratio"] = float(np.linalg.norm(changed[name]) / np.linalg.norm(usual))
             form = "the step on {block} is {ratio:.3g} times as long when the weights are doubled: a trust ratio"
         elif size > least or small[name] > least_small:

@@ -73,10 +73,16 @@ class Decayed(Rule):
 
 
 class Trusting(Rule):
+    power = 1.0
+
     @torch.no_grad()
     def step(self, closure=None):
         for p in self.parameters():
-            p.sub_(1e-3 * p.norm() * p.grad / p.grad.norm())
+            p.sub_(1e-3 * p.norm() ** self.power * p.grad / p.grad.norm())
+
+
+class HardlyTrusting(Trusting):
+    power = 0.02
 
 
 class Regularized(Rule):
@@ -343,6 +349,11 @@ BROKEN = {
         broken(Trusting, momentum=0.0),
         "l2;max",
         {(b, "weights"): "2 times as long when the weights are doubled: a trust ratio" for b in TWO},
+    ),
+    "hardly trusting": (
+        broken(HardlyTrusting, momentum=0.0),
+        "l2;max",
+        {(b, "weights"): "depends on the weights: it changes by 0.014 (relative) with weights -2 times" for b in TWO},
     ),
     "regularized": (
         broken(Regularized),
