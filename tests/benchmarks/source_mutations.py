@@ -623,4 +623,20 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("abs(log2_scale - self.scale2) > DRIFT", "abs(log2_scale - self.scale2) < DRIFT", "units that do not follow"),
         first=("tests/verify/training/test_blackbox_run.py",),
     ),
+    *_rows(
+        "verify/training/one_parameter.py",
+        ("return None if same and _same(*groups) else", "return None if True else", "state need not be that of blocks"),
+        ("raise UnlikeError(", "UnlikeError(", "steps that differ on the way"),
+        first=("tests/verify/training/test_one_parameter.py",),
+    ),
+    *_rows(
+        "verify/lab/probe/strides.py",
+        ("along < -GOES_BACK", "along > GOES_BACK", "going on is going back"),
+        first=("tests/verify/lab/probe/test_strides.py",),
+    ),
+    *_rows(
+        "verify/lab/norm/signature.py",
+        ("there = weights - 2.0 *", "there = weights + 2.0 *", "weights along their gradient"),
+        first=("tests/verify/lab/norm/test_signature.py",),
+    ),
 )
