@@ -190,8 +190,8 @@ def _remarks(found: Habits) -> Iterator[Sentence]:
     say = Sentence.of
     if found.stride > 1:
         yield say(
-            "Each block moves, or goes back, only in every {ordinal} call of step(): each gradient is shown {stride} "
-            "times, and {stride} calls count as one step.",
+            "Every {ordinal} call of step() is of another kind than those between (a block moves only there, or goes "
+            "back): each gradient is shown {stride} times, and {stride} calls count as one step.",
             ordinal={2: "second", 3: "third"}.get(found.stride, f"{found.stride}th"),
             stride=found.stride,
         )

@@ -160,7 +160,7 @@ def test_the_probe_sees_a_memoryless_sign_and_says_how_it_steps():
     assert found.update_degree == 0
     assert found.memory == 1.0
     assert found.lr_error == pytest.approx(0, abs=1e-12)
-    assert "Each block moves, or goes back, only in every 4th call of step()" in found.findings[0]
+    assert "Every 4th call of step() is of another kind than those between" in found.findings[0]
     plain = probe(load(Gathers), SHAPES)
     assert plain.stride == 1
     assert plain.idle_steps == 3  # what it looks like without a stride
