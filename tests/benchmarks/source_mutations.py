@@ -635,7 +635,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         first=("tests/verify/lab/probe/test_strides.py",),
     ),
     *_rows(
-        "verify/lab/norm/signature.py",
+        "verify/lab/harness/session.py",
         ("there = weights - 2.0 *", "there = weights + 2.0 *", "weights along their gradient"),
         first=("tests/verify/lab/norm/test_signature.py",),
     ),

@@ -114,7 +114,7 @@ class _Scales:
     def __init__(
         self, target: Target, shapes: Shapes, seed: int, own: Degree, other_step: float, *, may_stand: bool
     ) -> None:
-        self.target, self.session = target, Session(target, shapes, seed)
+        self.target, self.session = target, Session(target, shapes, seed, late=True)
         self.other_step, self.may_stand = other_step, may_stand
         known = isinstance(own, tuple) or isfinite(own)
         self.degrees: tuple[Degree, ...] = tuple(dict.fromkeys((0.0, 1.0, own) if known else (0.0, 1.0)))

@@ -146,7 +146,7 @@ class Projects(Momentum):
     def direction(self, p, state):
         m, [group] = super().direction(p, state), self.param_groups
         cosine = torch.sum(p * p.grad).abs() / ((p.norm() + group["eps"]) * (p.grad.norm() + group["eps"]))
-        step = m - p * torch.sum(p * m) / p.norm() ** 2 if cosine < 0.3 else m
+        step = m - p * torch.sum(p * m) / p.norm() ** 2 if cosine < 0.03 else m
         return p.norm() * step if group["ratio"] else step
 
 

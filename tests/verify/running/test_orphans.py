@@ -26,9 +26,9 @@ def alive(pid: int) -> bool:
 def test_a_killed_run_leaves_no_worker(tmp_path):
     seen = tmp_path / "seen"
     seen.mkdir()
-    # No twin stands in for it: it switches to another rule late, so its own processes make the long runs.
+    # No twin stands in for it: it goes back at irregular calls, so its own processes make the long runs.
     late = "        self.calls = getattr(self, 'calls', 0) + 1\n        lr = self.param_groups[0]['lr']\n"
-    late += "        self.param_groups[0]['lr'] = lr if self.calls % 3 else -0.5 * lr\n"
+    late += "        self.param_groups[0]['lr'] = lr if self.calls**2 % 7 != 4 else -0.5 * lr\n"
     text = SOURCE.format(folder=str(seen)).replace("        super()", late + "        super()")
     text += "        self.param_groups[0]['lr'] = lr\n"
     (tmp_path / "mine.py").write_text(text)

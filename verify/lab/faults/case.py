@@ -14,7 +14,7 @@ import numpy as np
 from maxmargin.models.blocks import Blocks
 from maxmargin.solvers.norms import BlockNorm, Norm
 from maxmargin.verify.lab.norm.reading import BlockReading, Step, read_block, readings
-from maxmargin.verify.lab.norm.signature import follow, random_start, spread_gradient
+from maxmargin.verify.lab.norm.signature import follow, random_start, signature, spread_gradient
 from maxmargin.verify.lab.norm.subject import Subject
 from maxmargin.verify.thresholds.faults import FAULT_DRAWS, STILL_ENTRY
 from maxmargin.verify.thresholds.norm import SIGNATURE_STEPS
@@ -93,8 +93,9 @@ class Case:
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
-        """The steps under constant gradients."""
-        return tuple(s for s in self.subject.signature if s.draw < FAULT_DRAWS)
+        """The steps under constant gradients, from any weights: there it shows most that steps depend on them."""
+        seed, more = self.subject.seed, self.subject.more
+        return tuple(signature(self.target, self.shapes, seed, FAULT_DRAWS, more, late=False))
 
     @cached_property
     def updates(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:

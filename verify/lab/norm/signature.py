@@ -20,7 +20,7 @@ from torch import Tensor
 from maxmargin.models.blocks import Blocks, Shapes
 from maxmargin.verify.blackbox.handle import Handle
 from maxmargin.verify.blackbox.targets import Target
-from maxmargin.verify.lab.harness.session import last_step
+from maxmargin.verify.lab.harness.session import last_step, leaning
 from maxmargin.verify.lab.norm.reading import Step
 from maxmargin.verify.thresholds.norm import (
     APART_STEPS,
@@ -34,7 +34,9 @@ from maxmargin.verify.thresholds.norm import (
 from maxmargin.verify.thresholds.probe import FIRST_MOVE
 
 
-def signature(target: Target, shapes: Shapes, seed: int = 0, draws: int = SIGNATURE_DRAWS, more: int = 0) -> list[Step]:
+def signature(
+    target: Target, shapes: Shapes, seed: int = 0, draws: int = SIGNATURE_DRAWS, more: int = 0, late: bool = True
+) -> list[Step]:
     """Return the last steps of ``draws`` short runs under constant gradients; those that are not finite are left out.
 
     Args:
@@ -43,6 +45,7 @@ def signature(target: Target, shapes: Shapes, seed: int = 0, draws: int = SIGNAT
         seed: Of gradients and starts.
         draws: How many runs.
         more: As :func:`mean_step` has it.
+        late: Whether they start where weights are late in training; else anywhere.
 
     Raises:
         TargetError: when the optimizer cannot be built or stepped.
@@ -51,7 +54,8 @@ def signature(target: Target, shapes: Shapes, seed: int = 0, draws: int = SIGNAT
     found = []
     for draw in range(draws):
         gradient = {name: spread_gradient(rng, shape) for name, shape in shapes.items()}
-        update = follow(target, [gradient] * SIGNATURE_STEPS, late_start(rng, gradient), more=more)
+        start = late_start(rng, gradient) if late else random_start(rng, shapes)
+        update = follow(target, [gradient] * SIGNATURE_STEPS, start, more=more)
         if all(np.isfinite(u).all() for u in update.values()):
             found.append(Step(gradient, update, 1.0, draw))
     return found
@@ -139,27 +143,9 @@ def random_start(rng: np.random.Generator, shapes: Shapes) -> dict[str, np.ndarr
 
 
 def late_start(rng: np.random.Generator, gradient: Blocks) -> dict[str, np.ndarray]:
-    """Weights of such lengths that lean against a gradient: the cosine of each block with its own is −0.87 at most.
-
-    So blocks do in a homogeneous model once its data are separated: by Euler's identity ⟨w, −∇⟩ is w's degree times
-    the sum of all weighted margins. Steps that depend on the weights do there what they do late in training.
-
-    Args:
-        rng: Draws the weights.
-        gradient: The gradient.
-
-    Returns:
-        The weights.
-    """
+    """Such weights, each block leaning against its gradient as it does late in training."""
     start = random_start(rng, {name: g.shape for name, g in gradient.items()})
     return {name: leaning(w, gradient[name]) for name, w in start.items()}
-
-
-def leaning(weights: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    """Weights of the same length that lean against a gradient."""
-    length = np.linalg.norm(weights)
-    there = weights - 2.0 * length / np.linalg.norm(gradient) * gradient
-    return length / np.linalg.norm(there) * there
 
 
 def spread_gradient(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
