@@ -159,7 +159,7 @@ def probe(target: Target, shapes: Shapes, seed: int = 0) -> Probe:
         TargetError: when the optimizer cannot be built or stepped on them.
     """
     with seeded(0):
-        # A regime ends where weights take over; in it, what counts is what they do where they are late in training.
+        # In a regime, what counts is what weights do where they are late; a decay was looked for before, at any.
         session = Session(target, shapes, seed, late=target.units is not None)
         lengthen(session)
         return _probe(session)
